@@ -1,0 +1,1 @@
+"""What runs on the chip, and the simulator of the chip."""

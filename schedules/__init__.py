@@ -1,0 +1,1 @@
+"""One schedule template an operator class: tiled TIR for the cluster from a kernel computation."""

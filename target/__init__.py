@@ -1,0 +1,1 @@
+"""Target tags, the C printers and toolchain discovery for PULP clusters."""
