@@ -1,0 +1,110 @@
+"""What to train and how: the options of a training run."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+
+from tvm_pulp.target.errors import UserError
+
+LOSSES = ("cross-entropy", "mse")
+OPTIMIZERS = ("sgd",)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of a training run; checked when made.
+
+    Parameters
+    ----------
+    loss
+        ``"cross-entropy"`` (mean over the batch, from logits or from a softmax at the end of the model;
+        labels are int32 class numbers ``[batch]``) or ``"mse"`` (mean over all elements; labels are float32
+        like the model's output).
+    optimizer
+        ``"sgd"``: the update of ``torch.optim.SGD`` with dampening 0, no Nesterov momentum.
+    learning_rate
+        Factor of the step, above 0; the initial value of the state ``"learning_rate"``.
+    momentum
+        In [0, 1); 0 keeps no momentum.
+    weight_decay
+        At least 0; added to the gradient as ``weight_decay * parameter``.
+    batch_size
+        Samples of a training step (mini-batch).
+    micro_batch
+        Samples of one forward and backward pass; must divide `batch_size`. None means `batch_size`; a smaller
+        one accumulates gradients over the mini-batch and saves activation memory. Batch normalisation then
+        sees a micro-batch at a time, as it would in PyTorch.
+    trainable
+        Patterns (``fnmatch``, e.g. ``"classifier.*"``) of parameter names to train.
+    freeze_until
+        Name of the last layer that stays frozen: it and all layers before it are not trained; None freezes
+        none.
+    keep_gradients
+        Return the gradients of the mini-batch too (after loss and output), for checks.
+
+    Raises
+    ------
+    UserError
+        Naming the option and the values that it takes.
+    """
+
+    loss: str = "cross-entropy"
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 1
+    micro_batch: int | None = None
+    trainable: tuple[str, ...] = ("*",)
+    freeze_until: str | None = None
+    keep_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UserError(f"unknown loss {self.loss!r}: choose one of {', '.join(LOSSES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        _check_number("learning_rate", self.learning_rate)
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate is {self.learning_rate}: it must be above 0")
+        _check_number("momentum", self.momentum)
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum is {self.momentum}: it must be at least 0 and below 1")
+        _check_number("weight_decay", self.weight_decay)
+        if not self.weight_decay >= 0:
+            raise UserError(f"weight_decay is {self.weight_decay}: it must be at least 0")
+        _check_count("batch_size", self.batch_size)
+        if self.micro_batch is not None:
+            _check_count("micro_batch", self.micro_batch)
+            if self.batch_size % self.micro_batch:
+                raise UserError(
+                    f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}: "
+                    "choose a divisor of the batch size"
+                )
+        if isinstance(self.trainable, str) or not all(isinstance(p, str) for p in self.trainable):
+            raise UserError(f"trainable is {self.trainable!r}: give a tuple of patterns, e.g. ('classifier.*',)")
+        if not self.trainable:
+            raise UserError("trainable is empty: give at least one name pattern, e.g. '*' for all parameters")
+        object.__setattr__(self, "trainable", tuple(self.trainable))
+
+    @property
+    def samples_per_pass(self) -> int:
+        """Samples of one forward and backward pass: `micro_batch`, or `batch_size` if it is None."""
+        return self.batch_size if self.micro_batch is None else self.micro_batch
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward and backward passes of one training step."""
+        return self.batch_size // self.samples_per_pass
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise UserError(f"{name} is {value!r}: it must be a finite number")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise UserError(f"{name} is {value!r}: it must be a whole number of at least 1")
