@@ -84,7 +84,9 @@ class TrainConfig:
                     "choose a divisor of the batch size"
                 )
         if isinstance(self.trainable, str) or not all(isinstance(p, str) for p in self.trainable):
-            raise UserError(f"trainable is {self.trainable!r}: give a tuple of patterns, e.g. ('classifier.*',)")
+            raise UserError(
+                f"trainable is {self.trainable!r}: give a tuple of patterns, e.g. ('classifier.*',)"
+            )
         if not self.trainable:
             raise UserError("trainable is empty: give at least one name pattern, e.g. '*' for all parameters")
         object.__setattr__(self, "trainable", tuple(self.trainable))
