@@ -1,0 +1,157 @@
+"""The imported model: one forward Relax function in canonical form and its named parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import IRModule, relax
+from tvm.error import InternalError
+from tvm_pulp.passes.rewrite import operator_name, reason, rewrite_function, static_shape
+from tvm_pulp.target.errors import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as the importers yield it.
+
+    Attributes
+    ----------
+    name : str
+        A C identifier.
+    module : IRModule
+        One Relax function `main(inputs..., parameters...)`, static shapes, float32. Every argument bears the
+        name that the model gives it; axis 0 of every input is the batch.
+    inputs : tuple of str
+        Names of the first arguments, in order.
+    parameters : mapping of str to ndarray
+        Values by the model's own names ("features.0.weight"), in argument order after the inputs; batch-norm
+        running statistics are among them.
+    """
+
+    name: str
+    module: IRModule
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, np.ndarray]
+
+    @property
+    def function(self) -> relax.Function:
+        """The forward function."""
+        return self.module["main"]
+
+    @property
+    def batch(self) -> int:
+        """Batch size that the shapes are for."""
+        return static_shape(self.function.params[0])[0]
+
+    @property
+    def input_variables(self) -> tuple[relax.Var, ...]:
+        """Arguments that are inputs, in the order of `inputs`."""
+        return tuple(self.function.params[: len(self.inputs)])
+
+    @property
+    def parameter_variables(self) -> dict[str, relax.Var]:
+        """Argument of each parameter by its name, in the order of `parameters`."""
+        return dict(zip(self.parameters, self.function.params[len(self.inputs) :], strict=True))
+
+
+def layer_of(parameter: str) -> str:
+    """Layer of a parameter: its name less the last component ("features.0.weight" → "features.0")."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def with_batch(model: Model, batch: int) -> Model:
+    """Give the same model for another batch size.
+
+    Axis 0 of what derives from an input is the batch; reshapes to a literal batch size are rewritten.
+
+    Parameters
+    ----------
+    model : Model
+        In canonical form.
+    batch : int
+        The new batch size, at least 1.
+
+    Returns
+    -------
+    Model
+        With the same names and parameter values.
+
+    Raises
+    ------
+    UserError
+        If an operator mixes the samples of a batch (a transpose of axis 0, a mean over it, ...).
+    """
+    if batch < 1:
+        raise UserError(f"batch size {batch} is not possible: give 1 or more")
+    old_batch = model.batch
+    if batch == old_batch:
+        return model
+
+    arguments, replaced, batched = [], {}, set()
+    for index, old in enumerate(model.function.params):
+        new = old
+        if index < len(model.inputs):
+            new = relax.Var(old.name, relax.TensorType((batch, *static_shape(old)[1:]), old.ty.dtype))
+            replaced[old] = new
+            batched.add(new.name)
+        arguments.append(new)
+
+    def transform(builder: relax.BlockBuilder, name: str, value: relax.Expr) -> relax.Expr | None:
+        sources = value.args if isinstance(value, relax.Call) else [getattr(value, "tuple_value", value)]
+        if not any(_mentions(source, batched) for source in sources):
+            return None
+        _refuse_mixed_samples(name, value, model.name, batched)
+        if operator_name(value) == "reshape":
+            shape = [int(extent) for extent in value.args[1].values]
+            if not shape or shape[0] % old_batch:
+                raise UserError(
+                    f"{model.name}: reshape '{name}' moves the batch of {old_batch} away from axis 0, so the "
+                    f"batch size cannot be changed to {batch}: export the model with this batch size"
+                )
+            value = relax.op.reshape(value.args[0], [shape[0] // old_batch * batch, *shape[1:]])
+        variable = builder.emit(value, name)
+        batched.add(variable.name)
+        return variable
+
+    try:
+        function = rewrite_function(model.function, transform, arguments, replaced)
+    except (InternalError, ValueError) as error:
+        raise UserError(
+            f"{model.name}: the batch size cannot be changed from {old_batch} to {batch} ({reason(error)}): "
+            "export the model with a symbolic batch dimension or with this batch size"
+        ) from error
+    return Model(model.name, IRModule({"main": function}), model.inputs, model.parameters)
+
+
+def _mentions(expression: relax.Expr, names: set[str]) -> bool:
+    if isinstance(expression, relax.Tuple):
+        return any(_mentions(field, names) for field in expression.fields)
+    return isinstance(expression, relax.Var) and expression.name in names
+
+
+def _refuse_mixed_samples(name: str, value: relax.Expr, model_name: str, batched: set[str]) -> None:
+    """Raise UserError where an operator does not treat axis 0 as independent samples."""
+    operator = operator_name(value)
+    mixed = False
+    if operator == "permute_dims":
+        mixed = value.attrs.axes is None or int(value.attrs.axes[0]) != 0
+    elif operator == "mean":
+        axes = value.attrs.axis
+        rank = value.args[0].ty.ndim
+        mixed = axes is None or any(int(axis) % rank == 0 for axis in axes)
+    elif operator in ("nn.softmax", "nn.log_softmax"):
+        mixed = int(value.attrs.axis) % value.args[0].ty.ndim == 0
+    elif operator == "concat":
+        fields = value.args[0].fields if isinstance(value.args[0], relax.Tuple) else []
+        mixed = value.attrs.axis is None or any(
+            int(value.attrs.axis) % field.ty.ndim == 0 for field in fields
+        )
+    elif operator == "matmul":
+        mixed = _mentions(value.args[1], batched) and value.args[1].ty.ndim <= 2
+    if mixed:
+        raise UserError(
+            f"{model_name}: '{name}' ({operator}) works across axis 0, the samples of a batch, so the batch "
+            "size cannot be changed: export the model with the batch size that you want"
+        )
