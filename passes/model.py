@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import IRModule, relax
 from tvm.error import InternalError
-from tvm_pulp.passes.rewrite import operator_name, reason, rewrite_function, static_shape
+from tvm_pulp.passes.rewrite import Emit, operands, operator_name, reason, rewrite_function, static_shape
 from tvm_pulp.target.errors import UserError
 
 
@@ -89,7 +89,9 @@ def with_batch(model: Model, batch: int) -> Model:
     if batch == old_batch:
         return model
 
-    arguments, replaced, batched = [], {}, set()
+    arguments: list[relax.Var] = []
+    replaced: dict[relax.Var, relax.Expr] = {}
+    batched: set[str] = set()
     for index, old in enumerate(model.function.params):
         new = old
         if index < len(model.inputs):
@@ -98,9 +100,8 @@ def with_batch(model: Model, batch: int) -> Model:
             batched.add(new.name)
         arguments.append(new)
 
-    def transform(builder: relax.BlockBuilder, name: str, value: relax.Expr) -> relax.Expr | None:
-        sources = value.args if isinstance(value, relax.Call) else [getattr(value, "tuple_value", value)]
-        if not any(_mentions(source, batched) for source in sources):
+    def transform(emit: Emit, name: str, value: relax.Expr) -> relax.Expr | None:
+        if not any(source.name in batched for source in operands(value)):
             return None
         _refuse_mixed_samples(name, value, model.name, batched)
         if operator_name(value) == "reshape":
@@ -111,7 +112,9 @@ def with_batch(model: Model, batch: int) -> Model:
                     f"batch size cannot be changed to {batch}: export the model with this batch size"
                 )
             value = relax.op.reshape(value.args[0], [shape[0] // old_batch * batch, *shape[1:]])
-        variable = builder.emit(value, name)
+        if isinstance(value, relax.Tuple):
+            return value
+        variable = emit(value, name)
         batched.add(variable.name)
         return variable
 
@@ -123,12 +126,6 @@ def with_batch(model: Model, batch: int) -> Model:
             "export the model with a symbolic batch dimension or with this batch size"
         ) from error
     return Model(model.name, IRModule({"main": function}), model.inputs, model.parameters)
-
-
-def _mentions(expression: relax.Expr, names: set[str]) -> bool:
-    if isinstance(expression, relax.Tuple):
-        return any(_mentions(field, names) for field in expression.fields)
-    return isinstance(expression, relax.Var) and expression.name in names
 
 
 def _refuse_mixed_samples(name: str, value: relax.Expr, model_name: str, batched: set[str]) -> None:
@@ -149,7 +146,7 @@ def _refuse_mixed_samples(name: str, value: relax.Expr, model_name: str, batched
             int(value.attrs.axis) % field.ty.ndim == 0 for field in fields
         )
     elif operator == "matmul":
-        mixed = _mentions(value.args[1], batched) and value.args[1].ty.ndim <= 2
+        mixed = value.args[1].name in batched and value.args[1].ty.ndim <= 2
     if mixed:
         raise UserError(
             f"{model_name}: '{name}' ({operator}) works across axis 0, the samples of a batch, so the batch "

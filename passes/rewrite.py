@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tvm import IRModule, relax
 from tvm.ir.expr import Constant
 
-Transform = Callable[[relax.BlockBuilder, str, relax.Expr], "relax.Expr | None"]
+Emit = Callable[[relax.Expr, str], relax.Var]
+Transform = Callable[[Emit, str, relax.Expr], "relax.Expr | None"]
 
 
 def bindings(function: relax.Function) -> Iterator[tuple[relax.Var, relax.Expr]]:
@@ -25,6 +26,19 @@ def operator_name(value: relax.Expr) -> str:
     return str(getattr(value.op, "name", value.op)).removeprefix("relax.")
 
 
+def operands(value: relax.Expr) -> list[relax.Var]:
+    """Variables that a binding's value reads, with those inside tuples, in order."""
+    if isinstance(value, relax.Var):
+        return [value]
+    if isinstance(value, relax.Tuple):
+        return [variable for field in value.fields for variable in operands(field)]
+    if isinstance(value, relax.TupleGetItem):
+        return operands(value.tuple_value)
+    if isinstance(value, relax.Call):
+        return [variable for argument in value.args for variable in operands(argument)]
+    return []
+
+
 def static_shape(expression: relax.Expr) -> tuple[int, ...]:
     """Shape of a tensor expression as ints; ValueError if it is no tensor of static shape."""
     shape = getattr(expression.ty, "shape", None)
@@ -33,7 +47,7 @@ def static_shape(expression: relax.Expr) -> tuple[int, ...]:
     return tuple(int(extent) for extent in shape.values)
 
 
-def substitute(value: relax.Expr, replaced: dict[relax.Var, relax.Expr]) -> relax.Expr:
+def substitute(value: relax.Expr, replaced: Mapping[relax.Var, relax.Expr]) -> relax.Expr:
     """Replace variables in a call, a tuple or a tuple element; types are left to be inferred."""
 
     def new(expression: relax.Expr) -> relax.Expr:
@@ -57,7 +71,7 @@ def rewrite_function(
     function: relax.Function,
     transform: Transform,
     arguments: Sequence[relax.Var] | None = None,
-    replaced: dict[relax.Var, relax.Expr] | None = None,
+    replaced: Mapping[relax.Var, relax.Expr] | None = None,
 ) -> relax.Function:
     """Rebuild a function of straight-line bindings, passing each value through `transform`.
 
@@ -66,69 +80,93 @@ def rewrite_function(
     function : relax.Function
         Its body is a sequence of dataflow or binding blocks without control flow.
     transform : callable
-        Called as ``transform(builder, name, value)`` with the variable's name and the value on the new
+        Called as ``transform(emit, name, value)`` with the old variable's name and the value on the new
         variables; returns the expression to bind instead, or None to keep the value. A returned variable,
-        tuple or constant is not bound again but stands for the old variable from there on. It may emit
-        further bindings by the builder.
+        tuple or constant is not bound again but stands for the old variable from there on.
+        ``emit(expression, name)`` binds one more expression and returns its variable.
     arguments : sequence of Var, optional
         The new function's arguments; by default those of the old one.
-    replaced : dict, optional
+    replaced : mapping, optional
         What old variables (arguments that are dropped or renamed) stand for.
 
     Returns
     -------
     relax.Function
-        With the types inferred anew and without attributes; bindings that nothing uses are still there.
+        One dataflow block with unique variable names and types inferred anew, without the bindings that
+        nothing uses; a result that is a tuple of one is unwrapped.
     """
-    known: dict[relax.Var, relax.Expr] = dict(replaced or {})
-    builder = relax.BlockBuilder()
     arguments = list(function.params) if arguments is None else list(arguments)
-    failure: Exception | None = None
-    with builder.function("main", arguments):
-        with builder.dataflow():
-            try:
-                result = _rebuild(function, transform, known, builder)
-            except (
-                Exception
-            ) as error:  # the builder must be closed before it is raised, or it prints a warning
-                failure, result = error, arguments[0]
-            result = builder.emit_output(result)
-        builder.emit_func_output(result)
-    if failure is not None:
-        raise failure
-    return builder.get()["main"]
+    builder = relax.BlockBuilder()
+    known: dict[relax.Var, relax.Expr] = dict(replaced or {})
+    used_names = {argument.name for argument in arguments}
+    bound: list[tuple[relax.Var, relax.Expr]] = []
 
+    def emit(expression: relax.Expr, name: str) -> relax.Var:
+        if isinstance(expression, relax.Call):
+            plain = [
+                emit(argument, f"{name}_{operator_name(argument).rpartition('.')[2] or 'element'}")
+                if isinstance(argument, relax.Call | relax.TupleGetItem)
+                else argument
+                for argument in expression.args
+            ]
+            expression = relax.Call(expression.op, plain, expression.attrs, expression.ty_args)
+        expression = builder.normalize(expression)
+        variable = relax.DataflowVar(_unused(name, used_names), expression.ty)
+        bound.append((variable, expression))
+        return variable
 
-def _rebuild(
-    function: relax.Function,
-    transform: Transform,
-    known: dict[relax.Var, relax.Expr],
-    builder: relax.BlockBuilder,
-) -> relax.Expr:
     for variable, value in bindings(function):
         value = substitute(value, known)
-        changed = transform(builder, variable.name, value)
+        changed = transform(emit, variable.name, value)
         value = value if changed is None else changed
         if not isinstance(value, relax.Var | relax.Tuple | Constant):
-            value = builder.emit(value, variable.name)
+            value = emit(value, variable.name)
         known[variable] = value
-    return substitute(function.body.body, known)
+    result = substitute(function.body.body, known)
+    if isinstance(result, relax.Tuple) and len(result.fields) == 1:
+        result = result.fields[0]
+    return _function(arguments, bound, result)
+
+
+def _unused(name: str, used_names: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in used_names:
+        count += 1
+        candidate = f"{name}_{count}"
+    used_names.add(candidate)
+    return candidate
+
+
+def _function(
+    arguments: list[relax.Var], bound: list[tuple[relax.Var, relax.Expr]], result: relax.Expr
+) -> relax.Function:
+    """Build the function from the bindings that the result needs."""
+    needed = set(operands(result))
+    outputs = {variable: relax.Var(variable.name, variable.ty) for variable in needed - set(arguments)}
+    kept: list[relax.VarBinding] = []
+    for variable, value in reversed(bound):
+        if variable in needed:
+            needed.update(operands(value))
+            kept.append(relax.VarBinding(outputs.get(variable, variable), _retyped(value, outputs)))
+    body = relax.SeqExpr([relax.DataflowBlock(kept[::-1])], substitute(result, outputs))
+    function = relax.Function(arguments, relax.BlockBuilder().normalize(body), None)
+    return function.with_attr("global_symbol", "main")
+
+
+def _retyped(value: relax.Expr, outputs: Mapping[relax.Var, relax.Expr]) -> relax.Expr:
+    """Substitute only where needed, as a substituted value must have its type inferred again."""
+    if not any(variable in outputs for variable in operands(value)):
+        return value
+    return relax.BlockBuilder().normalize(substitute(value, outputs))
+
+
+def rewrite(module: IRModule, transform: Transform) -> IRModule:
+    """Apply `rewrite_function` to `main` of a module."""
+    return IRModule({"main": rewrite_function(module["main"], transform)})
 
 
 def reason(error: Exception) -> str:
     """One line of what TVM says in an exception, without its dump of the operator."""
     text = " ".join(str(error).split())
-    return (
-        re.sub(r'^In ir\.Op\(.*?name="(?:relax\.)?([\w.]+)".*?support_level=\d+\), ', r"\1: ", text)
-        or type(error).__name__
-    )
-
-
-def rewrite(module: IRModule, transform: Transform) -> IRModule:
-    """Apply `rewrite_function` to `main` of a module and drop the bindings that nothing uses any more."""
-    return remove_unused(IRModule({"main": rewrite_function(module["main"], transform)}))
-
-
-def remove_unused(module: IRModule) -> IRModule:
-    """Drop bindings whose results nothing uses (arguments stay)."""
-    return relax.transform.DeadCodeElimination(["main"])(module)
+    text = re.sub(r'^In ir\.Op\(.*?name="(?:relax\.)?([\w.]+)".*?support_level=\d+\), ', r"\1: ", text)
+    return text or type(error).__name__
