@@ -1,0 +1,78 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from tvm_pulp.target.errors import UserError
+
+from tvm_pulp.command_line import main, make_parser
+from tvm_pulp.commands.compile import parse_shapes
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("compile", "run", "check"))
+
+
+@pytest.mark.parametrize("wrong", [[], ["dance"], ["compile"], ["compile", "a.onnx", "--batch-size", "many"]])
+def test_wrong_usage_exits_with_2(wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(wrong)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_a_user_error_is_one_line_and_exit_code_1(tmp_path, capsys):
+    assert main(["run", str(tmp_path / "absent.tar"), "--inputs", "x.npz"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tvmc: error: no such package")
+    assert error.count("\n") == 1
+
+
+def test_verbose_adds_the_traceback(tmp_path, capsys):
+    assert main(["run", "-v", str(tmp_path / "absent.tar"), "--inputs", "x.npz"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_config_file_gives_options_and_the_command_line_wins(tmp_path, monkeypatch):
+    from tvm_pulp.commands import run
+
+    seen = {}
+    monkeypatch.setattr(run, "main", lambda options: seen.update(vars(options)) or 0)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"inputs": "a.npz", "steps": 3, "print-time": True, "no-timing": False}))
+    assert main(["--config", str(config), "run", "p.tar", "--steps", "5"]) == 0
+    assert (seen["inputs"], seen["steps"], seen["print_time"], seen["no_timing"]) == ("a.npz", 5, True, False)
+
+
+def test_damaged_config_is_named(tmp_path, capsys):
+    (tmp_path / "c.json").write_text("[1]")
+    assert main(["--config", str(tmp_path / "c.json"), "run", "p.tar"]) == 1
+    assert "c.json: not a readable JSON object" in capsys.readouterr().err
+
+
+def test_training_options_need_train(tmp_path, capsys):
+    assert main(["compile", "a.onnx", "--freeze-until", "conv1"]) == 1
+    assert "--freeze-until is for training; add --train" in capsys.readouterr().err
+
+
+def test_shapes():
+    assert parse_shapes(None) is None
+    assert parse_shapes("x:[1,3,8,8] y:[1,4]") == {"x": [1, 3, 8, 8], "y": [1, 4]}
+    assert parse_shapes("x:[1, 3], y:[2]") == {"x": [1, 3], "y": [2]}
+    for wrong in ("x", "x:[1,3", "x:[a]", ":[1]", "x:[0,3]"):
+        with pytest.raises(UserError, match="write it as"):
+            parse_shapes(wrong)
+
+
+def test_parser_documents_every_option():
+    for action in make_parser()._actions:
+        assert action.help is not None
+
+
+def test_help_does_not_load_tvm():
+    code = "import sys, tvm_pulp.command_line as c\nc.make_parser()\nassert 'tvm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,142 @@
+"""`tvmc compile`: a model file in, a package out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from tvm_pulp.target.errors import UserError
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "compile", parents=[common], help="compile a model for inference or training"
+    )
+    parser.set_defaults(command=main)
+    parser.add_argument("FILE", help="model: .onnx, .pt2 (torch.export) or .tflite")
+    parser.add_argument(
+        "--target", default="pulp", help='tag with options ("pulp -l2-bytes=33554432"), JSON or its path'
+    )
+    parser.add_argument(
+        "-o", "--output", default="module.tar", help="package to write (default: %(default)s)"
+    )
+    parser.add_argument("-f", "--output-format", choices=["mlf"], default="mlf", help="Model Library Format")
+    parser.add_argument(
+        "--model-format", choices=["onnx", "pytorch", "tflite"], help="if the suffix does not tell"
+    )
+    parser.add_argument("--input-shapes", help='for dynamic shapes: "x:[1,3,8,8] y:[1,4]"')
+    parser.add_argument(
+        "--module-name", default="network", help="prefix of all C symbols (default: %(default)s)"
+    )
+    parser.add_argument("--cross-compiler", help="C compiler for RISC-V (default: ziglang from pip)")
+    parser.add_argument("--cross-compiler-options", help="more options for it")
+    parser.add_argument("--dump-plan", action="store_true", help="print where everything lives in memory")
+    parser.add_argument("--dump-code", action="store_true", help="print the generated C kernels")
+    training = parser.add_argument_group("training")
+    training.add_argument("--train", action="store_true", help="compile the training step, too")
+    training.add_argument("--loss", choices=["cross-entropy", "mse"], default="cross-entropy")
+    training.add_argument("--optimizer", choices=["sgd"], default="sgd")
+    training.add_argument("--learning-rate", type=float, default=0.01)
+    training.add_argument("--momentum", type=float, default=0.0)
+    training.add_argument("--weight-decay", type=float, default=0.0)
+    training.add_argument("--batch-size", type=int, help="samples a step (default: 1)")
+    training.add_argument("--micro-batch", type=int, help="accumulate gradients over parts of this size")
+    training.add_argument(
+        "--trainable",
+        action="append",
+        metavar="PATTERN",
+        help='train these parameters only ("classifier.*"); repeatable',
+    )
+    training.add_argument(
+        "--freeze-until", metavar="LAYER", help="freeze the layers up to this one, included"
+    )
+    training.add_argument(
+        "--keep-gradients", action="store_true", help="gradients stay readable after a step"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Compile."""
+    train = train_config(options)
+    shapes = parse_shapes(options.input_shapes)
+    from tvm_pulp.compiler import compile
+    from tvm_pulp.reports.code import code_report
+
+    package = compile(
+        options.FILE,
+        target=options.target,
+        train=train,
+        input_shapes=shapes,
+        model_format=options.model_format,
+        module_name=options.module_name,
+        cross_compiler=options.cross_compiler,
+        cross_compiler_options=options.cross_compiler_options,
+    )
+    package.export(options.output)
+    if options.dump_plan:
+        print((package.directory / "src" / "plan.txt").read_text())
+    if options.dump_code:
+        print(code_report(package))
+    print(f"wrote {options.output}")
+    return 0
+
+
+def train_config(options: argparse.Namespace) -> Any:
+    """The `TrainConfig` of the options, None without `--train`.
+
+    Raises
+    ------
+    UserError
+        A training option without `--train`; a value out of range.
+    """
+    if not options.train:
+        given = {"--trainable": options.trainable, "--freeze-until": options.freeze_until}
+        given |= {"--micro-batch": options.micro_batch, "--keep-gradients": options.keep_gradients}
+        wrong = [name for name, value in given.items() if value]
+        if wrong:
+            raise UserError(f"{wrong[0]} is for training; add --train")
+        return None
+    from tvm_pulp.passes.train_config import TrainConfig
+
+    return TrainConfig(
+        loss=options.loss,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        batch_size=1 if options.batch_size is None else options.batch_size,
+        micro_batch=options.micro_batch,
+        trainable=tuple(options.trainable or ("*",)),
+        freeze_until=options.freeze_until,
+        keep_gradients=options.keep_gradients,
+    )
+
+
+def parse_shapes(text: str | None) -> dict[str, list[int]] | None:
+    """Read `--input-shapes`: "x:[1,3,8,8] y:[1,4]".
+
+    Raises
+    ------
+    UserError
+        If it is not of that form.
+    """
+    if text is None:
+        return None
+    shapes: dict[str, list[int]] = {}
+    rest = text.strip(" ,")
+    while rest:
+        name, colon, tail = rest.partition(":[")
+        inner, bracket, rest = tail.partition("]")
+        try:
+            sizes = json.loads(f"[{inner}]")
+        except ValueError:
+            sizes = None
+        name = name.strip(" ,\"'")
+        good = isinstance(sizes, list) and all(isinstance(n, int) and n > 0 for n in sizes)
+        if not (colon and bracket and name and good):
+            raise UserError(f'--input-shapes {text!r}: write it as "x:[1,3,8,8] y:[1,4]"')
+        shapes[name] = sizes  # type: ignore[assignment]
+        rest = rest.strip(" ,")
+    return shapes

@@ -1,0 +1,164 @@
+"""The whole way from a model to a package."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+from tvm_pulp.frontends import load_model
+from tvm_pulp.package.forward import model_to_json
+from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
+from tvm_pulp.package.package import Package
+from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.training_graph import TrainingGraph, build_inference, build_training
+from tvm_pulp.reports.plan import plan_report
+from tvm_pulp.schedules import lower
+from tvm_pulp.target import features as target_features
+from tvm_pulp.target import parse, print_kernel, project, toolchain
+from tvm_pulp.target.features import Features
+from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.symbols import symbol_of
+from tvm_pulp.target.tvm_names import PrimFunc
+
+INFERENCE_BATCH = 1
+
+
+def compile(
+    model: Any,
+    target: str | Path | Mapping[str, Any] | tvm.target.Target = "pulp",
+    train: TrainConfig | None = None,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    model_format: str | None = None,
+    module_name: str = "network",
+    cross_compiler: str | None = None,
+    cross_compiler_options: str | None = None,
+) -> Package:
+    """Compile a network for training (and inference) on a PULP cluster.
+
+    Parameters
+    ----------
+    model : path, torch.export.ExportedProgram, torch.nn.Module with example inputs, or onnx.ModelProto
+        The network, float32.
+    target : str, Path, mapping or Target
+        "pulp -l2-bytes=33554432", JSON, a path to JSON, or the same as a dict.
+    train : TrainConfig or None
+        What to train and how; None compiles inference only.
+    input_shapes : mapping or None
+        For inputs with dynamic shapes.
+    model_format : str or None
+        "onnx", "pytorch" or "tflite" where the file's suffix does not tell.
+    module_name : str
+        Prefix of the C symbols.
+    cross_compiler, cross_compiler_options : str or None
+        C compiler for the chip; None: ziglang from pip.
+
+    Returns
+    -------
+    Package
+        With sources and ELF, in a temporary folder until `Package.export`.
+
+    Raises
+    ------
+    UserError
+        A model that cannot be imported, trained or fitted; an unknown target or option; no toolchain.
+    """
+    features = target_features(parse(target))
+    tools = toolchain.find(cross_compiler, cross_compiler_options)
+    imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
+    graph = build_inference(imported) if train is None else build_training(imported, train)
+    kernels = lower_kernels(graph, features)
+    plan = plan_memory(graph, kernels, features)
+    holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
+    directory = Path(holder.name)
+    sources = {name: print_kernel(function, name) for name, function in kernels.items()}
+    values = {**graph.model.parameters, **graph.states}
+    project.write(directory, module_name, plan, sources, values, features)
+    elf = tools.build(directory)
+    metadata = _metadata(
+        module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
+    )
+    _write_package(directory, graph, kernels, plan, metadata)
+    return Package(directory, metadata, holder)
+
+
+def lower_kernels(graph: TrainingGraph, features: Features) -> dict[str, PrimFunc]:
+    """Schedule every kernel that the graph's functions call.
+
+    Returns
+    -------
+    dict of str to PrimFunc
+        In the cluster dialect, by kernel name, in the module's order.
+    """
+    return {
+        variable.name_hint: lower(function, features)
+        for variable, function in graph.module.functions.items()
+        if isinstance(function, PrimFunc)
+    }
+
+
+def _metadata(
+    name: str,
+    target: str,
+    graph: TrainingGraph,
+    kernels: Mapping[str, PrimFunc],
+    plan: MemoryPlan,
+    features: Features,
+    elf: str,
+) -> Metadata:
+    def macs(kernel: str) -> int:
+        return int(kernels[kernel].attrs["pulp.macs"])
+
+    tensors = tuple(
+        Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype)
+        for buffer in plan.buffers
+    )
+    config = graph.config
+    output = next(t for t in tensors if t.kind == "output")
+    return Metadata(
+        name=name,
+        target=target,
+        train=None if config is None else asdict(config),
+        trainable=graph.trainable,
+        batch=INFERENCE_BATCH if config is None else config.batch_size,
+        micro_batch=INFERENCE_BATCH if config is None else config.samples_per_pass,
+        inference_batch=INFERENCE_BATCH,
+        classes=output.shape[-1],
+        functions={
+            f.name: tuple(KernelCall(c.kernel, c.layer, macs(c.kernel)) for c in f.calls)
+            for f in plan.functions
+        },
+        tensors=tensors,
+        memory={"arena": plan.arena_bytes, "named": sum(b.bytes for b in plan.buffers), "l1": plan.l1_bytes},
+        arenas={f.name: f.arena_bytes for f in plan.functions},
+        simulator=features.simulator_configuration(),
+        elf=elf,
+    )
+
+
+def _write_package(
+    directory: Path,
+    graph: TrainingGraph,
+    kernels: Mapping[str, PrimFunc],
+    plan: MemoryPlan,
+    metadata: Metadata,
+) -> None:
+    """Write what the package holds beside the C project: metadata, parameters, graphs as text."""
+    (directory / "metadata.json").write_text(json.dumps(metadata.to_json(), indent=1))
+    (directory / "parameters").mkdir(exist_ok=True)
+    with (directory / "parameters" / "initial.npz").open("wb") as file:
+        np.savez(file, **{**graph.model.parameters, **graph.states})  # type: ignore[arg-type]
+    source = directory / "src"
+    source.mkdir(exist_ok=True)
+    (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))
+    (source / "plan.txt").write_text(plan_report(plan) + "\n")
+    (source / "relax.txt").write_text(graph.module.script())
+    (source / "kernels.txt").write_text("\n\n".join(kernels[name].script() for name in kernels))

@@ -1,0 +1,215 @@
+"""Train or infer with a package, batch after batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tvm_pulp.batches import load_batches
+from tvm_pulp.package.metadata import Metadata
+from tvm_pulp.package.package import Package
+from tvm_pulp.runners.base import FunctionRun, Runner, Session
+from tvm_pulp.target.errors import UserError
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the batch, before the update; NaN for infer.
+    output : ndarray, [samples, ...]
+        Of the model: logits in training, as the model defines it in infer.
+    cycles : int
+        On the cluster.
+    kernel_cycles : mapping of str to ndarray
+        By function, summed over its calls in the step.
+    """
+
+    loss: float
+    output: np.ndarray
+    cycles: int
+    kernel_cycles: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """All steps, and the tensors after the last one.
+
+    Attributes
+    ----------
+    steps : tuple of StepResult
+        In order.
+    tensors : mapping of str to ndarray
+        Parameters, running statistics and optimiser state after the last step.
+    """
+
+    steps: tuple[StepResult, ...]
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Loss of every step, float64 `[steps]`."""
+        return np.array([step.loss for step in self.steps])
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """Cycles of every step, int64 `[steps]`."""
+        return np.array([step.cycles for step in self.steps], np.int64)
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """Outputs of all samples, `[samples, ...]`."""
+        return np.concatenate([step.output for step in self.steps])
+
+
+def run(
+    package: Package,
+    inputs: str | Path | Mapping[str, np.ndarray],
+    steps: int | None = None,
+    *,
+    function: str | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    runner: Runner | None = None,
+    progress: bool = False,
+) -> RunResult:
+    """Run a package over samples.
+
+    Parameters
+    ----------
+    package : Package
+        Compiled network.
+    inputs : path or mapping
+        npz file or arrays: one under each input's name, `[samples, ...]`, and "labels" to train.
+    steps : int or None
+        How many; None: one pass over the samples.
+    function : str or None
+        "train_step" (default of a package that trains) or "infer".
+    tensors : mapping or None
+        Parameters and optimiser state to start from, as an earlier run gave them.
+    runner : Runner or None
+        Where; None: the built-in simulator.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    UserError
+        Inputs that do not fit the model; a run that fails.
+    """
+    metadata = package.metadata
+    function = _function(metadata, function)
+    batch = metadata.inference_batch if function == "infer" else metadata.batch
+    batches = load_batches(inputs, metadata, function, batch)
+    if steps is None:
+        steps = -(-len(batches) // batch)
+    if steps < 1:
+        raise UserError(f"--steps {steps}: at least one step is needed")
+    session = start(package, runner)
+    restore(session, metadata, tensors or {})
+    results = []
+    for index in tqdm(range(steps), desc=function, unit="step", disable=not progress):
+        results.append(step(session, metadata, batches.step(index), function))
+    return RunResult(tuple(results), read_tensors(session, metadata))
+
+
+def start(package: Package, runner: Runner | None) -> Session:
+    """Open a session, on the built-in simulator if no runner is given."""
+    if runner is None:
+        from tvm_pulp.runners.simulator import SimulatorRunner
+
+        runner = SimulatorRunner()
+    return runner.start(package)
+
+
+def restore(session: Session, metadata: Metadata, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write parameters and optimiser state by name.
+
+    Raises
+    ------
+    UserError
+        On a name or a shape that the package does not have.
+    """
+    known = {t.name: t for t in metadata.of_kind("parameter", "state")}
+    for name, values in tensors.items():
+        if name not in known:
+            raise UserError(f"the package has no tensor {name!r}; it has {', '.join(known)}")
+        if np.shape(values) != known[name].shape:
+            raise UserError(
+                f"{name!r} has shape {list(np.shape(values))}; it must be {list(known[name].shape)}"
+            )
+        session.write(known[name], values)
+
+
+def read_tensors(session: Session, metadata: Metadata) -> dict[str, np.ndarray]:
+    """Parameters, running statistics, optimiser state and kept gradients by name."""
+    kinds = {"parameter": "", "state": "", "gradient": "gradient:"}
+    return {kinds[t.kind] + t.name: session.read(t) for t in metadata.of_kind(*kinds)}
+
+
+def step(
+    session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray], function: str
+) -> StepResult:
+    """One batch: one call, or micro-batches and an update."""
+    if function == "infer":
+        return _infer(session, metadata, samples)
+    if "train_step" in metadata.functions:
+        runs, loss, output = _call(session, metadata, samples, "train_step")
+        return StepResult(loss, output, runs.cycles, {"train_step": runs.kernel_cycles})
+    losses, outputs, calls = [], [], []
+    for part in _micro_batches(samples, metadata.micro_batch):
+        runs, loss, output = _call(session, metadata, part, "gradient_step")
+        losses.append(loss)
+        outputs.append(output)
+        calls.append(runs)
+    update = session.call("update_step")
+    kernels = {
+        "gradient_step": np.sum([c.kernel_cycles for c in calls], axis=0),
+        "update_step": update.kernel_cycles,
+    }
+    cycles = sum(c.cycles for c in calls) + update.cycles
+    return StepResult(float(np.sum(losses)), np.concatenate(outputs), cycles, kernels)
+
+
+def _function(metadata: Metadata, function: str | None) -> str:
+    trains = metadata.train is not None
+    function = function or ("train_step" if trains else "infer")
+    if function not in ("train_step", "infer"):
+        raise UserError(f"no function {function!r}; there are train_step and infer")
+    if function == "train_step" and not trains:
+        raise UserError("the package was compiled for inference only; compile it with --train")
+    return function
+
+
+def _micro_batches(samples: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    count = len(next(iter(samples.values())))
+    for begin in range(0, count, size):
+        yield {name: array[begin : begin + size] for name, array in samples.items()}
+
+
+def _call(
+    session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray], function: str
+) -> tuple[FunctionRun, float, np.ndarray]:
+    for tensor in metadata.of_kind("input", "labels"):
+        session.write(tensor, samples[tensor.name])
+    result = session.call(function)
+    loss = float(session.read(metadata.of_kind("loss")[0])[0])
+    return result, loss, session.read(metadata.of_kind("output")[0])
+
+
+def _infer(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> StepResult:
+    for tensor in metadata.of_kind("input"):
+        session.write(tensor, samples[tensor.name])
+    result = session.call("infer")
+    tensor = metadata.of_kind("output")[0]
+    count = metadata.inference_batch
+    output = session.read(tensor).reshape(-1)
+    per_sample = tensor.elements // tensor.shape[0]
+    values = output[: count * per_sample].reshape(count, *tensor.shape[1:])
+    return StepResult(float("nan"), values, result.cycles, {"infer": result.kernel_cycles})

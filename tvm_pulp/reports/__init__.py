@@ -1,0 +1,1 @@
+"""What people read: plans, times and comparisons as text."""

@@ -1,0 +1,28 @@
+"""The comparison with PyTorch as a table."""
+
+from __future__ import annotations
+
+from tvm_pulp.comparison import CheckReport
+from tvm_pulp.reports.table import table
+
+
+def check_report(report: CheckReport) -> str:
+    """A row a tensor: largest error, relative error, pass or fail, first step that parts."""
+    rows = [
+        [
+            row.name,
+            f"{row.error:.3e}",
+            f"{row.relative:.3e}",
+            f"{row.tolerance:.0e}",
+            "pass" if row.passed else "FAIL",
+            "-" if row.parts_at is None else str(row.parts_at + 1),
+        ]
+        for row in report.rows
+    ]
+    text = table(["tensor", "largest error", "relative", "allowed", "result", "parts at step"], rows)
+    failed = sum(not row.passed for row in report.rows)
+    verdict = (
+        f"{failed} of {len(rows)} tensors part from" if failed else f"all {len(rows)} tensors agree with"
+    )
+    steps = len(report.run.steps)
+    return f"{text}\n{verdict} PyTorch over {steps} step{'s' if steps > 1 else ''}"

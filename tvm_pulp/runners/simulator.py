@@ -1,0 +1,79 @@
+"""The built-in simulator as a runner: the default, nothing but pip needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_pulp.package.metadata import Tensor
+from tvm_pulp.package.package import Package
+from tvm_pulp.runners.base import COMMANDS, FunctionRun, Session
+from tvm_pulp.runtime.sim import Configuration, Machine
+from tvm_pulp.target.errors import UserError
+
+
+class SimulatorRunner:
+    """Run on the built-in simulator.
+
+    Parameters
+    ----------
+    timing : bool
+        False: functional only, much faster, cycles are meaningless.
+    checks : bool
+        Report races, reads of memory nobody wrote and the like (slower).
+    max_cycles : int or None
+        End a call that takes longer.
+    """
+
+    def __init__(self, *, timing: bool = True, checks: bool = False, max_cycles: int | None = None) -> None:
+        self.timing = timing
+        self.checks = checks
+        self.max_cycles = max_cycles
+
+    def start(self, package: Package) -> Session:
+        """Load the package's ELF into a machine configured as its target says."""
+        configuration = Configuration.from_dict(dict(package.metadata.simulator))
+        machine = Machine(configuration, timing=self.timing, checks=self.checks)
+        machine.load(package.elf)
+        return _SimulatorSession(machine, package, self)
+
+
+class _SimulatorSession:
+    def __init__(self, machine: Machine, package: Package, runner: SimulatorRunner) -> None:
+        self._machine = machine
+        self._name = package.metadata.name
+        self._functions = package.metadata.functions
+        self._runner = runner
+        self._fresh = True
+
+    def write(self, tensor: Tensor, values: np.ndarray) -> None:
+        if values.size > tensor.elements:
+            raise ValueError(f"{tensor.name}: {values.size} values for {tensor.elements} elements")
+        data = np.ascontiguousarray(values, dtype=tensor.dtype)
+        self._machine.write(self._machine.symbols[tensor.symbol].address, data.tobytes())
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        return self._read(tensor.symbol, tensor.dtype, tensor.elements).reshape(tensor.shape)
+
+    def call(self, function: str) -> FunctionRun:
+        if not self._fresh:
+            self._machine.restart()
+        self._fresh = False
+        command = np.array([COMMANDS[function]], np.int32)
+        self._machine.write(self._machine.symbols[f"{self._name}_command"].address, command.tobytes())
+        result = self._machine.run(max_cycles=self._runner.max_cycles)
+        if result.exit_code != 0:
+            raise UserError(
+                f"{function} ended with exit code {result.exit_code} on the simulator; "
+                f"it printed: {result.stdout.strip()}"
+            )
+        cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
+        calls = len(self._functions[function])
+        kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)
+        if not self._runner.timing:
+            cycles, kernels = 0, np.zeros_like(kernels)
+        return FunctionRun(cycles, kernels)
+
+    def _read(self, symbol: str, dtype: str, elements: int) -> np.ndarray:
+        size = elements * np.dtype(dtype).itemsize
+        raw = self._machine.read(self._machine.symbols[symbol].address, size)
+        return np.frombuffer(raw, dtype=dtype).copy()

@@ -1,0 +1,1 @@
+"""`python -m tvm_pulp.sim`: the simulator's command under a short name."""
