@@ -1,0 +1,54 @@
+"""Real nets and real input for the end-to-end tests, each compiled once."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tvm_pulp
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))
+
+from examples.digits import digits
+from examples.models import mobilenet_digits, residual_digits
+
+CONFIG = dict(learning_rate=0.05, momentum=0.9, weight_decay=5e-4, batch_size=8)
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """Digits as a package wants them: "x" and "labels"."""
+    images, labels = digits()
+    return {"x": images, "labels": labels}
+
+
+@pytest.fixture(scope="session")
+def mobilenet():
+    torch.manual_seed(0)
+    return mobilenet_digits().train()
+
+
+@pytest.fixture(scope="session")
+def residual():
+    torch.manual_seed(0)
+    return residual_digits().train()
+
+
+@pytest.fixture(scope="session")
+def exported_mobilenet(mobilenet, samples):
+    return torch.export.export(mobilenet, (torch.from_numpy(samples["x"][:8]),))
+
+
+@pytest.fixture(scope="session")
+def mobilenet_package(exported_mobilenet):
+    return tvm_pulp.compile(exported_mobilenet, target="pulp", train=tvm_pulp.TrainConfig(**CONFIG))
+
+
+@pytest.fixture(scope="session")
+def resnet8():
+    path = PROJECT.parent / "shared" / "data" / "mlperf_tiny_resnet8_float32.tflite"
+    if not path.is_file():
+        pytest.skip("the trained ResNet8 of MLPerf Tiny lies in ../shared/data, which is absent here")
+    return path
