@@ -1,20 +1,12 @@
 """Real nets and real input for the end-to-end tests, each compiled once."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-import tvm_pulp
-
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT))
-
-from examples.digits import digits
 from examples.models import mobilenet_digits, residual_digits
 
-CONFIG = dict(learning_rate=0.05, momentum=0.9, weight_decay=5e-4, batch_size=8)
+import tvm_pulp
+from examples.digits import digits
+from tests.e2e.settings import CONFIG, PROJECT
 
 
 @pytest.fixture(scope="session")

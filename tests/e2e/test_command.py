@@ -8,8 +8,8 @@ import tarfile
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
 
+from tests.e2e.settings import PROJECT
 from tvm_pulp.command_line import main
 
 TRAIN = [

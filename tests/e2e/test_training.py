@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIG
 
 import tvm_pulp
+from tests.e2e.settings import CONFIG
 
 
 def assert_agrees(report):

@@ -1,11 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import examples_of_metadata
+from tests.tvm_pulp import examples_of_metadata
 
 
 @pytest.fixture
