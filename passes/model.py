@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,12 +29,15 @@ class Model:
     parameters : mapping of str to ndarray
         Values by the model's own names ("features.0.weight"), in argument order after the inputs; batch-norm
         running statistics are among them.
+    buffers : frozenset of str
+        Parameters that no optimiser may change: running statistics, constants, what PyTorch calls buffers.
     """
 
     name: str
     module: IRModule
     inputs: tuple[str, ...]
     parameters: Mapping[str, np.ndarray]
+    buffers: frozenset[str] = frozenset()
 
     @property
     def function(self) -> relax.Function:
@@ -125,7 +129,7 @@ def with_batch(model: Model, batch: int) -> Model:
             f"{model.name}: the batch size cannot be changed from {old_batch} to {batch} ({reason(error)}): "
             "export the model with a symbolic batch dimension or with this batch size"
         ) from error
-    return Model(model.name, IRModule({"main": function}), model.inputs, model.parameters)
+    return dataclasses.replace(model, module=IRModule({"main": function}))
 
 
 def _refuse_mixed_samples(name: str, value: relax.Expr, model_name: str, batched: set[str]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tvm import IRModule, relax
-from tvm.ir.expr import Constant
+from tvm.ir import GenericConst
 
 Emit = Callable[[relax.Expr, str], relax.Var]
 Transform = Callable[[Emit, str, relax.Expr], "relax.Expr | None"]
@@ -45,6 +45,21 @@ def static_shape(expression: relax.Expr) -> tuple[int, ...]:
     if shape is None or not hasattr(shape, "values"):
         raise ValueError(f"{expression} has no known shape")
     return tuple(int(extent) for extent in shape.values)
+
+
+def inferred(value: relax.Expr) -> relax.Expr:
+    """Give an unbound value on typed variables its type."""
+    return relax.BlockBuilder().normalize(value)
+
+
+def is_number(expression: relax.Expr) -> bool:
+    """Tell whether an expression is a constant of one element."""
+    return isinstance(expression, GenericConst) and expression.value.numpy().size == 1
+
+
+def number(expression: relax.Expr) -> float:
+    """Value of a constant of one element."""
+    return float(expression.value.numpy().reshape(()))
 
 
 def substitute(value: relax.Expr, replaced: Mapping[relax.Var, relax.Expr]) -> relax.Expr:
@@ -119,7 +134,7 @@ def rewrite_function(
         value = substitute(value, known)
         changed = transform(emit, variable.name, value)
         value = value if changed is None else changed
-        if not isinstance(value, relax.Var | relax.Tuple | Constant):
+        if not isinstance(value, relax.Var | relax.Tuple | GenericConst):
             value = emit(value, variable.name)
         known[variable] = value
     result = substitute(function.body.body, known)

@@ -1,0 +1,114 @@
+"""Load a model from a file or from memory, whatever its format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvm_pulp.passes.model import Model
+from tvm_pulp.target.errors import UserError
+
+FORMATS = {".onnx": "onnx", ".pt2": "pytorch", ".tflite": "tflite"}
+
+
+def load_model(
+    path_or_object: Any,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+    model_format: str | None = None,
+) -> Model:
+    """Import a network into its canonical form.
+
+    Parameters
+    ----------
+    path_or_object : path, ExportedProgram, torch.nn.Module or onnx.ModelProto
+        A file (`.onnx`, `.pt2` of torch.export, `.tflite`) or a model in memory. A module needs
+        `input_shapes`; it is exported in the mode (train or eval) that it is in. float32.
+    input_shapes : mapping, optional
+        Shape by input name, e.g. ``{"x": [1, 3, 32, 32]}``, where the model leaves dimensions beside the
+        batch open.
+    batch : int
+        Batch size of the model that is returned, whatever the file was written for.
+    model_format : str, optional
+        "onnx", "pytorch" or "tflite" where the file's suffix does not tell.
+
+    Returns
+    -------
+    Model
+        Activations NCHW, named parameters, supported operators only.
+
+    Raises
+    ------
+    UserError
+        One line that names what is wrong with the file, a layer or a parameter, and what to do.
+    """
+    if batch < 1:
+        raise UserError(f"batch size {batch} is not possible: give 1 or more")
+    if isinstance(path_or_object, str | Path):
+        return _load_file(Path(path_or_object), model_format, input_shapes, batch)
+    kind = type(path_or_object)
+    packages = {base.__module__.partition(".")[0] for base in kind.__mro__}
+    if "onnx" in packages:
+        from tvm_pulp.frontends.onnx_import import import_onnx
+
+        graph_name = identifier(path_or_object.graph.name)
+        return import_onnx(path_or_object, graph_name, input_shapes=input_shapes, batch=batch)
+    if "torch" in packages:
+        return _load_torch(path_or_object, input_shapes, batch)
+    raise UserError(
+        f"cannot import a {kind.__module__}.{kind.__qualname__}: give a path, a "
+        "torch.export.ExportedProgram, "
+        "a torch.nn.Module or an onnx.ModelProto"
+    )
+
+
+def identifier(text: str) -> str:
+    """Make a C identifier of a name."""
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "network"
+    return f"network_{name}" if name[0].isdigit() else name
+
+
+def _load_file(
+    path: Path, model_format: str | None, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> Model:
+    if model_format is not None and model_format not in FORMATS.values():
+        raise UserError(f"unknown model format '{model_format}': choose one of {', '.join(FORMATS.values())}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    found = model_format or FORMATS.get(path.suffix.lower())
+    name = identifier(path.stem)
+    if found == "onnx":
+        from tvm_pulp.frontends.onnx_import import import_onnx, read_onnx
+
+        return import_onnx(read_onnx(path), name, input_shapes=input_shapes, batch=batch)
+    if found == "pytorch":
+        from tvm_pulp.frontends.torch_export import import_exported_program, read_pt2
+
+        return import_exported_program(read_pt2(path), name, input_shapes=input_shapes, batch=batch)
+    if found == "tflite":
+        from tvm_pulp.frontends.tflite_import import import_tflite
+
+        return import_tflite(path, name, input_shapes=input_shapes, batch=batch)
+    raise UserError(
+        f"{path}: the suffix '{path.suffix}' is not known: use {', '.join(FORMATS)} or give the model format"
+    )
+
+
+def _load_torch(program: Any, input_shapes: Mapping[str, Sequence[int]] | None, batch: int) -> Model:
+    import torch
+
+    from tvm_pulp.frontends.torch_export import export_module, import_exported_program
+
+    if isinstance(program, torch.nn.Module):
+        name = identifier(type(program).__name__)
+        exported = export_module(program, input_shapes)
+        return import_exported_program(exported, name, batch=batch)
+    if isinstance(program, torch.export.ExportedProgram):
+        return import_exported_program(program, "network", input_shapes=input_shapes, batch=batch)
+    raise UserError(
+        f"cannot import a {type(program).__qualname__}: give a torch.export.ExportedProgram or a "
+        "torch.nn.Module"
+    )
