@@ -94,10 +94,10 @@ def check_fits(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> No
     UserError
         With the missing bytes and the options that would help.
     """
-    budget = features.l1_bytes - features.cores * features.stack_bytes
+    budget = features.kernel_l1_bytes
     if plan.l1_bytes > budget:
         raise UserError(
-            f"L1 is {plan.l1_bytes - budget} bytes short: a kernel needs {plan.l1_bytes}, the stacks leave "
+            f"L1 is {plan.l1_bytes - budget} bytes short: a kernel needs {plan.l1_bytes}, stacks and runtime leave "
             f"{budget} of {features.l1_bytes}; use a target with more L1, "
             f"-l1-bytes={plan.l1_bytes + features.l1_bytes - budget}"
         )

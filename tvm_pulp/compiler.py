@@ -81,7 +81,8 @@ def compile(
     directory = Path(holder.name)
     sources = {name: print_kernel(function, name) for name, function in kernels.items()}
     values = {**graph.model.parameters, **graph.states}
-    project.write(directory, module_name, plan, sources, values, features)
+    passes_per_step = 1 if train is None else train.passes_per_step
+    project.write(directory, module_name, plan, sources, values, features, passes_per_step)
     elf = tools.build(directory)
     metadata = _metadata(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))

@@ -18,6 +18,7 @@ def model_to_json(model: Model) -> dict[str, Any]:
         "module": tvm.ir.save_json(model.module),
         "inputs": list(model.inputs),
         "parameters": list(model.parameters),
+        "buffers": sorted(model.buffers),
     }
 
 
@@ -28,4 +29,5 @@ def model_from_json(content: Mapping[str, Any], values: Mapping[str, np.ndarray]
         module=tvm.ir.load_json(content["module"]),
         inputs=tuple(content["inputs"]),
         parameters={name: values[name] for name in content["parameters"]},
+        buffers=frozenset(content["buffers"]),
     )
