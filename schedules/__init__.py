@@ -1,1 +1,5 @@
-"""One schedule template an operator class: tiled TIR for the cluster from a kernel computation."""
+"""Kernel templates: one operator class a file, each gives tiled TIR for bound knobs; `lower` picks one."""
+
+from tvm_pulp.schedules.base import lower
+
+__all__ = ["lower"]

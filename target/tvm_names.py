@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import s_tir, te, tirx
 from tvm import sym as arith
-from tvm.ir import Call, IRModule, Op, TensorLoad, TensorRegion
+from tvm.ir import Call, IRModule, Op, StringImm, TensorLoad, TensorRegion
 from tvm.s_tir import SBlock as Block
 from tvm.s_tir import SBlockRealize as BlockRealize
 from tvm.s_tir import Schedule
@@ -116,7 +116,7 @@ __all__ = [
     "BufferRegion", "BufferStore", "Call", "Cast", "DeclBuffer", "Div", "Evaluate", "Expr", "FloatImm",
     "FloorDiv", "FloorMod", "For", "ForKind", "IRBuilder", "IRModule", "IfThenElse", "IntImm", "IterVar",
     "LShift", "Let", "Max", "Min", "Mod", "Mul", "Not", "Op", "Or", "PrimFunc", "RShift", "Reduce",
-    "Schedule", "Select", "SeqStmt", "Stmt", "Sub", "T", "Var", "While", "address_of", "arith",
+    "Schedule", "Select", "SeqStmt", "Stmt", "StringImm", "Sub", "T", "Var", "While", "address_of", "arith",
     "buffer_dtype", "buffer_scope", "buffer_shape", "call_extern", "const", "decl_buffer", "expr_dtype",
     "if_then_else", "is_buffer_var", "load", "s_tir", "te", "tirx",
 ]  # fmt: skip

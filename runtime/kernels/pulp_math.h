@@ -1,0 +1,191 @@
+/* Small C math for kernels: no libm is linked on bare metal. Single precision only, errors in ulp beside each. */
+#ifndef PULP_MATH_H
+#define PULP_MATH_H
+
+#include <stdint.h>
+
+static inline int32_t pulp_min(int32_t a, int32_t b) { return a < b ? a : b; }
+static inline int32_t pulp_max(int32_t a, int32_t b) { return a > b ? a : b; }
+static inline int32_t pulp_abs(int32_t a) { return a < 0 ? -a : a; }
+
+/* Division rounding down; the divisor is positive. */
+static inline int32_t pulp_floor_divide(int32_t a, int32_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+static inline int32_t pulp_floor_modulo(int32_t a, int32_t b) { return a - pulp_floor_divide(a, b) * b; }
+
+/* First iteration of worker `core` where `total` iterations are shared out in contiguous chunks. */
+static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
+  const int32_t each = total / cores, rest = total - each * cores;
+  return core * each + pulp_min(core, rest);
+}
+
+static inline float pulp_int_as_float(int32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, 4);
+  return value;
+}
+
+static inline int32_t pulp_float_as_int(float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, 4);
+  return bits;
+}
+
+/* Square root, correctly rounded: the hardware's instruction, which the compiler would wrap in a call for errno. */
+static inline float pulp_sqrtf(float x) {
+#if defined(__riscv_zfinx)
+  float root;
+  __asm__("fsqrt.s %0, %1" : "=r"(root) : "r"(x));
+  return root;
+#elif defined(__riscv_flen)
+  float root;
+  __asm__("fsqrt.s %0, %1" : "=f"(root) : "f"(x));
+  return root;
+#else
+  return __builtin_sqrtf(x);
+#endif
+}
+
+/* 1.5 ulp */
+static inline float pulp_rsqrtf(float x) { return 1.0f / pulp_sqrtf(x); }
+
+/* Rounding to an integer. Values from 2^23 on have no fraction. */
+static inline float pulp_truncf(float x) {
+  if (!(__builtin_fabsf(x) < 8388608.0f)) return x;
+  return __builtin_copysignf((float)(int32_t)x, x);
+}
+static inline float pulp_floorf(float x) {
+  const float down = pulp_truncf(x);
+  return down > x ? down - 1.0f : down;
+}
+static inline float pulp_ceilf(float x) {
+  const float up = pulp_truncf(x);
+  return up < x ? __builtin_copysignf(up + 1.0f, x) : up;
+}
+/* Halves away from zero. */
+static inline float pulp_roundf(float x) {
+  const float whole = pulp_truncf(x);
+  return __builtin_fabsf(x - whole) >= 0.5f ? whole + __builtin_copysignf(1.0f, x) : whole;
+}
+/* Halves to even. */
+static inline float pulp_nearbyintf(float x) {
+  if (!(__builtin_fabsf(x) < 8388608.0f)) return x;
+  const float shift = __builtin_copysignf(8388608.0f, x);
+  volatile float shifted = x + shift;
+  return __builtin_copysignf(shifted - shift, x);
+}
+
+/* e^r * 2^n for |r| <= ln(2)/2: Taylor of degree 6 with its last coefficient fitted; error below 0.4 ulp of the result */
+static inline float pulp_exp_scaled(float r, int32_t n) {
+  float p = 1.3981999e-3f;
+  p = p * r + 8.3334508e-3f;
+  p = p * r + 4.1666076e-2f;
+  p = p * r + 1.6666665e-1f;
+  p = p * r + 5.0e-1f;
+  const float value = (p * r) * r + r + 1.0f;
+  /* in two steps, so that denormal results and 2^128 come out right */
+  const int32_t half = n >> 1;
+  return value * pulp_int_as_float((half + 127) << 23) * pulp_int_as_float((n - half + 127) << 23);
+}
+
+/* 1 ulp */
+static inline float pulp_expf(float x) {
+  if (x != x) return x;
+  if (x > 88.8f) return __builtin_inff();
+  if (x < -104.0f) return 0.0f;
+  const float scaled = x * 1.44269504f;
+  const int32_t n = (int32_t)(scaled + (scaled >= 0.0f ? 0.5f : -0.5f));
+  const float r = (x - (float)n * 6.93359375e-1f) + (float)n * 2.12194440e-4f;
+  return pulp_exp_scaled(r, n);
+}
+
+static inline float pulp_exp2f(float x) {
+  if (x != x) return x;
+  if (x > 128.5f) return __builtin_inff();
+  if (x < -150.5f) return 0.0f;
+  const int32_t n = (int32_t)(x + (x >= 0.0f ? 0.5f : -0.5f));
+  return pulp_exp_scaled((x - (float)n) * 6.93147181e-1f, n);
+}
+
+/* 1 ulp; Cephes' polynomial */
+static inline float pulp_logf(float x) {
+  if (!(x > 0.0f)) return x == 0.0f ? -__builtin_inff() : __builtin_nanf("");
+  if (x > 3.4028235e38f) return x;
+  int32_t exponent = 0;
+  if (x < 1.17549435e-38f) {
+    x *= 8388608.0f;
+    exponent = -23;
+  }
+  int32_t bits = pulp_float_as_int(x);
+  exponent += (bits >> 23) - 126;
+  float m = pulp_int_as_float((bits & 0x7fffff) | 0x3f000000); /* 0.5 .. 1 */
+  if (m < 7.07106781e-1f) {
+    exponent -= 1;
+    m = m + m - 1.0f;
+  } else {
+    m = m - 1.0f;
+  }
+  const float z = m * m, e = (float)exponent;
+  float p = 7.0376836292e-2f;
+  p = p * m - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  float y = m * z * p + e * -2.12194440e-4f - 0.5f * z;
+  return m + y + e * 6.93359375e-1f;
+}
+
+static inline float pulp_log2f(float x) { return pulp_logf(x) * 1.44269504f; }
+
+/* log(1 + x): the rounding of 1 + x is made up for. 2 ulp */
+static inline float pulp_log1pf(float x) {
+  volatile float sum = 1.0f + x;
+  const float u = sum;
+  if (u == 1.0f) return x;
+  if (!(u < 3.4028235e38f)) return pulp_logf(u);
+  return pulp_logf(u) * (x / (u - 1.0f));
+}
+
+/* 2 ulp */
+static inline float pulp_tanhf(float x) {
+  const float a = __builtin_fabsf(x);
+  if (a < 0.625f) {
+    const float z = x * x;
+    float p = -5.70498872745e-3f;
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    return p * z * x + x;
+  }
+  if (a > 9.1f) return x != x ? x : __builtin_copysignf(1.0f, x);
+  return __builtin_copysignf(1.0f - 2.0f / (pulp_expf(2.0f * a) + 1.0f), x);
+}
+
+/* 2 ulp */
+static inline float pulp_sigmoidf(float x) { return 1.0f / (1.0f + pulp_expf(-x)); }
+
+/* x^y by exp(y log x) with the logarithm in two parts: 2 ulp where the result is neither tiny nor huge */
+float pulp_powf(float x, float y);
+
+/* 1.5e-7 absolute */
+static inline float pulp_erff(float x) {
+  const float a = __builtin_fabsf(x);
+  const float t = 1.0f / (1.0f + 0.3275911f * a);
+  float p = 1.061405429f;
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const float large = 1.0f - p * t * pulp_expf(-a * a);
+  if (a < 0.5f) { /* Taylor, relative accuracy near 0 */
+    const float z = x * x;
+    return x * (1.128379167f + z * (-0.376126389f + z * (0.112837917f + z * (-0.0268661706f + z * (0.00522397762f - z * 8.5e-4f)))));
+  }
+  return __builtin_copysignf(large, x);
+}
+
+#endif

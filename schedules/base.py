@@ -1,0 +1,102 @@
+"""What a template is, and the choice of the first one that applies."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tvm_pulp.target.tvm_names import PrimFunc
+
+Workload = Any
+"""What a template found out about a function; each template has its own class."""
+
+
+class ClusterFeatures(Protocol):
+    """The part of ``target.features.Features`` that schedules look at."""
+
+    @property
+    def cores(self) -> int:
+        """Number of workers."""
+        ...
+
+    @property
+    def kernel_l1_bytes(self) -> int:
+        """L1 that a kernel may use: all but the workers' stacks and the runtime's own data."""
+        ...
+
+    @property
+    def has_xpulp(self) -> bool:
+        """Whether hardware loops and post-increment accesses may be used."""
+        ...
+
+
+class Template(Protocol):
+    """One operator class: when it applies, its knobs, and the tiled TIR for bound knobs."""
+
+    name: str
+
+    def match(self, function: PrimFunc) -> Workload | None:
+        """Return the workload, None where the template does not apply."""
+        ...
+
+    def knobs(self, workload: Workload, features: ClusterFeatures) -> dict[str, list[int]]:
+        """Return the values that each knob may take."""
+        ...
+
+    def default(self, workload: Workload, features: ClusterFeatures) -> dict[str, int]:
+        """Return good knobs by the analytic model."""
+        ...
+
+    def build(self, workload: Workload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
+        """Return the function in the cluster dialect."""
+        ...
+
+    def l1_bytes(self, workload: Workload, knobs: dict[str, int]) -> int:
+        """Return the L1 that the knobs need."""
+        ...
+
+    def estimate_cycles(self, workload: Workload, knobs: dict[str, int], features: ClusterFeatures) -> float:
+        """Estimate the cycles that a call takes."""
+        ...
+
+
+def templates() -> list[Template]:
+    """Return all templates, the one to try first at the head."""
+    return []
+
+
+def lower(function: PrimFunc, target: Any) -> PrimFunc:
+    """Turn a kernel computation into the cluster dialect.
+
+    Parameters
+    ----------
+    function
+        A PrimFunc of TE blocks with the attributes of docs/architecture.md, section 2.
+    target
+        A TVM target of the pulp family, or its ``Features``.
+
+    Returns
+    -------
+    PrimFunc
+        The function for all workers, by the first template that applies, else by the generic lowering.
+
+    Raises
+    ------
+    UserError
+        Where even the smallest tiles do not fit L1.
+    """
+    from tvm_pulp.schedules.generic import lower_generic
+
+    features: ClusterFeatures = _features(target)
+    for template in templates():
+        workload = template.match(function)
+        if workload is not None:
+            return template.build(workload, template.default(workload, features), features)
+    return lower_generic(function, features)
+
+
+def _features(target: Any) -> Any:
+    if hasattr(target, "kernel_l1_bytes") and hasattr(target, "cores"):
+        return target
+    from tvm_pulp.target.features import features
+
+    return features(target)

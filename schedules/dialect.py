@@ -1,0 +1,190 @@
+"""Constructors for the cluster dialect: loops, L1 buffers, DMA transfers and barriers as TIR statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tvm_pulp.target.tvm_names import (
+    AllocBuffer,
+    AttrStmt,
+    Bind,
+    Buffer,
+    BufferStore,
+    Evaluate,
+    Expr,
+    For,
+    ForKind,
+    IfThenElse,
+    IntImm,
+    SeqStmt,
+    Stmt,
+    StringImm,
+    Var,
+    address_of,
+    call_extern,
+    const,
+    decl_buffer,
+    load,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALIGNMENT = 16
+"""L1 buffers start at multiples of this many bytes."""
+
+TO_L1, TO_L2 = 1, 0
+"""Directions of a transfer."""
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the size in bytes of one element."""
+    return 1 if dtype == "bool" else int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz")) // 8
+
+
+def index(value: int | Expr) -> Expr:
+    """Return an int32 expression for an integer."""
+    return const(value, "int32") if isinstance(value, int) else value
+
+
+def sequence(*steps: Stmt | Iterable[Stmt] | None) -> Stmt:
+    """Join statements; None is left out."""
+    flat: list[Stmt] = []
+    for step in steps:
+        if step is None:
+            continue
+        if isinstance(step, Stmt):
+            flat.append(step)
+        else:
+            flat.extend(step)
+    if not flat:
+        return Evaluate(const(0, "int32"))
+    return flat[0] if len(flat) == 1 else SeqStmt(flat)
+
+
+def serial(variable: Var, extent: int | Expr, body: Stmt) -> Stmt:
+    """Return a loop that every worker that reaches it runs in full."""
+    return For(variable, index(0), index(extent), ForKind.SERIAL, body)
+
+
+def parallel(variable: Var, extent: int | Expr, body: Stmt) -> Stmt:
+    """Return a loop whose iterations are shared out over the workers."""
+    return For(variable, index(0), index(extent), ForKind.PARALLEL, body)
+
+
+def when(condition: Expr, body: Stmt, otherwise: Stmt | None = None) -> Stmt:
+    """Return a branch."""
+    return IfThenElse(condition, body, otherwise)
+
+
+def bind(name: str, value: Expr, dtype: str = "int32") -> tuple[Var, Stmt]:
+    """Return a new variable and the statement that gives it its value."""
+    variable = Var(name, dtype)
+    return variable, Bind(variable, value)
+
+
+def store(buffer: Buffer, value: Expr, indices: Sequence[int | Expr]) -> Stmt:
+    """Return a store of one element."""
+    return BufferStore(buffer, value, [index(i) for i in indices])
+
+
+def element(buffer: Buffer, offset: int | Expr) -> Expr:
+    """Return a read of one element of a buffer of one dimension."""
+    return load(buffer, [index(offset)])
+
+
+def barrier() -> Stmt:
+    """Return a barrier of all workers."""
+    return Evaluate(call_extern("int32", "cluster_barrier"))
+
+
+def dma_wait(slot: int | Expr) -> Stmt:
+    """Return a wait for all transfers of a slot."""
+    return Evaluate(call_extern("int32", "dma_wait", index(slot)))
+
+
+def dma_1d(
+    slot: int | Expr,
+    l1: Buffer,
+    l1_offset: int | Expr,
+    l2: Buffer,
+    l2_offset: int | Expr,
+    size: int | Expr,
+    direction: int,
+) -> Stmt:
+    """Return the start of a transfer of ``size`` contiguous bytes; offsets count elements of flat buffers."""
+    return Evaluate(
+        call_extern(
+            "int32", "dma_start_1d", index(slot), address_of(element(l1, l1_offset)),
+            address_of(element(l2, l2_offset)), index(size), index(direction),
+        )
+    )  # fmt: skip
+
+
+def dma_2d(
+    slot: int | Expr, l1: Buffer, l1_offset: int | Expr, l2: Buffer, l2_offset: int | Expr, size: int | Expr,
+    stride: int | Expr, line: int | Expr, direction: int,
+) -> Stmt:  # fmt: skip
+    """Return the start of a transfer of ``size`` bytes in lines of ``line`` bytes, ``stride`` bytes apart in L2."""
+    return Evaluate(
+        call_extern(
+            "int32", "dma_start_2d", index(slot), address_of(element(l1, l1_offset)),
+            address_of(element(l2, l2_offset)), index(size), index(stride), index(line), index(direction),
+        )
+    )  # fmt: skip
+
+
+def scope(comment: str, body: Stmt) -> Stmt:
+    """Return a named scope: printed as a comment and braces."""
+    return AttrStmt(const(0, "int32"), "pulp.scope", StringImm(comment), body)
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    """Divide and round up."""
+    return -(-value // divisor)
+
+
+def as_int(value: int | Expr) -> int | None:
+    """Return the value of a constant, None for anything else."""
+    if isinstance(value, int):
+        return value
+    return int(value.value) if isinstance(value, IntImm) else None
+
+
+class L1Allocator:
+    """Places L1 buffers at fixed offsets; what is allocated inside ``reuse()`` is given back at its end."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[str, int] = {}
+        self.top = 0
+        self.peak = 0
+
+    def allocate(self, name: str, elements: int, dtype: str) -> tuple[Buffer, Stmt]:
+        """Return a flat L1 buffer and the statement that declares it.
+
+        Parameters
+        ----------
+        name
+            The wished name; a number is added where it is taken.
+        elements
+            Number of elements.
+        dtype
+            Their type.
+        """
+        unique, number = name, 1
+        while unique in self.offsets:
+            unique, number = f"{name}_{number}", number + 1
+        self.offsets[unique] = self.top
+        self.top += ceil_div(elements * item_bytes(dtype), ALIGNMENT) * ALIGNMENT
+        self.peak = max(self.peak, self.top)
+        buffer = decl_buffer((elements,), dtype, name=unique, scope="global.l1")
+        return buffer, AllocBuffer(buffer)
+
+    @contextmanager
+    def reuse(self) -> Iterator[None]:
+        """Give back at the end what was allocated inside."""
+        top = self.top
+        yield
+        self.top = top

@@ -1,0 +1,434 @@
+"""Lower any function of TE blocks: tiled to fit L1, double-buffered, shared out over the workers.
+
+A stage (see ``computation``) is a pipeline over tiles, one barrier a tile::
+
+    start loads of tile 0
+    for tile:
+        wait for the loads of this tile and for the stores of the tile before the last one
+        barrier
+        start loads of the next tile and stores of the last one
+        compute
+    barrier, store the last tile, wait
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.base import ClusterFeatures
+from tvm_pulp.schedules.collapse import ViewTable, collapse
+from tvm_pulp.schedules.computation import Program, Stage, read_program
+from tvm_pulp.schedules.dialect import (
+    TO_L1,
+    TO_L2,
+    L1Allocator,
+    barrier,
+    dma_wait,
+    element,
+    index,
+    scope,
+    sequence,
+    serial,
+    store,
+    when,
+)
+from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.point_nest import PointNest
+from tvm_pulp.schedules.tiling import (
+    ReadView,
+    StageAccess,
+    Tiling,
+    choose_tiling,
+    period,
+    stage_access,
+    tile_counts,
+)
+from tvm_pulp.schedules.transfers import Box, flat_offset, transfer
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.tvm_names import (
+    EQ,
+    Bind,
+    Buffer,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    arith,
+    buffer_dtype,
+    buffer_shape,
+    const,
+    decl_buffer,
+    tirx,
+)
+
+
+def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
+    """Lower a function that no template takes.
+
+    Parameters
+    ----------
+    function
+        A PrimFunc of TE blocks, of any shape.
+    features
+        The target's features.
+
+    Raises
+    ------
+    UserError
+        Where an intermediate result that must be kept whole does not fit L1, or a block is no TE compute.
+    """
+    return _GenericLowering(function, features).build()
+
+
+@dataclass
+class _Tile:
+    """One L1 buffer of a tensor: where its box starts and how large it is, for a given tile number."""
+
+    read: ReadView
+    buffer: Buffer
+    elements: int
+    copies: int
+    period: int
+
+
+class _GenericLowering:
+    def __init__(self, function: PrimFunc, features: ClusterFeatures) -> None:
+        self.function = function
+        self.features = features
+        self.program: Program = read_program(function)
+        self.flat: dict[Buffer, Buffer] = {
+            p: decl_buffer((math.prod(buffer_shape(p)),), buffer_dtype(p), name=str(p.name))
+            for p in self.program.parameters
+        }
+        self.l1 = L1Allocator()
+        self.in_l1: dict[Buffer, Buffer] = {}
+        self.notes: list[str] = []
+        self.tile_texts: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Name of the kernel, for messages."""
+        return str(self.function.attrs.get("global_symbol", "kernel"))
+
+    def build(self) -> PrimFunc:
+        declarations: list[Stmt] = []
+        for intermediate in self.program.intermediates:
+            elements = math.prod(buffer_shape(intermediate))
+            buffer, declaration = self.l1.allocate(
+                str(intermediate.name), elements, buffer_dtype(intermediate)
+            )
+            self.in_l1[intermediate] = buffer
+            declarations.append(declaration)
+        if self.l1.peak > self.features.kernel_l1_bytes:
+            largest = max(self.program.intermediates, key=lambda b: math.prod(buffer_shape(b)))
+            raise UserError(
+                f"kernel '{self.name}': the intermediate result '{largest.name}' must be kept whole and does not fit "
+                f"L1 ({self.l1.peak} of {self.features.kernel_l1_bytes} bytes): split the computation in two kernels"
+            )
+        parts: list[Stmt] = []
+        for number, stage in enumerate(self.program.stages):
+            if number:
+                parts.append(barrier())
+            with self.l1.reuse():
+                parts.append(_StageLowering(self, stage, number).build())
+        attributes = {str(k): v for k, v in self.function.attrs.items() if str(k).startswith("pulp.")}
+        attributes |= {
+            "global_symbol": self.name,
+            "pulp.l1_bytes": self.l1.peak,
+            "pulp.l1_offsets": self.l1.offsets,
+            "pulp.cores": self.features.cores,
+            "pulp.tile": "; ".join(self.tile_texts),
+            "pulp.schedule": "generic",
+            "pulp.arguments": [
+                f"{p.name} {'x'.join(map(str, buffer_shape(p))) or 'scalar'} {buffer_dtype(p)}"
+                for p in self.program.parameters
+            ],
+        }
+        if self.notes:
+            attributes["pulp.notes"] = self.notes
+        body = sequence(declarations, parts)
+        return PrimFunc([self.flat[p] for p in self.program.parameters], body).with_attrs(attributes)
+
+
+class _StageLowering:
+    def __init__(self, parent: _GenericLowering, stage: Stage, number: int) -> None:
+        self.parent = parent
+        self.number = number
+        self.views: ViewTable
+        self.stage, self.views = collapse(stage)
+        self.access: StageAccess = stage_access(self.stage, self.views, list(parent.in_l1))
+        features = parent.features
+        tiling = choose_tiling(self.access, features.kernel_l1_bytes - parent.l1.top, features.cores)
+        if tiling is None:
+            raise UserError(
+                f"kernel '{parent.name}': block '{stage.name}' does not fit L1 "
+                f"({features.kernel_l1_bytes} bytes) even with the smallest tiles"
+            )
+        self.tiling: Tiling = tiling
+        self.counts = tile_counts(self.stage, tiling.tiles)
+        self.total = math.prod(self.counts.values())
+        self.reduction_tiles = math.prod(self.counts[axis.var] for axis in self.stage.reduction)
+        self.analyzer = arith.Analyzer()
+        self.tile = Var("tile", "int32")
+        self.analyzer.update(self.tile, arith.ConstIntBound(0, max(0, self.total - 1)), True)
+        self.declarations: list[Stmt] = []
+        self.inputs: list[_Tile] = []
+        self.outputs: dict[int, tuple[Buffer, int]] = {}
+        self.partial: list[Buffer] | None = None
+
+    def build(self) -> Stmt:
+        self._allocate()
+        self._describe()
+        body = self._pipeline() if self.total > 1 else self._single_tile()
+        return scope(self.stage.name, sequence(self.declarations, body))
+
+    # L1
+
+    def _allocate(self) -> None:
+        l1, tiles = self.parent.l1, self.tiling.tiles
+        for read in self.access.reads:
+            if any(read.view.buffer.same_as(b) for b in self.tiling.direct):
+                self.parent.notes.append(
+                    f"'{read.view.base.name}' does not fit L1 and is read from L2 directly"
+                )
+                continue
+            elements = self._aligned(read.tile_elements(tiles), buffer_dtype(read.view.base))
+            repeats = period(self.stage, self.counts, read.axes)
+            copies = 2 if repeats < self.total else 1
+            name = f"{read.view.base.name}_l1"
+            buffer, declaration = l1.allocate(name, elements * copies, buffer_dtype(read.view.base))
+            self.declarations.append(declaration)
+            self.inputs.append(_Tile(read, buffer, elements, copies, repeats))
+        points = math.prod(tiles[axis.var] for axis in self.stage.spatial)
+        copies = 2 if self.total > self.reduction_tiles else 1
+        for number in self.access.writes:
+            out = self.stage.stores[number].out
+            elements = self._aligned(points, buffer_dtype(out))
+            buffer, declaration = l1.allocate(f"{out.name}_out", elements * copies, buffer_dtype(out))
+            self.declarations.append(declaration)
+            self.outputs[number] = (buffer, elements)
+        if self.tiling.nest.split is not None or self.reduction_tiles > 1:
+            self.partial = []
+            workers = self.parent.features.cores if self.tiling.nest.split is not None else 1
+            for reduction in self.stage.reductions:
+                buffer, declaration = l1.allocate(
+                    "partial", points * workers, str(reduction.accumulator.ty.dtype)
+                )
+                self.declarations.append(declaration)
+                self.partial.append(buffer)
+
+    @staticmethod
+    def _aligned(elements: int, dtype: str) -> int:
+        """Round up so that the second copy is aligned as well."""
+        return -(-elements // 4) * 4 if dtype != "bool" else -(-elements // 16) * 16
+
+    def _describe(self) -> None:
+        sizes = [f"{axis.var.name} {self.tiling.tiles[axis.var]}/{axis.extent}"
+                 for axis in self.stage.spatial + self.stage.reduction]  # fmt: skip
+        self.parent.tile_texts.append(f"{self.stage.name}: {', '.join(sizes) or 'one value'}")
+
+    # tiles
+
+    def _tile_axes(self, tile: Expr) -> dict[Var, TileAxis]:
+        """Return offset and size of each axis in a tile; the last axis runs fastest."""
+        axes: dict[Var, TileAxis] = {}
+        rest = tile
+        remaining = self.total
+        for axis in reversed(self.stage.spatial + self.stage.reduction):
+            count, size = self.counts[axis.var], self.tiling.tiles[axis.var]
+            remaining //= count
+            digit = tirx.floormod(rest, count) if remaining > 1 else rest
+            rest = tirx.floordiv(rest, count)
+            if count == 1:
+                axes[axis.var] = TileAxis(index(0), index(axis.extent), axis.extent)
+                continue
+            offset = self.analyzer.simplify(digit * size)
+            exact = axis.extent % size == 0
+            extent = index(size) if exact else tirx.min(index(size), axis.extent - offset)
+            axes[axis.var] = TileAxis(offset, self.analyzer.simplify(extent), size)
+        return axes
+
+    def _box(self, read: ReadView, axes: Mapping[Var, TileAxis]) -> Box:
+        ranges = [d.range(axes, self.analyzer) for d in read.dimensions]
+        sizes = tuple(self.analyzer.simplify(r.high - r.low + 1) for r in ranges)
+        return Box(read.view.shape, tuple(r.low for r in ranges), sizes)
+
+    def _copy(self, tile: Expr, entry_period: int, copies: int, elements: int) -> Expr:
+        """Return the element at which the copy of a buffer for a tile starts."""
+        if copies == 1:
+            return index(0)
+        turn = tirx.floormod(tirx.floordiv(tile, entry_period), 2)
+        return self.analyzer.simplify(turn * elements)
+
+    # DMA
+
+    def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        axes = self._tile_axes(tile)
+        steps = []
+        for entry in self.inputs:
+            start = self._copy(tile, entry.period, entry.copies, entry.elements)
+            l2 = self.parent.flat[entry.read.view.base]
+            step = transfer(slot, entry.buffer, start, l2, self._box(entry.read, axes), TO_L1, self.analyzer)
+            condition = self.analyzer.simplify(EQ(tirx.floormod(tile, entry.period), 0))
+            steps.append(step if self.analyzer.can_prove(condition) else when(condition, step))
+        return steps
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        axes = self._tile_axes(tile)
+        shape = tuple(axis.extent for axis in self.stage.spatial)
+        steps = []
+        for number, (buffer, elements) in self.outputs.items():
+            box = Box(
+                shape,
+                tuple(axes[axis.var].offset for axis in self.stage.spatial),
+                tuple(axes[axis.var].size for axis in self.stage.spatial),
+            )
+            copies = 2 if self.total > self.reduction_tiles else 1
+            start = self._copy(tile, self.reduction_tiles, copies, elements)
+            l2 = self.parent.flat[self.stage.stores[number].out]
+            steps.append(transfer(slot, buffer, start, l2, box, TO_L2, self.analyzer))
+        condition = self._last_reduction_tile(tile)
+        return steps if condition is None or not steps else [when(condition, sequence(steps))]
+
+    def _last_reduction_tile(self, tile: Expr) -> Expr | None:
+        if self.reduction_tiles == 1:
+            return None
+        last = self.reduction_tiles - 1
+        return self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), last))
+
+    # the pipeline
+
+    def _single_tile(self) -> Stmt:
+        zero = index(0)
+        loads = self._loads(zero, zero)
+        steps = [*loads, dma_wait(zero), barrier()] if loads else []
+        steps.append(self._compute(zero))
+        stores = self._stores(zero, index(2))
+        if stores:
+            steps += [barrier(), *stores, dma_wait(index(2))]
+        return sequence(steps)
+
+    def _pipeline(self) -> Stmt:
+        tile, last = self.tile, index(self.total - 1)
+        parity = tirx.floormod(tile, 2)
+        following = self.analyzer.simplify(tile + 1)
+        body: list[Stmt] = [dma_wait(parity)]
+        if self.outputs:
+            body.append(dma_wait(parity + 2))
+        body.append(barrier())
+        if self.inputs:
+            self.analyzer.update(tile, arith.ConstIntBound(0, self.total - 2), True)
+            next_loads = self._loads(following, tirx.floormod(following, 2))
+            self.analyzer.update(tile, arith.ConstIntBound(0, self.total - 1), True)
+            body.append(when(tile < last, sequence(next_loads)))
+        if self.outputs:
+            previous = Var("previous", "int32")
+            self.analyzer.update(previous, arith.ConstIntBound(0, self.total - 2), True)
+            stores = self._stores(previous, tirx.floormod(previous, 2) + 2)
+            body.append(when(tile > 0, sequence(Bind(previous, tile - 1), stores)))
+        body.append(self._compute(tile))
+        steps: list[Stmt] = [
+            *self._loads(index(0), index(0)),
+            serial(tile, self.total, sequence(body)),
+            barrier(),
+        ]
+        if self.outputs:
+            steps += self._stores(last, index(2 + (self.total - 1) % 2))
+            steps += [dma_wait(2), dma_wait(3)]
+        return sequence(steps)
+
+    # the work on one tile
+
+    def _compute(self, tile: Expr) -> Stmt:
+        binds: list[Stmt] = []
+
+        def name(text: str, value: Expr) -> Expr:
+            """Give a value that changes from tile to tile a name."""
+            value = self.analyzer.simplify(value)
+            if isinstance(value, Var) or not self._varies(value):
+                return value
+            var = Var(text, "int32")
+            binds.append(Bind(var, value))
+            bound = self.analyzer.const_int_bound(value)
+            self.analyzer.update(var, arith.ConstIntBound(bound.min_value, bound.max_value), True)
+            return var
+
+        raw = self._tile_axes(tile)
+        axes: dict[Var, TileAxis] = {}
+        for axis in self.stage.spatial + self.stage.reduction:
+            entry = raw[axis.var]
+            offset = name(f"{axis.var.name}_start", entry.offset)
+            size = name(f"{axis.var.name}_size", tirx.min(index(entry.tile), axis.extent - offset)
+                        if self._varies(entry.size) else entry.size)  # fmt: skip
+            axes[axis.var] = TileAxis(offset, size, entry.tile)
+        places: dict[Buffer, tuple[Buffer, Expr, Box]] = {}
+        for input_tile in self.inputs:
+            box = self._box(input_tile.read, axes)
+            base = str(input_tile.read.view.base.name)
+            low = tuple(name(f"{base}_start_{d}", value) for d, value in enumerate(box.low))
+            size = tuple(name(f"{base}_size_{d}", value) for d, value in enumerate(box.size))
+            start = name(
+                f"{base}_turn", self._copy(tile, input_tile.period, input_tile.copies, input_tile.elements)
+            )
+            places[input_tile.read.view.buffer] = (input_tile.buffer, start, Box(box.shape, low, size))
+        turns = {
+            number: name(f"{buffer.name}_turn", self._copy(
+                tile, self.reduction_tiles, 2 if self.total > self.reduction_tiles else 1, elements))
+            for number, (buffer, elements) in self.outputs.items()
+        }  # fmt: skip
+
+        def access(read: Expr) -> Expr:
+            view = self.views.of(read.source)
+            indices = list(read.indices)
+            if view.buffer in places:
+                buffer, start, box = places[view.buffer]
+                local = [i - low for i, low in zip(indices, box.low, strict=True)]
+                return element(buffer, self.analyzer.simplify(start + flat_offset(local, list(box.size))))
+            holder = self.parent.in_l1.get(view.base, self.parent.flat.get(view.base))
+            return element(
+                holder, self.analyzer.simplify(flat_offset(indices, [index(e) for e in view.shape]))
+            )
+
+        def put(number: int, point: list[Expr], value: Expr) -> Stmt:
+            spatial = self.stage.spatial
+            if number in self.outputs:
+                buffer, _ = self.outputs[number]
+                offset = turns[number] + flat_offset(point, [axes[axis.var].size for axis in spatial])
+                return store(buffer, value, [self.analyzer.simplify(offset)])
+            place = [axes[axis.var].offset + p for axis, p in zip(spatial, point, strict=True)]
+            offset = flat_offset(place, [index(axis.extent) for axis in spatial])
+            return store(
+                self.parent.in_l1[self.stage.stores[number].out], value, [self.analyzer.simplify(offset)]
+            )
+
+        first = None
+        if self.reduction_tiles > 1:
+            first = self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), 0))
+        nest = PointNest(
+            stage=self.stage,
+            plan=self.tiling.nest,
+            offsets={var: axis.offset for var, axis in axes.items()},
+            sizes={var: axis.size for var, axis in axes.items()},
+            access=access,
+            put=put,
+            first_tile=first,
+            last_tile=self._last_reduction_tile(tile),
+            partial=self.partial,
+            cores=self.parent.features.cores,
+            analyzer=self.analyzer,
+        )
+        steps: list[Stmt] = [*binds, nest.build()]
+        if self.tiling.nest.split is not None:
+            combine = sequence(barrier(), nest.combine())
+            last = self._last_reduction_tile(tile)
+            steps.append(combine if last is None else when(last, combine))
+        return sequence(steps)
+
+    @staticmethod
+    def _varies(value: Expr) -> bool:
+        return not hasattr(value, "value") or not isinstance(getattr(value, "value", None), int)
+
+
+__all__ = ["const", "lower_generic"]

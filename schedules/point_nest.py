@@ -1,0 +1,523 @@
+"""The loops over the points of one tile: shared out over the workers, register-blocked."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.computation import Axis, Reduction, Stage
+from tvm_pulp.schedules.dialect import (
+    as_int,
+    ceil_div,
+    element,
+    index,
+    parallel,
+    sequence,
+    serial,
+    store,
+    when,
+)
+from tvm_pulp.schedules.expressions import loads, rewrite, same, substitute, variables, walk
+from tvm_pulp.target.tvm_names import (
+    Add,
+    AllocBuffer,
+    Bind,
+    Buffer,
+    BufferLoad,
+    Call,
+    Div,
+    Expr,
+    FloatImm,
+    For,
+    ForKind,
+    Max,
+    Min,
+    Mul,
+    Select,
+    Stmt,
+    Var,
+    arith,
+    const,
+    decl_buffer,
+    expr_dtype,
+    load,
+    tirx,
+)
+
+_MAX_POINTS = 16
+_LEAST_EFFICIENCY = 0.85
+
+
+@dataclass(frozen=True)
+class NestPlan:
+    """How the points of a tile are walked.
+
+    ``unroll`` gives the block size of an axis (1 where absent), ``group`` the spatial axes whose blocks are shared
+    out over the workers, ``split`` the reduction axis that is shared out instead (each worker sums up its part),
+    ``efficiency`` the workers' share of time at work.
+    """
+
+    unroll: Mapping[Var, int]
+    group: tuple[Var, ...]
+    split: Var | None
+    efficiency: float
+
+
+def plan_nest(stage: Stage, tiles: Mapping[Var, int], cores: int) -> NestPlan:
+    """Choose the register block and the split over the workers for tiles of the given sizes."""
+    unroll = _choose_unroll(stage, tiles)
+    group, efficiency = _choose_group(stage, tiles, unroll, cores)
+    while efficiency < _LEAST_EFFICIENCY and unroll:
+        smaller = dict(unroll)
+        widest = max(smaller, key=lambda var: smaller[var])
+        smaller[widest] //= 2
+        if smaller[widest] <= 1:
+            del smaller[widest]
+        smaller_group, smaller_efficiency = _choose_group(stage, tiles, smaller, cores)
+        if smaller_efficiency < 1.5 * efficiency:
+            break
+        unroll, group, efficiency = smaller, smaller_group, smaller_efficiency
+    split = None
+    if (
+        stage.reduction
+        and efficiency < 0.5
+        and all(_identity_element(r) is not None for r in stage.reductions)
+    ):
+        longest = max(stage.reduction, key=lambda axis: tiles[axis.var])
+        extent = tiles[longest.var]
+        split_efficiency = extent / (ceil_div(extent, cores) * cores)
+        if extent >= 2 and split_efficiency > efficiency:
+            split, efficiency, group = longest.var, split_efficiency, ()
+    return NestPlan(unroll, group, split, efficiency)
+
+
+def _choose_unroll(stage: Stage, tiles: Mapping[Var, int]) -> dict[Var, int]:
+    """Block one or two axes: those along which most reads are shared."""
+    if not stage.spatial:
+        return {}
+    if not stage.reductions:
+        innermost = stage.spatial[-1].var
+        heavy = any(_is_heavy(s.value) for s in stage.stores)
+        return {} if heavy or tiles[innermost] < 4 else {innermost: 4}
+    updates = [r.update for r in stage.reductions]
+    reads = [access for update in updates for access in loads(update)]
+    guarded = {var for update in updates for guard in guards_of(update)[0] for var in variables(guard)}
+
+    def shared(axis: Axis) -> int:
+        return sum(1 for read in reads if not any(axis.var in variables(i) for i in read.indices))
+
+    ranked = sorted(
+        (axis for axis in stage.spatial if tiles[axis.var] >= 2),
+        key=lambda axis: (axis.var in guarded, -shared(axis), -min(tiles[axis.var], 4)),
+    )
+    unroll: dict[Var, int] = {}
+    limit = _MAX_POINTS // max(1, len(stage.reductions))
+    for axis in ranked[:2]:
+        if axis.var in guarded and unroll:
+            break
+        if len(unroll) == 1 and shared(axis) == 0:
+            break
+        width = 4 if tiles[axis.var] >= 4 else tiles[axis.var]
+        if math.prod(unroll.values()) * width <= limit:
+            unroll[axis.var] = width
+    return unroll
+
+
+def _is_heavy(value: Expr) -> bool:
+    """Calls and divisions gain nothing from unrolling."""
+    return any(
+        isinstance(part, Div) or (isinstance(part, Call) and "if_then_else" not in str(part.op.name))
+        for part in walk(value)
+    )
+
+
+def _choose_group(
+    stage: Stage, tiles: Mapping[Var, int], unroll: Mapping[Var, int], cores: int
+) -> tuple[tuple[Var, ...], float]:
+    blocks = [ceil_div(tiles[axis.var], unroll.get(axis.var, 1)) for axis in stage.spatial]
+    best: tuple[tuple[Var, ...], float] = ((), 1.0 / cores)
+    if not stage.spatial:
+        return best
+    for length in range(1, len(blocks) + 1):
+        for first in range(len(blocks) - length + 1):
+            count = math.prod(blocks[first : first + length])
+            efficiency = count / (ceil_div(count, cores) * cores)
+            if efficiency > best[1] + 0.02:
+                best = (tuple(axis.var for axis in stage.spatial[first : first + length]), efficiency)
+        if best[1] >= _LEAST_EFFICIENCY:
+            break
+    return best
+
+
+def guards_of(update: Expr) -> tuple[list[Expr], Expr]:
+    """Split ``sum + (condition ? x : 0) * y`` into the condition and ``sum + x * y``.
+
+    Where the condition fails such a term adds nothing, so that it need not be computed.
+
+    Returns
+    -------
+    (list, Expr)
+        The conditions, and the update where all of them hold.
+    """
+    if isinstance(update, Add) and isinstance(update.a, Var):
+        conditions, term = _zero_guards(update.b)
+        return conditions, Add(update.a, term)
+    if isinstance(update, Max | Min) and isinstance(update.a, Var):
+        parts = _conditional(update.b)
+        if parts is not None and isinstance(parts[2], FloatImm):
+            smallest = -3.4e38 if isinstance(update, Max) else 3.4e38
+            outside = float(parts[2].value)
+            if (outside <= smallest) if isinstance(update, Max) else (outside >= smallest):
+                return [parts[0]], type(update)(update.a, parts[1])
+    return [], update
+
+
+def _conditional(node: Expr) -> tuple[Expr, Expr, Expr] | None:
+    if isinstance(node, Select):
+        return node.condition, node.true_value, node.false_value
+    if isinstance(node, Call) and str(node.op.name).endswith("if_then_else"):
+        return tuple(node.args)
+    return None
+
+
+def _zero_guards(term: Expr) -> tuple[list[Expr], Expr]:
+    parts = _conditional(term)
+    if parts is not None and isinstance(parts[2], FloatImm) and float(parts[2].value) == 0.0:
+        inner, value = _zero_guards(parts[1])
+        return ([parts[0], *inner], value) if not loads(parts[0]) else ([], term)
+    if isinstance(term, Mul):
+        left, a = _zero_guards(term.a)
+        right, b = _zero_guards(term.b)
+        return [*left, *right], Mul(a, b)
+    return [], term
+
+
+def _identity_element(reduction: Reduction) -> Expr | None:
+    """Return the value that leaves a sum, product, maximum or minimum as it is; None for another combination."""
+    update, accumulator = reduction.update, reduction.accumulator
+    if not isinstance(update, Add | Mul | Max | Min):
+        return None
+    if not (isinstance(update.a, Var) and update.a.same_as(accumulator)):
+        return None
+    if accumulator in variables(update.b):
+        return None
+    dtype = expr_dtype(accumulator)
+    if isinstance(update, Add):
+        return const(0, dtype)
+    if isinstance(update, Mul):
+        return const(1, dtype)
+    return tirx.min_value(dtype) if isinstance(update, Max) else tirx.max_value(dtype)
+
+
+@dataclass
+class PointNest:
+    """Writes the loops of one tile.
+
+    Parameters
+    ----------
+    stage, plan
+        What to compute and how.
+    offsets
+        First value of each axis in the tile.
+    sizes
+        Number of values of each axis in the tile.
+    access
+        Turns a read of a view into a read of the buffer that holds it.
+    put
+        Returns the store of a result: number of the store, coordinates of the spatial axes, value.
+    first_tile
+        Condition that no part of the reduction was done in an earlier tile; None where the tile holds it all.
+    last_tile
+        Condition that the reduction ends with this tile; None where the tile holds it all.
+    partial
+        Flat L1 buffer for each reduction: running results between tiles, or of each worker where the reduction is
+        split; element ``point`` or ``worker * points + point``. None where they stay in registers.
+    cores
+        Number of workers.
+    """
+
+    stage: Stage
+    plan: NestPlan
+    offsets: Mapping[Var, Expr]
+    sizes: Mapping[Var, Expr]
+    access: Callable[[Expr], Expr]
+    put: Callable[[int, list[Expr], Expr], Stmt]
+    first_tile: Expr | None
+    last_tile: Expr | None
+    partial: list[Buffer] | None
+    cores: int
+    analyzer: arith.Analyzer
+
+    def build(self) -> Stmt:
+        """Return the whole nest; the parts that need a barrier between them hold it."""
+        if self.plan.split is not None:
+            return self._split_reduction()
+        axes = list(self.stage.spatial)
+        group = [axis for axis in axes if axis.var in self.plan.group]
+        if not axes:
+            worker = Var("worker", "int32")
+            return parallel(worker, 1, self._leaf([{}], None))
+        before = axes[: axes.index(group[0])] if group else []
+        after = axes[axes.index(group[-1]) + 1 :] if group else axes
+        outer_loops: list[tuple[Var, Expr]] = []
+        inner_loops: list[tuple[Var, Expr]] = []
+        starts = {axis.var: self._loop_variable(axis, outer_loops) for axis in before}
+        starts |= {axis.var: self._loop_variable(axis, inner_loops) for axis in after}
+        block = Var("block", "int32")
+        steps: list[Stmt] = []
+        if len(group) == 1:
+            block = Var(str(group[0].var.name) + ("_block" if self._width(group[0].var) > 1 else ""), "int32")
+            starts[group[0].var] = block * self._width(group[0].var)
+        else:
+            rest: Expr = block
+            for position, axis in reversed(list(enumerate(group))):
+                count = self._blocks(axis.var)
+                digit = rest if position == 0 else tirx.floormod(rest, count)
+                var = Var(str(axis.var.name), "int32")
+                steps.append(Bind(var, digit * self._width(axis.var)))
+                starts[axis.var] = var
+                rest = tirx.floordiv(rest, count)
+        body = self._full_or_rest(list(axes), starts, {}, None)
+        for var, extent in reversed(inner_loops):
+            body = serial(var, extent, body)
+        total = index(1)
+        for axis in group:
+            total = total * self._blocks(axis.var)
+        total = self.analyzer.simplify(total)
+        body = parallel(block, total, sequence(*steps, body))
+        for var, extent in reversed(outer_loops):
+            body = serial(var, extent, body)
+        return body
+
+    def _loop_variable(self, axis: Axis, loops: list[tuple[Var, Expr]]) -> Expr:
+        width = self._width(axis.var)
+        blocks = self._blocks(axis.var)
+        if as_int(blocks) == 1:
+            return index(0)
+        var = Var(str(axis.var.name) + ("_block" if width > 1 else ""), "int32")
+        loops.append((var, blocks))
+        return var * width if width > 1 else var
+
+    def _width(self, var: Var) -> int:
+        return self.plan.unroll.get(var, 1)
+
+    def _blocks(self, var: Var) -> Expr:
+        size, width = self.sizes[var], self._width(var)
+        return self.analyzer.simplify(tirx.floordiv(size + (width - 1), width)) if width > 1 else size
+
+    def _full_or_rest(
+        self, axes: list[Axis], starts: Mapping[Var, Expr], points: dict[Var, list[Expr]], worker: Expr | None
+    ) -> Stmt:
+        """Return code for a full register block, or a loop over what is left of an axis at the tile's edge."""
+        if not axes:
+            names = list(points)
+            combinations = [
+                dict(zip(names, values, strict=True)) for values in itertools.product(*points.values())
+            ]
+            return self._leaf(combinations or [{}], worker)
+        axis, rest = axes[0], axes[1:]
+        start, width, size = starts[axis.var], self._width(axis.var), self.sizes[axis.var]
+        full = {**points, axis.var: [start + u for u in range(width)]}
+        body = self._full_or_rest(rest, starts, full, worker)
+        constant = as_int(size)
+        if width == 1 or (constant is not None and constant % width == 0):
+            return body
+        one = Var(str(axis.var.name) + "_rest", "int32")
+        single = self._full_or_rest(rest, starts, {**points, axis.var: [start + one]}, worker)
+        return when(start + width <= size, body, serial(one, size - start, single))
+
+    # one register block
+
+    def _leaf(self, points: list[dict[Var, Expr]], worker: Expr | None) -> Stmt:
+        if not self.stage.reductions:
+            return self._results(points, [])
+        accumulators = []
+        steps: list[Stmt] = []
+        for number, reduction in enumerate(self.stage.reductions):
+            dtype = expr_dtype(reduction.accumulator)
+            name = "sum" if isinstance(reduction.update, Add) else "result"
+            buffer = decl_buffer(
+                (len(points),), dtype, name=name + (f"_{number}" if number else ""), scope="local"
+            )
+            accumulators.append(buffer)
+            steps.append(AllocBuffer(buffer))
+        steps.append(self._start_values(points, accumulators, worker))
+        steps.append(self._reduce(points, accumulators, worker))
+        values = [[element(buffer, p) for p in range(len(points))] for buffer in accumulators]
+        if worker is not None or self.partial is not None:
+            keep = (
+                sequence(
+                    store(self.partial[r], values[r][p], [self._slot(points[p], worker)])
+                    for r in range(len(accumulators))
+                    for p in range(len(points))
+                )
+                if self.partial is not None
+                else None
+            )
+            if worker is not None:
+                steps.append(keep)
+            else:
+                steps.append(when(self.last_tile, self._results(points, values), keep))
+        else:
+            steps.append(self._results(points, values))
+        return sequence(*steps)
+
+    def _slot(self, point: Mapping[Var, Expr], worker: Expr | None) -> Expr:
+        """Return the place of a point's running result."""
+        offset: Expr = index(0)
+        total: Expr = index(1)
+        for axis in self.stage.spatial:
+            offset = offset * self.sizes[axis.var] + point[axis.var]
+            total = total * self.sizes[axis.var]
+        if worker is not None:
+            offset = worker * total + offset
+        return self.analyzer.simplify(offset)
+
+    def _start_values(
+        self, points: list[dict[Var, Expr]], buffers: list[Buffer], worker: Expr | None
+    ) -> Stmt:
+        first, resumed = [], []
+        for r, (reduction, buffer) in enumerate(zip(self.stage.reductions, buffers, strict=True)):
+            for p, point in enumerate(points):
+                start = (
+                    _identity_element(reduction) if worker is not None else self._bound(reduction.init, point)
+                )
+                first.append(store(buffer, start, [p]))
+                if self.partial is not None:
+                    resumed.append(store(buffer, element(self.partial[r], self._slot(point, worker)), [p]))
+        if self.first_tile is None or self.partial is None:
+            return sequence(first)
+        return when(self.first_tile, sequence(first), sequence(resumed))
+
+    def _bound(
+        self, expression: Expr, point: Mapping[Var, Expr], known: Mapping[Var, Expr] | None = None
+    ) -> Expr:
+        """Put coordinates for axes, buffers for views, and ``known`` values for results."""
+        coordinates = {var: self.offsets[var] + local for var, local in point.items()}
+
+        def replace(part: Expr) -> Expr | None:
+            if isinstance(part, BufferLoad):
+                return self.access(load(part.source, [rewrite(i, replace) for i in part.indices]))
+            if isinstance(part, Var):
+                return (known or {}).get(part, coordinates.get(part))
+            if expr_dtype(part) in ("int32", "bool") and not loads(part):
+                return self.analyzer.simplify(substitute(part, {**coordinates, **(known or {})}))
+            return None
+
+        return rewrite(expression, replace)
+
+    def _reduce(self, points: list[dict[Var, Expr]], buffers: list[Buffer], worker: Expr | None) -> Stmt:
+        """Return the reduction loops around the updates of all points."""
+        updates: list[tuple[list[Expr], Stmt]] = []
+        locals_ = {axis.var: Var(str(axis.var.name), "int32") for axis in self.stage.reduction}
+        for reduction, buffer in zip(self.stage.reductions, buffers, strict=True):
+            conditions, update = guards_of(reduction.update)
+            for p, point in enumerate(points):
+                values = {reduction.accumulator: element(buffer, p)}
+                bound = self._bound(update, {**point, **locals_}, values)
+                guards = [self._bound(condition, {**point, **locals_}) for condition in conditions]
+                updates.append((guards, store(buffer, bound, [p])))
+        common = _unique(
+            g for g in updates[0][0] if all(any(same(g, h) for h in guards) for guards, _ in updates)
+        )
+        body = sequence(
+            _guarded([g for g in guards if not any(same(g, c) for c in common)], update)
+            for guards, update in updates
+        )
+        # axes of conditions outside, so that a condition is tested as seldom as possible
+        conditional = {var for guard in common for var in variables(guard)}
+        order = sorted(self.stage.reduction, key=lambda axis: locals_[axis.var] not in conditional)
+        remaining = list(common)
+        for position in range(len(order) - 1, -1, -1):
+            axis = order[position]
+            here = [g for g in remaining if locals_[axis.var] in variables(g)]
+            remaining = [g for g in remaining if not any(g is h for h in here)]
+            body = _guarded(here, body)
+            body = self._reduction_loop(axis, locals_[axis.var], body, worker, position == len(order) - 1)
+        return _guarded(remaining, body)
+
+    def _reduction_loop(
+        self, axis: Axis, local: Var, body: Stmt, worker: Expr | None, innermost: bool
+    ) -> Stmt:
+        size = self.sizes[axis.var]
+        notes = {"pragma_unroll": const(4, "int32")} if innermost and self._short_body() else None
+        if worker is not None and self.plan.split is not None and axis.var.same_as(self.plan.split):
+            each, rest = tirx.floordiv(size, self.cores), tirx.floormod(size, self.cores)
+            begin = self.analyzer.simplify(worker * each + tirx.min(worker, rest))
+            count = self.analyzer.simplify(each + Select(worker < rest, const(1, "int32"), const(0, "int32")))
+            return For(local, begin, count, ForKind.SERIAL, body, annotations=notes)
+        return For(local, index(0), size, ForKind.SERIAL, body, annotations=notes)
+
+    def _short_body(self) -> bool:
+        return math.prod(self.plan.unroll.values()) * len(self.stage.reductions) <= 4
+
+    def _results(self, points: list[dict[Var, Expr]], sums: list[list[Expr]]) -> Stmt:
+        """Return the stage's stores for all points: every value first, so that reads are not held up by stores."""
+        binds: list[Stmt] = []
+        puts: list[Stmt] = []
+        for p, point in enumerate(points):
+            known = {r.accumulator: sums[i][p] for i, r in enumerate(self.stage.reductions)} if sums else {}
+            for number, result in enumerate(self.stage.stores):
+                value = self._bound(result.value, point, known)
+                var = Var(str(result.out.name) + "_value", expr_dtype(result.var))
+                binds.append(Bind(var, value))
+                known[result.var] = var
+                if result.kept:
+                    coordinates = [point[axis.var] for axis in self.stage.spatial]
+                    puts.append(self.put(number, coordinates, var))
+        return sequence(binds, puts)
+
+    # a reduction that is shared out over the workers
+
+    def _split_reduction(self) -> Stmt:
+        """Each worker sums up its part of the reduction for all points; ``combine`` adds the parts."""
+        worker = Var("worker", "int32")
+        loops: list[tuple[Var, Expr]] = []
+        starts = {axis.var: self._loop_variable(axis, loops) for axis in self.stage.spatial}
+        body = self._full_or_rest(list(self.stage.spatial), starts, {}, worker)
+        for var, extent in reversed(loops):
+            body = serial(var, extent, body)
+        return parallel(worker, self.cores, body)
+
+    def combine(self) -> Stmt:
+        """Return the loop that adds up the workers' parts and stores the results."""
+        assert self.partial is not None
+        point = {axis.var: Var(str(axis.var.name), "int32") for axis in self.stage.spatial}
+        steps: list[Stmt] = []
+        values: list[list[Expr]] = []
+        for r, reduction in enumerate(self.stage.reductions):
+            dtype = expr_dtype(reduction.accumulator)
+            buffer = decl_buffer((1,), dtype, name="total" + (f"_{r}" if r else ""), scope="local")
+            steps += [AllocBuffer(buffer), store(buffer, self._bound(reduction.init, point), [0])]
+            worker = Var("worker", "int32")
+            node = type(reduction.update)
+            part = element(self.partial[r], self._slot(point, worker))
+            steps.append(serial(worker, self.cores, store(buffer, node(element(buffer, 0), part), [0])))
+            values.append([element(buffer, 0)])
+        steps.append(self._results([point], values))
+        body = sequence(*steps)
+        if not self.stage.spatial:
+            return parallel(Var("once", "int32"), 1, body)
+        first, *others = self.stage.spatial
+        for axis in reversed(others):
+            body = serial(point[axis.var], self.sizes[axis.var], body)
+        return parallel(point[first.var], self.sizes[first.var], body)
+
+
+def _unique(items: object) -> list[Expr]:
+    found: list[Expr] = []
+    for item in items:  # type: ignore[attr-defined]
+        if not any(same(item, other) for other in found):
+            found.append(item)
+    return found
+
+
+def _guarded(conditions: list[Expr], body: Stmt) -> Stmt:
+    if not conditions:
+        return body
+    condition = conditions[0]
+    for other in conditions[1:]:
+        condition = tirx.all(condition, other)
+    return when(condition, body)

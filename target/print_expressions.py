@@ -1,0 +1,323 @@
+"""Print scalar TIR expressions as C99.
+
+Integer division and remainder of TIR round down; C's round towards zero, so they are printed as ``/`` and ``%``
+only where the dividend is known not to be negative.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from tvm_pulp.target.tvm_names import (
+    EQ,
+    GE,
+    GT,
+    LE,
+    LT,
+    NE,
+    Add,
+    And,
+    BitwiseAnd,
+    BitwiseOr,
+    BitwiseXor,
+    Buffer,
+    BufferLoad,
+    Call,
+    Cast,
+    Div,
+    Expr,
+    FloatImm,
+    FloorDiv,
+    FloorMod,
+    IntImm,
+    Let,
+    LShift,
+    Max,
+    Min,
+    Mod,
+    Mul,
+    Not,
+    Or,
+    RShift,
+    Select,
+    Sub,
+    Var,
+    arith,
+    buffer_shape,
+    expr_dtype,
+)
+
+C_TYPES = {
+    "float32": "float",
+    "float16": "_Float16",
+    "int64": "int64_t",
+    "int32": "int32_t",
+    "int16": "int16_t",
+    "int8": "int8_t",
+    "uint64": "uint64_t",
+    "uint32": "uint32_t",
+    "uint16": "uint16_t",
+    "uint8": "uint8_t",
+    "bool": "uint8_t",
+}
+
+_RESERVED = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "asm core l1 bool true false main".split()
+)
+
+# C's precedence, highest binds tightest
+_PRIMARY, _UNARY, _MULTIPLY, _ADD, _SHIFT, _COMPARE, _EQUAL = 15, 14, 13, 12, 11, 10, 9
+_BIT_AND, _BIT_XOR, _BIT_OR, _AND, _OR, _CONDITIONAL = 8, 7, 6, 5, 4, 3
+
+_BINARY = {
+    Add: ("+", _ADD),
+    Sub: ("-", _ADD),
+    Mul: ("*", _MULTIPLY),
+    Div: ("/", _MULTIPLY),
+    Mod: ("%", _MULTIPLY),
+    LT: ("<", _COMPARE),
+    LE: ("<=", _COMPARE),
+    GT: (">", _COMPARE),
+    GE: (">=", _COMPARE),
+    EQ: ("==", _EQUAL),
+    NE: ("!=", _EQUAL),
+    BitwiseAnd: ("&", _BIT_AND),
+    BitwiseXor: ("^", _BIT_XOR),
+    BitwiseOr: ("|", _BIT_OR),
+    And: ("&&", _AND),
+    Or: ("||", _OR),
+    LShift: ("<<", _SHIFT),
+    RShift: (">>", _SHIFT),
+}
+
+# the functions of runtime/kernels/pulp_math.h
+_MATH_CALLS = {
+    "exp": "pulp_expf",
+    "exp2": "pulp_exp2f",
+    "log": "pulp_logf",
+    "log2": "pulp_log2f",
+    "log1p": "pulp_log1pf",
+    "tanh": "pulp_tanhf",
+    "sigmoid": "pulp_sigmoidf",
+    "sqrt": "pulp_sqrtf",
+    "rsqrt": "pulp_rsqrtf",
+    "pow": "pulp_powf",
+    "erf": "pulp_erff",
+    "floor": "pulp_floorf",
+    "ceil": "pulp_ceilf",
+    "round": "pulp_roundf",
+    "nearbyint": "pulp_nearbyintf",
+    "trunc": "pulp_truncf",
+    "fabs": "__builtin_fabsf",
+    "copysign": "__builtin_copysignf",
+}
+_INFIX_CALLS = {
+    "shift_left": ("<<", _SHIFT),
+    "shift_right": (">>", _SHIFT),
+    "bitwise_and": ("&", _BIT_AND),
+    "bitwise_or": ("|", _BIT_OR),
+    "bitwise_xor": ("^", _BIT_XOR),
+}
+
+
+def c_type(dtype: str) -> str:
+    """Return the C type of a TIR type such as ``"float32"``.
+
+    Raises
+    ------
+    ValueError
+        For a type that the printer does not know.
+    """
+    if dtype not in C_TYPES:
+        raise ValueError(f"type '{dtype}' cannot be printed as C")
+    return C_TYPES[dtype]
+
+
+def float_literal(value: float) -> str:
+    """Print a float32 value so that C reads back exactly the same bits.
+
+    >>> float_literal(0.1)
+    '0.1f'
+    """
+    single = np.float32(value)
+    if math.isnan(single):
+        return '__builtin_nanf("")'
+    if math.isinf(single):
+        return "__builtin_inff()" if single > 0 else "(-__builtin_inff())"
+    text = str(single)  # the shortest decimal that reads back as this float32
+    if "." not in text and "e" not in text:
+        text += ".0"
+    return f"({text}f)" if text.startswith("-") else text + "f"
+
+
+def c_identifier(name: str) -> str:
+    """Turn a name of the model into a C identifier.
+
+    >>> c_identifier("features.0.weight")
+    'features_0_weight'
+    """
+    text = re.sub(r"[^0-9A-Za-z_]", "_", name) or "value"
+    if text[0].isdigit() or text in _RESERVED:
+        text = "v_" + text
+    return text
+
+
+def call_name(call: Expr) -> str:
+    """Return the bare name of the operator that a call node applies, e.g. ``"exp"``."""
+    return str(call.op.name).rsplit(".", 1)[-1]
+
+
+class NameTable:
+    """Gives every variable and buffer of one C function its own identifier."""
+
+    def __init__(self) -> None:
+        self._names: dict[Var, str] = {}
+        self._used: set[str] = set()
+
+    def reserve(self, name: str) -> None:
+        """Keep a name from being given out."""
+        self._used.add(name)
+
+    def __getitem__(self, variable: Var) -> str:
+        if variable not in self._names:
+            base = c_identifier(str(variable.name))
+            name, number = base, 1
+            while name in self._used:
+                name, number = f"{base}_{number}", number + 1
+            self._used.add(name)
+            self._names[variable] = name
+        return self._names[variable]
+
+
+class ExpressionPrinter:
+    """Prints expressions; knows the ranges of the variables in scope through ``analyzer``."""
+
+    def __init__(self, names: NameTable, analyzer: arith.Analyzer) -> None:
+        self.names = names
+        self.analyzer = analyzer
+
+    def __call__(self, expression: Expr) -> str:
+        """Return C for an expression."""
+        return self._print(expression)[0]
+
+    def flat_index(self, buffer: Buffer, indices: list[Expr]) -> Expr:
+        """Return the row-major element offset of a multi-dimensional index."""
+        flat: Expr = None
+        for index, extent in zip(indices, buffer_shape(buffer), strict=True):
+            flat = index if flat is None else flat * extent + index
+        return self.analyzer.simplify(flat) if flat is not None else IntImm("int32", 0)
+
+    def element(self, buffer: Buffer, indices: list[Expr]) -> str:
+        """Return C for one element of a buffer, e.g. ``x[4 * i + j]``."""
+        return f"{self.names[buffer]}[{self(self.flat_index(buffer, list(indices)))}]"
+
+    def address(self, load: Expr) -> str:
+        """Return C for the address of an element, e.g. ``x + (4 * i + j)``."""
+        index = self.flat_index(load.source, list(load.indices))
+        if isinstance(index, IntImm) and int(index.value) == 0:
+            return self.names[load.source]
+        text, level = self._print(index)
+        return f"{self.names[load.source]} + {text if level >= _MULTIPLY else f'({text})'}"
+
+    def _at(self, expression: Expr, level: int) -> str:
+        """Print with parentheses where the expression binds less tightly than ``level``."""
+        text, own = self._print(expression)
+        return text if own >= level else f"({text})"
+
+    def _print(self, node: Expr) -> tuple[str, int]:
+        if isinstance(node, IntImm):
+            value = int(node.value)
+            return (str(value), _PRIMARY) if value >= 0 else (f"({value})", _PRIMARY)
+        if isinstance(node, FloatImm):
+            return float_literal(float(node.value)), _PRIMARY
+        if isinstance(node, Var):
+            return self.names[node], _PRIMARY
+        if isinstance(node, BufferLoad):
+            return self.element(node.source, list(node.indices)), _PRIMARY
+        if isinstance(node, FloorDiv | FloorMod):
+            return self._floor_division(node)
+        if isinstance(node, Min | Max):
+            return self._extremum(node)
+        if type(node) in _BINARY:
+            return self._infix(node.a, node.b, *_BINARY[type(node)])
+        if isinstance(node, Not):
+            return "!" + self._at(node.a, _UNARY), _UNARY
+        if isinstance(node, Select):
+            return self._conditional(node.condition, node.true_value, node.false_value)
+        if isinstance(node, Cast):
+            return f"({c_type(expr_dtype(node))}){self._at(node.value, _UNARY)}", _UNARY
+        if isinstance(node, Let):
+            raise ValueError("a Let expression must be bound by a statement before printing")
+        if isinstance(node, Call):
+            return self._call(node)
+        raise ValueError(f"cannot print {type(node).__name__} as C: {node}")
+
+    def _infix(self, left: Expr, right: Expr, symbol: str, level: int) -> tuple[str, int]:
+        if symbol == "+" and isinstance(right, IntImm) and int(right.value) < 0:
+            return f"{self._at(left, level)} - {-int(right.value)}", level
+        if (
+            symbol == "+"
+            and isinstance(right, Mul)
+            and isinstance(right.b, IntImm)
+            and int(right.b.value) < 0
+        ):
+            product = right.a * (-int(right.b.value))
+            return f"{self._at(left, level)} - {self._at(product, level + 1)}", level
+        # TIR's float sums keep their order: the right operand of the same level needs parentheses
+        return f"{self._at(left, level)} {symbol} {self._at(right, level + 1)}", level
+
+    def _floor_division(self, node: Expr) -> tuple[str, int]:
+        divides = isinstance(node, FloorDiv)
+        if self.analyzer.can_prove(node.a >= 0):
+            return self._infix(node.a, node.b, "/" if divides else "%", _MULTIPLY)
+        divisor = node.b
+        if isinstance(divisor, IntImm):
+            value = int(divisor.value)
+            if value > 0 and value & (value - 1) == 0:
+                if divides:
+                    return f"{self._at(node.a, _SHIFT)} >> {value.bit_length() - 1}", _SHIFT
+                return f"{self._at(node.a, _BIT_AND)} & {value - 1}", _BIT_AND
+        name = "pulp_floor_divide" if divides else "pulp_floor_modulo"
+        return f"{name}({self(node.a)}, {self(node.b)})", _PRIMARY
+
+    def _extremum(self, node: Expr) -> tuple[str, int]:
+        kind = "min" if isinstance(node, Min) else "max"
+        name = f"__builtin_f{kind}f" if expr_dtype(node).startswith("float") else f"pulp_{kind}"
+        return f"{name}({self(node.a)}, {self(node.b)})", _PRIMARY
+
+    def _conditional(self, condition: Expr, yes: Expr, no: Expr) -> tuple[str, int]:
+        return (
+            f"{self._at(condition, _OR)} ? {self._at(yes, _OR)} : {self._at(no, _CONDITIONAL)}",
+            _CONDITIONAL,
+        )
+
+    def _call(self, node: Expr) -> tuple[str, int]:
+        name = call_name(node)
+        if name == "if_then_else":
+            return self._conditional(*node.args)
+        if name == "likely":
+            return self._print(node.args[0])
+        if name == "address_of":
+            return self.address(node.args[0]), _ADD
+        if name in ("call_extern", "call_pure_extern"):
+            arguments = ", ".join(self(argument) for argument in list(node.args)[1:])
+            return f"{node.args[0].value}({arguments})", _PRIMARY
+        if name in _INFIX_CALLS:
+            return self._infix(node.args[0], node.args[1], *_INFIX_CALLS[name])
+        if name == "bitwise_not":
+            return "~" + self._at(node.args[0], _UNARY), _UNARY
+        if name in ("isnan", "isinf", "isfinite"):
+            return f"__builtin_{name}({self(node.args[0])})", _PRIMARY
+        if name == "reinterpret":
+            kind = "int_as_float" if expr_dtype(node) == "float32" else "float_as_int"
+            return f"pulp_{kind}({self(node.args[0])})", _PRIMARY
+        if name in _MATH_CALLS and expr_dtype(node) == "float32":
+            return f"{_MATH_CALLS[name]}({', '.join(self(argument) for argument in node.args)})", _PRIMARY
+        if name == "fabs":
+            return f"pulp_abs({self(node.args[0])})", _PRIMARY
+        raise ValueError(f"cannot print the call '{name}' of type {expr_dtype(node)} as C")

@@ -1,0 +1,322 @@
+"""Print a kernel in the cluster dialect as one file of plain C99.
+
+The function has the signature ``void symbol(int core, char *l1, <pointer to each argument>...)`` and is run by
+all workers; ``core`` is the worker's number and ``l1`` the start of the kernel's scratch in L1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvm_pulp.target.print_expressions import ExpressionPrinter, NameTable, c_type, call_name
+from tvm_pulp.target.tvm_names import (
+    AllocBuffer,
+    AttrStmt,
+    Bind,
+    Buffer,
+    BufferStore,
+    Call,
+    Evaluate,
+    Expr,
+    For,
+    ForKind,
+    IfThenElse,
+    IntImm,
+    PrimFunc,
+    SeqStmt,
+    Stmt,
+    Var,
+    arith,
+    buffer_dtype,
+    buffer_scope,
+    buffer_shape,
+    expr_dtype,
+)
+
+_DMA_CALLS = ("dma_start_1d", "dma_start_2d", "dma_wait")
+_ALIGNMENT = 16
+
+
+def print_kernel(function: PrimFunc, symbol: str, l1_offsets: Mapping[str, int] | None = None) -> str:
+    """Print one kernel as a C file.
+
+    Parameters
+    ----------
+    function
+        A function in the cluster dialect (see docs/architecture.md, section 3).
+    symbol
+        The C name of the function.
+    l1_offsets
+        Byte offset from ``l1`` of each L1 buffer, by name. Without it the function's attribute
+        ``"pulp.l1_offsets"`` counts, and without that the buffers are placed one after the other.
+
+    Returns
+    -------
+    str
+        The text of the file. It includes ``pulp_runtime.h``.
+    """
+    return _KernelPrinter(function, symbol, l1_offsets).text()
+
+
+def _attributes(function: PrimFunc) -> dict[str, Any]:
+    return {str(key): value for key, value in function.attrs.items()} if function.attrs is not None else {}
+
+
+def _external_name(call: Expr) -> str | None:
+    """Return the C function that a ``call_extern`` calls, else None."""
+    if isinstance(call, Call) and call_name(call) in ("call_extern", "call_pure_extern"):
+        return str(call.args[0].value)
+    return None
+
+
+def is_dma_only(statement: Stmt) -> bool:
+    """Tell whether a statement does nothing but drive the DMA, so that core 0 alone runs it."""
+    if isinstance(statement, Evaluate):
+        return _external_name(statement.value) in _DMA_CALLS
+    if isinstance(statement, SeqStmt):
+        steps = [step for step in statement.seq if not isinstance(step, Bind)]
+        return bool(steps) and all(is_dma_only(step) for step in steps)
+    if isinstance(statement, For):
+        return statement.kind != ForKind.PARALLEL and is_dma_only(statement.body)
+    if isinstance(statement, IfThenElse):
+        other = statement.else_case
+        return is_dma_only(statement.then_case) and (other is None or is_dma_only(other))
+    if isinstance(statement, AttrStmt):
+        return is_dma_only(statement.body)
+    return False
+
+
+def written_buffers(statement: Stmt) -> set[Buffer]:
+    """Return the buffers that a statement stores to, by a store, a DMA transfer or a micro-kernel."""
+    found: set[Buffer] = set()
+
+    def visit(node: Stmt) -> None:
+        if isinstance(node, BufferStore):
+            found.add(node.buffer)
+        elif isinstance(node, SeqStmt):
+            for step in node.seq:
+                visit(step)
+        elif isinstance(node, For | AttrStmt):
+            visit(node.body)
+        elif isinstance(node, IfThenElse):
+            visit(node.then_case)
+            if node.else_case is not None:
+                visit(node.else_case)
+        elif isinstance(node, Evaluate):
+            name = _external_name(node.value)
+            inwards = name in _DMA_CALLS and name != "dma_wait" and int(node.value.args[-1].value) == 1
+            for argument in node.value.args if name is not None else ():
+                if isinstance(argument, Call) and call_name(argument) == "address_of" and not inwards:
+                    found.add(argument.args[0].source)
+
+    visit(statement)
+    return found
+
+
+class _KernelPrinter:
+    def __init__(self, function: PrimFunc, symbol: str, l1_offsets: Mapping[str, int] | None) -> None:
+        self.function = function
+        self.symbol = symbol
+        self.attributes = _attributes(function)
+        placed = l1_offsets if l1_offsets is not None else self.attributes.get("pulp.l1_offsets")
+        self.offsets = None if placed is None else {str(k): int(v) for k, v in placed.items()}
+        self.next_offset = 0
+        self.cores = int(self.attributes.get("pulp.cores", 0))
+        self.names = NameTable()
+        self.names.reserve(symbol)
+        self.analyzer = arith.Analyzer()
+        self.print = ExpressionPrinter(self.names, self.analyzer)
+        self.lines: list[str] = []
+        self.depth = 1
+
+    # the file
+
+    def text(self) -> str:
+        written = written_buffers(self.function.body)
+        parameters = []
+        for parameter in self.function.params:
+            constant = "" if parameter in written else "const "
+            kind = c_type(buffer_dtype(parameter))
+            parameters.append(f"{constant}{kind} *restrict {self.names[parameter]}")
+        self.statement(self.function.body)
+        arguments = ", ".join(["int core", "char *l1", *parameters])
+        head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"', ""]
+        for source in self.attributes.get("pulp.micro_kernels", ()):
+            head += [str(source).rstrip("\n"), ""]
+        head += [f"void {self.symbol}({arguments}) {{", "    (void)core, (void)l1;"]
+        return "\n".join([*head, *self.lines, "}", ""])
+
+    def header(self) -> list[str]:
+        get = self.attributes.get
+        arguments = get("pulp.arguments")
+        if arguments is None:
+            shapes = [
+                f"{p.name} {'x'.join(map(str, buffer_shape(p)))} {buffer_dtype(p)}"
+                for p in self.function.params
+            ]
+        else:
+            shapes = [str(text) for text in arguments]
+        lines = [f"/* {self.symbol}: {get('pulp.operator', 'kernel')} of layer {get('pulp.layer', '(none)')}"]
+        lines += [f" *   {shape}" for shape in shapes]
+        if get("pulp.tile"):
+            lines += [f" * tile: {get('pulp.tile')}"]
+        lines += [
+            f" * L1: {int(get('pulp.l1_bytes', 0))} bytes; multiply-accumulates: {int(get('pulp.macs', 0))}"
+        ]
+        lines += [f" * note: {note}" for note in get("pulp.notes", ())]
+        return [*lines, " */"]
+
+    # statements
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    def open(self, text: str) -> None:
+        self.line(text + " {")
+        self.depth += 1
+
+    def close(self, text: str = "}") -> None:
+        self.depth -= 1
+        self.line(text)
+
+    def statement(self, node: Stmt) -> None:
+        if isinstance(node, SeqStmt):
+            self.sequence(list(node.seq))
+        elif is_dma_only(node):
+            self.sequence([node])
+        else:
+            self.single(node)
+
+    def sequence(self, steps: list[Stmt]) -> None:
+        """Print statements in order; runs of DMA statements share one ``if (core == 0)``."""
+        position = 0
+        while position < len(steps):
+            if not is_dma_only(steps[position]):
+                self.single(steps[position])
+                position += 1
+                continue
+            self.open("if (core == 0)")
+            while position < len(steps) and is_dma_only(steps[position]):
+                self.single(steps[position])
+                position += 1
+            self.close()
+
+    def single(self, node: Stmt) -> None:
+        if isinstance(node, SeqStmt):
+            for step in node.seq:
+                self.single(step) if is_dma_only(node) else self.statement(step)
+        elif isinstance(node, For):
+            self.loop(node)
+        elif isinstance(node, IfThenElse):
+            self.branch(node)
+        elif isinstance(node, BufferStore):
+            self.line(f"{self.print.element(node.buffer, list(node.indices))} = {self.print(node.value)};")
+        elif isinstance(node, Bind):
+            self.line(
+                f"const {c_type(expr_dtype(node.var))} {self.names[node.var]} = {self.print(node.value)};"
+            )
+            if expr_dtype(node.var) == "int32":
+                bound = self.analyzer.const_int_bound(node.value)
+                self.analyzer.update(node.var, arith.ConstIntBound(bound.min_value, bound.max_value), True)
+        elif isinstance(node, Evaluate):
+            if not isinstance(node.value, IntImm):
+                self.line(f"{self.print(node.value)};")
+        elif isinstance(node, AllocBuffer):
+            self.allocate(node.buffer)
+        elif isinstance(node, AttrStmt):
+            self.attribute(node)
+        else:
+            raise ValueError(f"cannot print {type(node).__name__} as C:\n{node}")
+
+    def body(self, node: Stmt, inside_dma: bool) -> None:
+        self.single(node) if inside_dma else self.statement(node)
+
+    def attribute(self, node: AttrStmt) -> None:
+        """A named scope: a comment and braces, so that its buffers' names end with it."""
+        self.line(f"/* {node.value.value} */")
+        self.line("{")
+        self.depth += 1
+        self.body(node.body, is_dma_only(node))
+        self.close()
+
+    def allocate(self, buffer: Buffer) -> None:
+        kind, shape = c_type(buffer_dtype(buffer)), buffer_shape(buffer)
+        elements = 1
+        for extent in shape:
+            elements *= extent
+        if buffer_scope(buffer) == "local":
+            self.line(f"{kind} {self.names[buffer]}[{elements}];")
+            return
+        if self.offsets is not None:
+            offset = self.offsets[str(buffer.name)]
+        else:
+            offset = self.next_offset
+            size = elements * _item_bytes(buffer_dtype(buffer))
+            self.next_offset += (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+        self.line(f"{kind} *const {self.names[buffer]} = ({kind} *)(l1 + {offset});")
+
+    def branch(self, node: IfThenElse) -> None:
+        inside_dma = is_dma_only(node)
+        self.open(f"if ({self.print(node.condition)})")
+        with self.analyzer.constraint_scope(node.condition):
+            self.body(node.then_case, inside_dma)
+        if node.else_case is not None:
+            self.close("} else {")
+            self.depth += 1
+            self.body(node.else_case, inside_dma)
+        self.close()
+
+    def loop(self, node: For) -> None:
+        variable, name = node.loop_var, self.names[node.loop_var]
+        self.bind_range(variable, node.min, node.extent)
+        end = self.analyzer.simplify(node.min + node.extent)
+        inside_dma = is_dma_only(node)
+        if node.kind == ForKind.PARALLEL:
+            self.parallel(node)
+            return
+        if node.kind == ForKind.UNROLLED:
+            self.line(f"#pragma GCC unroll {int(node.extent.value)}")
+        self.open(f"for (int32_t {name} = {self.print(node.min)}; {name} < {self.print(end)}; ++{name})")
+        self.body(node.body, inside_dma)
+        self.close()
+
+    def parallel(self, node: For) -> None:
+        """Iterations in contiguous chunks; the first workers take one more where they do not divide."""
+        name, minimum = self.names[node.loop_var], self.print(node.min)
+        cores = str(self.cores) if self.cores else "PULP_CORES"
+        offset = "" if minimum == "0" else f"{minimum} + "
+        if isinstance(node.extent, IntImm) and self.cores:
+            each, rest = divmod(int(node.extent.value), self.cores)
+            if each == 1 and rest == 0:
+                first, last = f"{offset}core", f"{offset}core + 1"
+            elif each == 0:
+                first, last = f"{offset}pulp_min(core, {rest})", f"{offset}pulp_min(core + 1, {rest})"
+            elif rest == 0:
+                first, last = f"{offset}core * {each}", f"{offset}(core + 1) * {each}"
+            else:
+                first = f"{offset}core * {each} + pulp_min(core, {rest})"
+                last = f"{offset}(core + 1) * {each} + pulp_min(core + 1, {rest})"
+        else:
+            total = self.print(node.extent)
+            first = f"{offset}pulp_chunk(core, {cores}, {total})"
+            last = f"{offset}pulp_chunk(core + 1, {cores}, {total})"
+        self.line(f"for (int32_t {name} = {first}, {name}_end = {last}; {name} < {name}_end; ++{name}) {{")
+        self.depth += 1
+        self.statement(node.body)
+        self.close()
+
+    def bind_range(self, variable: Var, minimum: Expr, extent: Expr) -> None:
+        """Tell the analyzer what is known of a loop variable."""
+        low = self.analyzer.const_int_bound(minimum)
+        high = self.analyzer.const_int_bound(minimum + extent)
+        limit = 2**31 - 1
+        if abs(low.min_value) < limit and abs(high.max_value) < limit and high.max_value > low.min_value:
+            self.analyzer.update(variable, arith.ConstIntBound(low.min_value, high.max_value - 1), True)
+
+
+def _item_bytes(dtype: str) -> int:
+    return 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8
+
+
+__all__ = ["is_dma_only", "print_kernel", "written_buffers"]
