@@ -1,0 +1,226 @@
+"""Print the network: one C function a network function, calling the kernels in order.
+
+All workers run a network function together after one fork, with a barrier after each kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
+from tvm_pulp.target.print_expressions import c_type
+from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
+from tvm_pulp.target.print_main import print_main
+from tvm_pulp.target.symbols import symbol_of
+
+SOURCES = "codegen/host/src"
+HEADERS = "codegen/host/include"
+PARAMETERS = "parameters"
+_INITIALISED = ("parameter", "state")
+
+
+def print_network(
+    model: str,
+    plan: MemoryPlan,
+    kernels: Mapping[str, str],
+    values: Mapping[str, np.ndarray],
+    micro_batches: int = 1,
+) -> dict[str, str]:
+    """Print everything of a program that depends on the plan.
+
+    Parameters
+    ----------
+    model
+        Module name, a C identifier.
+    plan
+        Buffers and calls.
+    kernels
+        Kernel name → C file that defines it, as `print_kernel` gives it.
+    values
+        Initial values by name; those that are all zero need no file.
+    micro_batches
+        Calls of gradient_step before one of update_step.
+
+    Returns
+    -------
+    dict
+        Path in the project → text.
+    """
+    return {
+        f"{SOURCES}/network.c": _Network(model, plan, kernels).text(),
+        f"{SOURCES}/parameters.S": print_parameters(model, plan, values),
+        f"{HEADERS}/tvmgen_{model}.h": print_header(model, plan, micro_batches),
+        "templates/main.c": print_main(model, plan),
+    }
+
+
+def kernel_prototype(kernel: str, source: str) -> str:
+    """The declaration of the kernel that a C file defines, taken from its definition.
+
+    Raises
+    ------
+    ValueError
+        If the file defines no kernel.
+    """
+    found = re.search(r"^(void \w+\(int core, char \*l1[^)]*\)) \{$", source, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"the C file of kernel {kernel} defines no function of a kernel's form")
+    return found[1]
+
+
+def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarray]) -> str:
+    """Print the assembly that places the initial values, bit by bit from files, in L2."""
+    lines = [
+        "/* Initial values of parameters and states. The loader writes them, the program changes them. */"
+    ]
+    for buffer in plan.buffers:
+        if buffer.kind not in _INITIALISED:
+            continue
+        symbol = symbol_of(model, buffer)
+        content = (
+            f'.incbin "{PARAMETERS}/{symbol}.bin"' if np.any(values[buffer.name]) else f".zero {buffer.bytes}"
+        )
+        lines += [
+            "",
+            f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */",
+            f'  .section .data.tensors.{symbol}, "aw", %progbits',
+            "  .balign 16",
+            f"  .globl {symbol}",
+            f"  .type {symbol}, %object",
+            f"  .size {symbol}, {buffer.bytes}",
+            f"{symbol}:",
+            f"  {content}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+class _Network:
+    def __init__(self, model: str, plan: MemoryPlan, kernels: Mapping[str, str]) -> None:
+        self.model = model
+        self.plan = plan
+        called = dict.fromkeys(call.kernel for function in plan.functions for call in function.calls)
+        self.prototypes = {name: kernel_prototype(name, kernels[name]) for name in called}
+        self.symbols = {
+            name: re.findall(r"\w+", text[: text.index("(")])[-1] for name, text in self.prototypes.items()
+        }
+
+    def text(self) -> str:
+        calls = max((len(function.calls) for function in self.plan.functions), default=0)
+        model = self.model
+        parts = [
+            f"/* {model}: the kernels in order, and the memory they work on. */",
+            f'#include "tvmgen_{model}.h"\n\n#include "pulp_runtime.h"',
+            "/* The kernels, a file each. */\n"
+            + "".join(f"{p};\n" for p in self.prototypes.values()).rstrip(),
+            "\n".join(self.tensors()),
+            f"PI_L2 int32_t {model}_command = 0;\n"
+            f"PULP_PERSISTENT uint32_t {model}_cycles;\n"
+            f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
+            f"/* Activations and gradients of the function that runs: {self.plan.arena_bytes} bytes. */\n"
+            f"static PULP_PERSISTENT char arena[{max(self.plan.arena_bytes, 16)}];",
+            "/* Scratch of the kernel that runs. */\nstatic char *l1;",
+            _FINISH.replace("@MODEL@", model),
+            *(self.function(function) for function in self.plan.functions),
+            self.worker(),
+            _CONTROL.replace("@MODEL@", model).replace("@MODEL_UPPER@", model.upper()),
+            *(
+                f"void tvmgen_{model}_{f.name}(void) {{ tvmgen_{model}_run({COMMANDS[f.name]}); }}"
+                for f in self.plan.functions
+            ),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def tensors(self) -> list[str]:
+        lines = ["/* Tensors with a name; those with initial values are in parameters.S. */"]
+        for buffer in self.plan.buffers:
+            if buffer.kind not in _INITIALISED:
+                declared = f"{c_type(buffer.dtype)} {symbol_of(self.model, buffer)}[{elements(buffer)}];"
+                lines.append(
+                    f"PULP_PERSISTENT {declared} /* {comment(buffer.name)} {shape_text(buffer.shape)} */"
+                )
+        return lines
+
+    def function(self, function: FunctionPlan) -> str:
+        lines = [
+            f"/* {function.name}: {len(function.calls)} kernels, run by all workers. */",
+            f"static void {function.name}(int core) {{",
+            "  uint32_t start = pulp_cycles();",
+        ]
+        for index, call in enumerate(function.calls):
+            lines += self.call(index, call)
+        return "\n".join([*lines, "  (void)core, (void)start;", "}"])
+
+    def call(self, index: int, call: Call) -> list[str]:
+        tensors = ", ".join(f"{comment(b.name)} {shape_text(b.shape)}" for b in call.arguments)
+        arguments = ", ".join(["core", "l1", *map(self.argument, call.arguments)])
+        return [
+            "",
+            f"  /* {comment(call.layer or call.kernel)}: {tensors} */",
+            f"  {self.symbols[call.kernel]}({arguments});",
+            f"  start = finish_kernel(core, {index}, start);",
+        ]
+
+    def argument(self, buffer: Buffer) -> str:
+        if buffer.kind != "activation":
+            return symbol_of(self.model, buffer)
+        return f"({c_type(buffer.dtype)} *)(void *)(arena + {buffer.offset})"
+
+    def worker(self) -> str:
+        cases = "".join(f"    case {COMMANDS[f.name]}: {f.name}(core); break;\n" for f in self.plan.functions)
+        return (
+            "static void worker(void *command) {\n"
+            "  const int core = (int)pi_core_id();\n"
+            "  switch ((intptr_t)command) {\n" + cases + "    default: break;\n  }\n}"
+        )
+
+
+_FINISH = """\
+/* After each kernel: all workers wait for each other, core 0 notes the cycles. */
+static inline uint32_t finish_kernel(int core, int call, uint32_t start) {
+  cluster_barrier();
+  if (core != 0) return start;
+  const uint32_t now = pulp_cycles();
+  @MODEL@_kernel_cycles[call] = now - start;
+  return now;
+}"""
+
+_CONTROL = """\
+/* On core 0 of the cluster: all workers run the command. */
+static void run_on_cluster(void *command) {
+  pulp_cycles_start();
+  const uint32_t start = pulp_cycles();
+  pi_cl_team_fork(PULP_CORES, worker, command);
+  @MODEL@_cycles = pulp_cycles() - start;
+}
+
+static struct pi_device own_cluster;
+static struct pi_device *cluster;
+
+int tvmgen_@MODEL@_open_on(struct pi_device *opened) {
+  cluster = opened;
+  l1 = pi_cl_l1_malloc(cluster, TVMGEN_@MODEL_UPPER@_L1_BYTES);
+  return l1 == NULL ? -1 : 0;
+}
+
+int tvmgen_@MODEL@_open(void) {
+  static struct pi_cluster_conf configuration;
+  pi_cluster_conf_init(&configuration);
+  pi_open_from_conf(&own_cluster, &configuration);
+  if (pi_cluster_open(&own_cluster)) return -1;
+  return tvmgen_@MODEL@_open_on(&own_cluster);
+}
+
+void tvmgen_@MODEL@_close(void) {
+  pi_cl_l1_free(cluster, l1, TVMGEN_@MODEL_UPPER@_L1_BYTES);
+  if (cluster == &own_cluster) pi_cluster_close(&own_cluster);
+}
+
+void tvmgen_@MODEL@_run(int32_t command) {
+  struct pi_cluster_task task;
+  pi_cluster_task(&task, run_on_cluster, (void *)(intptr_t)command);
+  task.stack_size = PULP_STACK_BYTES;
+  task.slave_stack_size = PULP_STACK_BYTES;
+  pi_cluster_send_task_to_cl(cluster, &task);
+}"""
