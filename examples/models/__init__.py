@@ -1,6 +1,6 @@
 """Networks of the examples, the demo and the tests, as PyTorch modules."""
 
-from models.mobilenet import MobileNet, mobilenet_digits, mobilenet_v1
-from models.residual import ResidualNet, residual_digits
+from .mobilenet import MobileNet, mobilenet_digits, mobilenet_v1
+from .residual import ResidualNet, residual_digits
 
 __all__ = ["MobileNet", "ResidualNet", "mobilenet_digits", "mobilenet_v1", "residual_digits"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from models.mobilenet import convolution
 from torch import nn
+
+from .mobilenet import convolution
 
 
 class ResidualBlock(nn.Module):
