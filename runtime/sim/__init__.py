@@ -1,0 +1,31 @@
+"""A simulator of PULP clusters: fabric controller, worker cores, L1, L2, DMA, event unit."""
+
+from .configuration import Cache, Configuration
+from .errors import (
+    BadAccess,
+    CheckFailed,
+    CycleLimit,
+    Deadlock,
+    ElfError,
+    Interrupted,
+    SimulationError,
+    UnknownInstruction,
+)
+from .machine import CoreStatistics, Machine, Result, Symbol
+
+__all__ = [
+    "BadAccess",
+    "Cache",
+    "CheckFailed",
+    "Configuration",
+    "CoreStatistics",
+    "CycleLimit",
+    "Deadlock",
+    "ElfError",
+    "Interrupted",
+    "Machine",
+    "Result",
+    "SimulationError",
+    "Symbol",
+    "UnknownInstruction",
+]

@@ -1,0 +1,37 @@
+// Reader of 32-bit RISC-V ELF executables: segments to load and symbols.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sim {
+
+struct Segment {
+    uint32_t address;
+    uint32_t memory_size;           // bytes after the file's part are zero
+    std::vector<uint8_t> bytes;
+};
+
+struct Symbol {
+    std::string name;
+    uint32_t address;
+    uint32_t size;
+    bool is_function;
+};
+
+struct ElfFile {
+    uint32_t entry = 0;
+    std::vector<Segment> segments;
+    std::vector<Symbol> symbols;    // sorted by address
+
+    // "name+0x12" of the function or object that holds an address, empty when none does.
+    std::string describe(uint32_t address) const;
+    // The function symbol at or before an address, nullptr when there is none.
+    const Symbol* function_at(uint32_t address) const;
+};
+
+// Throws Fault(FaultKind::Elf) with one line that says what is wrong.
+ElfFile parse_elf(const std::vector<uint8_t>& image);
+
+}  // namespace sim

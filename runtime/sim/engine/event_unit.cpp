@@ -1,0 +1,330 @@
+#include "event_unit.hpp"
+
+#include "machine.hpp"
+
+namespace sim {
+
+EventUnit::EventUnit(Machine& machine, const Configuration& configuration)
+    : machine_(machine), configuration_(configuration) {
+    reset();
+}
+
+void EventUnit::reset() {
+    cores_.assign(configuration_.cluster_cores(), PerCore{});
+    barriers_.fill(Barrier{});
+    mutexes_.fill(Mutex{});
+    dispatches_.fill(Dispatch{});
+    dispatch_head_ = dispatch_team_ = 0;
+}
+
+Access EventUnit::demux_read(Core& core, uint32_t offset, uint32_t& value) {
+    if (offset < 0x40) {
+        return core_read(core.index, &core, offset, value);
+    }
+    if (offset >= 0x80 && offset < 0xc0) {
+        return offset == 0x80 ? dispatch_read(core, value) : offset == 0x84 ? (value = dispatch_team_, Access::Done)
+                                                                            : Access::Invalid;
+    }
+    if (offset >= 0xc0 && offset < 0x100) {
+        return mutex_read(core, (offset - 0xc0) >> 2);
+    }
+    if (offset >= 0x200 && offset < 0x400) {
+        return barrier_read(core, offset - 0x200, value);
+    }
+    return Access::Invalid;
+}
+
+Access EventUnit::demux_write(Core& core, uint32_t offset, uint32_t value) {
+    if (offset < 0x40) {
+        return core_write(core.index, offset, value);
+    }
+    if (offset == 0x80) {
+        return dispatch_push(value);
+    }
+    if (offset == 0x84) {
+        dispatch_team_ = value;
+        return Access::Done;
+    }
+    if (offset >= 0xc0 && offset < 0x100) {
+        return mutex_write((offset - 0xc0) >> 2, value);
+    }
+    if (offset >= 0x100 && offset < 0x140) {
+        return software_event(offset - 0x100, value);
+    }
+    if (offset >= 0x200 && offset < 0x400) {
+        return barrier_write(core.index, offset - 0x200, value);
+    }
+    return Access::Invalid;
+}
+
+Access EventUnit::bus_read(uint32_t offset, uint32_t& value) {
+    if (offset < 0x400 && offset / 0x40 < cores_.size()) {
+        return core_read(offset / 0x40, nullptr, offset % 0x40, value);
+    }
+    return Access::Invalid;
+}
+
+Access EventUnit::bus_write(uint32_t offset, uint32_t value) {
+    if (offset < 0x400 && offset / 0x40 < cores_.size()) {
+        return core_write(offset / 0x40, offset % 0x40, value);
+    }
+    if (offset >= 0x600 && offset < 0x640) {
+        return software_event(offset - 0x600, value);
+    }
+    return Access::Invalid;
+}
+
+Access EventUnit::core_read(uint32_t index, Core* waiter, uint32_t offset, uint32_t& value) {
+    PerCore& unit = cores_[index];
+    switch (offset) {
+        case 0x00: value = unit.event_mask; return Access::Done;
+        case 0x0c: value = unit.interrupt_mask; return Access::Done;
+        case 0x18: value = unit.active ? 1 : 0; return Access::Done;
+        case 0x1c: value = unit.status; return Access::Done;
+        case 0x20: value = unit.status & unit.event_mask; return Access::Done;
+        case 0x24: value = unit.status & unit.interrupt_mask; return Access::Done;
+        case 0x38:
+        case 0x3c: {
+            if (waiter == nullptr) {
+                return Access::Invalid;     // waiting is for the core's own port
+            }
+            if (offset == 0x3c) {
+                unit.clear_mask = unit.event_mask;
+            }
+            const Access result = wait(*waiter, State::WaitingEvent);
+            value = unit.event_mask & unit.status;
+            return result;
+        }
+        default: return Access::Invalid;
+    }
+}
+
+Access EventUnit::core_write(uint32_t index, uint32_t offset, uint32_t value) {
+    PerCore& unit = cores_[index];
+    switch (offset) {
+        case 0x00: unit.event_mask = value; break;
+        case 0x04: unit.event_mask &= ~value; break;
+        case 0x08: unit.event_mask |= value; break;
+        case 0x0c: unit.interrupt_mask = value; break;
+        case 0x10: unit.interrupt_mask &= ~value; break;
+        case 0x14: unit.interrupt_mask |= value; break;
+        case 0x28: unit.status &= ~value; break;
+        default: return Access::Invalid;
+    }
+    check_core(index);
+    return Access::Done;
+}
+
+// ---- waiting and waking ----
+
+Access EventUnit::wait(Core& core, State state) {
+    PerCore& unit = cores_[core.index];
+    if ((unit.event_mask & unit.status) != 0) {
+        // The event is there already: the core still goes through a wake-up.
+        clear_after_wait(unit);
+        schedule_wakeup(core.index);
+    } else {
+        put_to_sleep(core.index, state);
+    }
+    return Access::Waits;
+}
+
+void EventUnit::put_to_sleep(uint32_t index, State state) {
+    cores_[index].state = state;
+    cores_[index].active = false;
+}
+
+void EventUnit::clear_after_wait(PerCore& unit) {
+    unit.status &= ~unit.clear_mask;
+    unit.clear_mask = 0;
+}
+
+void EventUnit::schedule_wakeup(uint32_t index) {
+    if (!cores_[index].wakeup_pending) {
+        cores_[index].wakeup_pending = true;
+        machine_.enqueue(Action::CoreWakeup, index, machine_.now() + configuration_.event_wakeup_latency);
+    }
+}
+
+void EventUnit::wakeup(uint32_t index) {
+    cores_[index].wakeup_pending = false;
+    cores_[index].active = true;
+    machine_.wake(machine_.cores[index]);
+    check_core(index);
+}
+
+void EventUnit::check_core(uint32_t index) {
+    PerCore& unit = cores_[index];
+    if (!unit.active && (unit.status & unit.event_mask) != 0 && unit.state != State::None) {
+        unit.state = State::None;
+        clear_after_wait(unit);
+        schedule_wakeup(index);
+    }
+}
+
+void EventUnit::raise(uint32_t core, uint32_t event) {
+    cores_[core].status |= 1u << event;
+    check_core(core);
+}
+
+void EventUnit::trigger(uint32_t event_mask, uint32_t core_mask) {
+    for (uint32_t i = 0; i < cores_.size(); ++i) {
+        if (core_mask == 0 || (core_mask >> i & 1) != 0) {
+            cores_[i].status |= event_mask;
+            check_core(i);
+        }
+    }
+}
+
+Access EventUnit::software_event(uint32_t offset, uint32_t value) {
+    trigger(1u << (offset >> 2), value);
+    return Access::Done;
+}
+
+// ---- barriers ----
+
+void EventUnit::check_barrier(Barrier& barrier) {
+    if (barrier.status == barrier.trigger_mask) {
+        barrier.status = 0;
+        trigger(1u << event_barrier, barrier.target_mask);
+    }
+}
+
+Access EventUnit::barrier_read(Core& core, uint32_t offset, uint32_t& value) {
+    const uint32_t id = offset >> 5;
+    if (id >= barriers_.size()) {
+        return Access::Invalid;
+    }
+    Barrier& barrier = barriers_[id];
+    PerCore& unit = cores_[core.index];
+    switch (offset & 31) {
+        case 0x00: value = barrier.trigger_mask; return Access::Done;
+        case 0x04: value = barrier.status; return Access::Done;
+        case 0x0c: value = barrier.target_mask; return Access::Done;
+        case 0x08:
+            value = 0;
+            for (size_t i = 1; i < barriers_.size(); ++i) {
+                value |= barriers_[i].status;
+            }
+            return Access::Done;
+        case 0x14:
+            barrier.status |= 1u << core.index;
+            check_barrier(barrier);
+            return Access::Done;
+        case 0x18:
+        case 0x1c:
+            if (unit.state != State::WaitingBarrier) {
+                barrier.status |= 1u << core.index;
+            }
+            if ((offset & 31) == 0x1c) {
+                unit.clear_mask = unit.event_mask;
+            }
+            core.sleep_cause = CauseBarrier;
+            check_barrier(barrier);
+            return wait(core, State::WaitingBarrier);
+        default: return Access::Invalid;
+    }
+}
+
+Access EventUnit::barrier_write(uint32_t index, uint32_t offset, uint32_t value) {
+    const uint32_t id = offset >> 5;
+    if (id >= barriers_.size()) {
+        return Access::Invalid;
+    }
+    Barrier& barrier = barriers_[id];
+    switch (offset & 31) {
+        case 0x00: barrier.trigger_mask = value; break;
+        case 0x04: barrier.status = value; break;
+        case 0x0c: barrier.target_mask = value; break;
+        case 0x10: barrier.status |= value; break;
+        case 0x14: barrier.status |= 1u << index; break;
+        default: return Access::Invalid;
+    }
+    check_barrier(barrier);
+    return Access::Done;
+}
+
+// ---- mutexes: the lowest waiting core is served first ----
+
+Access EventUnit::mutex_read(Core& core, uint32_t id) {
+    if (id >= mutexes_.size()) {
+        return Access::Invalid;
+    }
+    Mutex& mutex = mutexes_[id];
+    if (!mutex.locked) {
+        mutex.locked = true;
+        return Access::Done;
+    }
+    mutex.waiting |= 1u << core.index;
+    cores_[core.index].clear_mask = 1u << event_mutex;
+    return wait(core, State::WaitingEvent);
+}
+
+Access EventUnit::mutex_write(uint32_t id, uint32_t value) {
+    if (id >= mutexes_.size()) {
+        return Access::Invalid;
+    }
+    Mutex& mutex = mutexes_[id];
+    if (mutex.waiting == 0) {
+        mutex.locked = false;
+        return Access::Done;
+    }
+    const uint32_t next = static_cast<uint32_t>(__builtin_ctz(mutex.waiting));
+    mutex.waiting &= ~(1u << next);
+    Core& waiter = machine_.cores[next];
+    waiter.x[waiter.wait_register] = value;
+    trigger(1u << event_mutex, 1u << next);
+    return Access::Done;
+}
+
+// ---- dispatch: a value pushed by one core is popped once by each core of the team ----
+
+Access EventUnit::dispatch_push(uint32_t value) {
+    Dispatch& entry = dispatches_[dispatch_head_];
+    dispatch_head_ = (dispatch_head_ + 1) % static_cast<uint32_t>(dispatches_.size());
+    entry.team = dispatch_team_;
+    entry.value = value;
+    entry.status = ~0u;
+    const uint32_t waiting = entry.waiting;
+    for (uint32_t i = 0; i < cores_.size(); ++i) {
+        if ((waiting >> i & 1) == 0) {
+            continue;
+        }
+        entry.status &= ~(1u << i);
+        entry.waiting &= ~(1u << i);
+        cores_[i].dispatch_tail = (cores_[i].dispatch_tail + 1) % static_cast<uint32_t>(dispatches_.size());
+        if ((entry.team >> i & 1) != 0) {
+            Core& waiter = machine_.cores[i];
+            waiter.x[waiter.wait_register] = value;
+            trigger(1u << event_dispatch, 1u << i);
+        } else {
+            // Not of the team: it keeps sleeping, now for the next entry.
+            dispatches_[cores_[i].dispatch_tail].waiting |= 1u << i;
+            cores_[i].clear_mask = 1u << event_dispatch;
+            put_to_sleep(i, State::WaitingEvent);
+        }
+    }
+    return Access::Done;
+}
+
+Access EventUnit::dispatch_read(Core& core, uint32_t& value) {
+    PerCore& unit = cores_[core.index];
+    const uint32_t self = 1u << core.index;
+    Dispatch* entry = &dispatches_[unit.dispatch_tail];
+    while ((entry->status & self) != 0 && (entry->team & self) == 0) {
+        entry->status &= ~self;
+        unit.dispatch_tail = (unit.dispatch_tail + 1) % static_cast<uint32_t>(dispatches_.size());
+        entry = &dispatches_[unit.dispatch_tail];
+    }
+    if ((entry->status & self) != 0) {
+        value = entry->value;
+        entry->status &= ~self;
+        unit.dispatch_tail = (unit.dispatch_tail + 1) % static_cast<uint32_t>(dispatches_.size());
+        return Access::Done;
+    }
+    entry->waiting |= self;
+    unit.clear_mask = 1u << event_dispatch;
+    return wait(core, State::WaitingEvent);
+}
+
+}  // namespace sim

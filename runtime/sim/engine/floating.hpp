@@ -1,0 +1,126 @@
+// IEEE arithmetic on register words: single precision on the host's unit, half and bfloat16 by
+// computing exactly in double and rounding once.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace sim {
+
+inline float to_float(uint32_t bits) { float f; std::memcpy(&f, &bits, 4); return f; }
+inline uint32_t to_bits(float f) { uint32_t b; std::memcpy(&b, &f, 4); return b; }
+inline uint64_t double_bits(double d) { uint64_t b; std::memcpy(&b, &d, 8); return b; }
+inline double from_double_bits(uint64_t b) { double d; std::memcpy(&d, &b, 8); return d; }
+
+constexpr uint32_t canonical_nan = 0x7fc00000;
+// RISC-V gives one NaN for every invalid operation.
+inline uint32_t canonical(float f) { return f != f ? canonical_nan : to_bits(f); }
+
+struct Half { static constexpr int exponent_bits = 5, fraction_bits = 10; };
+struct Brain { static constexpr int exponent_bits = 8, fraction_bits = 7; };     // bfloat16
+
+enum class Rounding { NearestEven = 0, TowardZero = 1, Down = 2, Up = 3, NearestAway = 4 };
+
+// A 16-bit number as a double, exactly.
+template <typename Format>
+inline double widen(uint32_t bits) {
+    constexpr int m = Format::fraction_bits, e = Format::exponent_bits;
+    constexpr int bias = (1 << (e - 1)) - 1;
+    const bool negative = (bits >> 15 & 1) != 0;
+    const int exponent = static_cast<int>(bits >> m) & ((1 << e) - 1);
+    const uint32_t fraction = bits & ((1u << m) - 1);
+    double value;
+    if (exponent == (1 << e) - 1) {
+        value = fraction != 0 ? std::nan("") : HUGE_VAL;
+    } else if (exponent == 0) {
+        value = std::ldexp(static_cast<double>(fraction), 1 - bias - m);
+    } else {
+        value = from_double_bits(static_cast<uint64_t>(exponent - bias + 1023) << 52 |
+                                 static_cast<uint64_t>(fraction) << (52 - m));
+    }
+    return negative ? -value : value;
+}
+
+// A double (which must be exact or rounded to odd) to 16 bits, rounded once.
+template <typename Format>
+inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) {
+    constexpr int m = Format::fraction_bits, e = Format::exponent_bits;
+    constexpr int bias = (1 << (e - 1)) - 1;
+    constexpr uint32_t infinity = ((1u << e) - 1) << m;
+    if (value != value) {
+        return infinity | 1u << (m - 1);
+    }
+    const uint64_t bits = double_bits(value);
+    const uint32_t sign = static_cast<uint32_t>(bits >> 63) << 15;
+    const int exponent = static_cast<int>(bits >> 52 & 0x7ff) - 1023;
+    if (exponent == 1024) {
+        return sign | infinity;
+    }
+    if ((bits << 1) == 0) {
+        return sign;
+    }
+    uint64_t significand = (bits & 0xfffffffffffffull) | (exponent == -1023 ? 0 : 1ull << 52);
+    int target = exponent + bias;
+    int shift = 52 - m;
+    if (target <= 0) {                  // subnormal result
+        shift += 1 - target;
+        target = 0;
+    }
+    if (shift > 62) {                   // far below the smallest number: only stickiness is left
+        significand = 1;
+        shift = 62;
+    }
+    uint64_t kept = significand >> shift;
+    const uint64_t rest = significand & ((1ull << shift) - 1);
+    const uint64_t half = 1ull << (shift - 1);
+    bool up = false;
+    switch (rounding) {
+        case Rounding::NearestEven: up = rest > half || (rest == half && (kept & 1) != 0); break;
+        case Rounding::TowardZero: break;
+        case Rounding::Down: up = rest != 0 && sign != 0; break;
+        case Rounding::Up: up = rest != 0 && sign == 0; break;
+        case Rounding::NearestAway: up = rest >= half; break;
+    }
+    kept += up ? 1 : 0;
+    // The hidden bit of a normal number adds one to the exponent field, a carry another one.
+    const uint64_t result = target > 0 ? (static_cast<uint64_t>(target - 1) << m) + kept : kept;
+    if (result >= infinity) {
+        const bool away = rounding == Rounding::NearestEven || rounding == Rounding::NearestAway ||
+                          (rounding == Rounding::Up && sign == 0) || (rounding == Rounding::Down && sign != 0);
+        return sign | (away ? infinity : infinity - 1);
+    }
+    return sign | static_cast<uint32_t>(result);
+}
+
+// a + b as a double rounded to odd: rounding that once more to 16 bits gives the right result.
+inline double add_to_odd(double a, double b) {
+    const double sum = a + b;
+    if (!(std::fabs(sum) < HUGE_VAL)) {
+        return sum;
+    }
+    const double from_b = sum - a;
+    const double error = (a - (sum - from_b)) + (b - from_b);
+    if (error == 0) {
+        return sum;
+    }
+    uint64_t bits = double_bits(sum);
+    if ((bits & 1) == 0) {
+        // Truncation would have given the neighbour nearer to zero when the error points there.
+        const bool toward_zero = (error < 0) != (sum < 0);
+        bits = toward_zero ? bits - 1 : bits + 1;
+    }
+    return from_double_bits(bits);
+}
+
+// a * b + c with one rounding. The product of two 16-bit numbers is exact in double.
+template <typename Format>
+inline uint32_t fused_16(uint32_t a, uint32_t b, uint32_t c, bool negate_product = false, bool negate_addend = false) {
+    double product = widen<Format>(a) * widen<Format>(b);
+    double addend = widen<Format>(c);
+    if (negate_product) { product = -product; }
+    if (negate_addend) { addend = -addend; }
+    return narrow<Format>(add_to_odd(product, addend));
+}
+
+}  // namespace sim

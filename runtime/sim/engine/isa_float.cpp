@@ -1,0 +1,182 @@
+// Zfinx: single precision in the integer registers.
+#include <cfenv>
+#include <cmath>
+#include <iterator>
+
+#include "core.hpp"
+#include "floating.hpp"
+#include "instruction.hpp"
+
+namespace sim {
+
+namespace {
+
+// The rounding mode of an instruction: bits 12..14 (in immediate2), 7 = the dynamic mode of fcsr.
+inline uint32_t mode_of(const Core& core, const Instruction& i) {
+    return i.immediate2 == 7 ? core.fcsr >> 5 & 7 : i.immediate2;
+}
+
+// Runs an operation in a rounding mode other than nearest-even.
+template <typename Operation>
+__attribute__((noinline)) uint32_t in_mode(uint32_t mode, Operation operation) {
+    static const int host[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD, FE_TONEAREST};
+    const int before = std::fegetround();
+    std::fesetround(host[mode < 5 ? mode : 0]);
+    const uint32_t result = operation();
+    std::fesetround(before);
+    return result;
+}
+
+#define ROUNDED(name, expression)                                                      \
+    void name(Core& core, const Instruction& i) {                                      \
+        const auto operation = [&core, &i]() -> uint32_t {                             \
+            [[maybe_unused]] volatile float va = to_float(core.x[i.rs1]);              \
+            [[maybe_unused]] volatile float vb = to_float(core.x[i.rs2]);              \
+            [[maybe_unused]] volatile float vc = to_float(core.x[i.rs3]);              \
+            const float a = va, b = vb, c = vc;                                        \
+            (void)a; (void)b; (void)c;                                                 \
+            return canonical(expression);                                              \
+        };                                                                             \
+        const uint32_t mode = mode_of(core, i);                                        \
+        if (SIM_LIKELY(mode == 0)) {                                                   \
+            [[maybe_unused]] const float a = to_float(core.x[i.rs1]);                  \
+            [[maybe_unused]] const float b = to_float(core.x[i.rs2]);                  \
+            [[maybe_unused]] const float c = to_float(core.x[i.rs3]);                  \
+            core.x[i.rd] = canonical(expression);                                      \
+        } else {                                                                       \
+            core.x[i.rd] = in_mode(mode, operation);                                   \
+        }                                                                              \
+    }
+
+ROUNDED(fadd, a + b)
+ROUNDED(fsub, a - b)
+ROUNDED(fmul, a * b)
+ROUNDED(fdiv, a / b)
+ROUNDED(fsqrt, std::sqrt(a))
+ROUNDED(fmadd, __builtin_fmaf(a, b, c))
+ROUNDED(fmsub, __builtin_fmaf(a, b, -c))
+ROUNDED(fnmsub, __builtin_fmaf(-a, b, c))
+ROUNDED(fnmadd, __builtin_fmaf(-a, b, -c))
+
+constexpr uint32_t sign_bit = 0x80000000u;
+
+#define BITS(name, expression)                                       \
+    void name(Core& core, const Instruction& i) {                    \
+        [[maybe_unused]] const uint32_t a = core.x[i.rs1];           \
+        [[maybe_unused]] const uint32_t b = core.x[i.rs2];           \
+        core.x[i.rd] = (expression);                                 \
+    }
+BITS(fsgnj, (a & ~sign_bit) | (b & sign_bit))
+BITS(fsgnjn, (a & ~sign_bit) | (~b & sign_bit))
+BITS(fsgnjx, a ^ (b & sign_bit))
+BITS(move, a)
+BITS(feq, to_float(a) == to_float(b))
+BITS(flt, to_float(a) < to_float(b))
+BITS(fle, to_float(a) <= to_float(b))
+
+inline bool is_nan(uint32_t v) { return (v & ~sign_bit) > 0x7f800000u; }
+// Minimum and maximum of IEEE 754-2008: a NaN loses, -0 is below +0.
+inline uint32_t pick(uint32_t a, uint32_t b, bool smaller) {
+    if (is_nan(a)) { return is_nan(b) ? canonical_nan : b; }
+    if (is_nan(b)) { return a; }
+    const float x = to_float(a), y = to_float(b);
+    if (x == y) { return smaller ? a | b : a & b; }
+    return (x < y) == smaller ? a : b;
+}
+BITS(fmin, pick(a, b, true))
+BITS(fmax, pick(a, b, false))
+
+uint32_t classify(uint32_t v) {
+    const bool negative = (v & sign_bit) != 0;
+    const uint32_t exponent = v >> 23 & 0xff, fraction = v & 0x7fffff;
+    if (exponent == 0xff) {
+        if (fraction != 0) { return (fraction & 0x400000) != 0 ? 1u << 9 : 1u << 8; }
+        return negative ? 1u << 0 : 1u << 7;
+    }
+    if (exponent == 0) {
+        if (fraction == 0) { return negative ? 1u << 3 : 1u << 4; }
+        return negative ? 1u << 2 : 1u << 5;
+    }
+    return negative ? 1u << 1 : 1u << 6;
+}
+BITS(fclass, classify(a))
+
+// A float as an integral double in a rounding mode (exact: every float is a double).
+inline double integral(uint32_t bits, uint32_t mode) {
+    const double v = to_float(bits);
+    switch (mode) {
+        case 0: return std::nearbyint(v);      // the host stays in nearest-even
+        case 1: return std::trunc(v);
+        case 2: return std::floor(v);
+        case 3: return std::ceil(v);
+        default: return std::round(v);
+    }
+}
+
+void fcvt_w_s(Core& core, const Instruction& i) {
+    const uint32_t bits = core.x[i.rs1];
+    const double v = integral(bits, mode_of(core, i));
+    core.x[i.rd] = is_nan(bits) || v >= 2147483648.0 ? 0x7fffffffu
+                   : v < -2147483648.0               ? 0x80000000u
+                                                     : static_cast<uint32_t>(static_cast<int32_t>(v));
+}
+void fcvt_wu_s(Core& core, const Instruction& i) {
+    const uint32_t bits = core.x[i.rs1];
+    const double v = integral(bits, mode_of(core, i));
+    core.x[i.rd] = is_nan(bits) || v >= 4294967296.0 ? 0xffffffffu : v < 0 ? 0 : static_cast<uint32_t>(v);
+}
+
+// An integer to float in modes other than nearest-even; a double holds every 32-bit integer.
+template <typename Integer>
+uint32_t convert_integer(Integer value, uint32_t mode) {
+    if (mode == 0) { return to_bits(static_cast<float>(value)); }
+    const double exact = static_cast<double>(value);
+    if (mode == 4) {
+        const float nearest = static_cast<float>(exact);
+        const float other = std::nextafterf(nearest, exact > static_cast<double>(nearest) ? INFINITY : -INFINITY);
+        const bool tie = std::fabs(exact - static_cast<double>(nearest)) == std::fabs(static_cast<double>(other) - exact);
+        return to_bits(tie && std::fabs(other) > std::fabs(nearest) ? other : nearest);
+    }
+    return in_mode(mode, [exact]() { volatile double v = exact; volatile float f = static_cast<float>(v); return to_bits(f); });
+}
+void fcvt_s_w(Core& core, const Instruction& i) {
+    core.x[i.rd] = convert_integer(static_cast<int32_t>(core.x[i.rs1]), mode_of(core, i));
+}
+void fcvt_s_wu(Core& core, const Instruction& i) {
+    core.x[i.rd] = convert_integer(core.x[i.rs1], mode_of(core, i));
+}
+
+}  // namespace
+
+void add_float_encodings(std::vector<Encoding>& table) {
+    const Unit F = Unit::Fpu, D = Unit::Divider;
+    const Encoding rows[] = {
+        {"fmadd.s", "-----00 ----- ----- --- ----- 1000011", Format::R4, fmadd, F, true},
+        {"fmsub.s", "-----00 ----- ----- --- ----- 1000111", Format::R4, fmsub, F, true},
+        {"fnmsub.s", "-----00 ----- ----- --- ----- 1001011", Format::R4, fnmsub, F, true},
+        {"fnmadd.s", "-----00 ----- ----- --- ----- 1001111", Format::R4, fnmadd, F, true},
+        {"fadd.s", "0000000 ----- ----- --- ----- 1010011", Format::R, fadd, F, true},
+        {"fsub.s", "0000100 ----- ----- --- ----- 1010011", Format::R, fsub, F, true},
+        {"fmul.s", "0001000 ----- ----- --- ----- 1010011", Format::R, fmul, F, true},
+        {"fdiv.s", "0001100 ----- ----- --- ----- 1010011", Format::R, fdiv, D, true},
+        {"fsqrt.s", "0101100 00000 ----- --- ----- 1010011", Format::R1, fsqrt, D, true},
+        {"fsgnj.s", "0010000 ----- ----- 000 ----- 1010011", Format::R, fsgnj, F, true},
+        {"fsgnjn.s", "0010000 ----- ----- 001 ----- 1010011", Format::R, fsgnjn, F, true},
+        {"fsgnjx.s", "0010000 ----- ----- 010 ----- 1010011", Format::R, fsgnjx, F, true},
+        {"fmin.s", "0010100 ----- ----- 000 ----- 1010011", Format::R, fmin, F, true},
+        {"fmax.s", "0010100 ----- ----- 001 ----- 1010011", Format::R, fmax, F, true},
+        {"feq.s", "1010000 ----- ----- 010 ----- 1010011", Format::R, feq, F, true},
+        {"flt.s", "1010000 ----- ----- 001 ----- 1010011", Format::R, flt, F, true},
+        {"fle.s", "1010000 ----- ----- 000 ----- 1010011", Format::R, fle, F, true},
+        {"fcvt.w.s", "1100000 00000 ----- --- ----- 1010011", Format::R1, fcvt_w_s, F, true},
+        {"fcvt.wu.s", "1100000 00001 ----- --- ----- 1010011", Format::R1, fcvt_wu_s, F, true},
+        {"fcvt.s.w", "1101000 00000 ----- --- ----- 1010011", Format::R1, fcvt_s_w, F, true},
+        {"fcvt.s.wu", "1101000 00001 ----- --- ----- 1010011", Format::R1, fcvt_s_wu, F, true},
+        {"fmv.x.s", "1110000 00000 ----- 000 ----- 1010011", Format::R1, move},
+        {"fmv.s.x", "1111000 00000 ----- 000 ----- 1010011", Format::R1, move},
+        {"fclass.s", "1110000 00000 ----- 001 ----- 1010011", Format::R1, fclass, F, true},
+    };
+    table.insert(table.end(), std::begin(rows), std::end(rows));
+}
+
+}  // namespace sim

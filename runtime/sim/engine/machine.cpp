@@ -1,0 +1,376 @@
+// Loading, resetting, decoded pages, sleeping and waking, and faults.
+#include "machine.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "checker.hpp"
+#include "profiler.hpp"
+#include "tracer.hpp"
+
+namespace sim {
+
+namespace {
+constexpr uint32_t page_bits = 12;
+constexpr uint32_t page_bytes = 1u << page_bits;
+constexpr uint32_t page_halves = page_bytes / 2;
+}  // namespace
+
+Machine::Machine(const Configuration& chip, bool with_timing)
+    : configuration(chip), timing(with_timing), memory(configuration), event_unit(*this, configuration),
+      dma(*this, configuration), icache(configuration), cores(configuration.cluster_cores() + 1) {
+    l1_pages_.resize(configuration.l1_bytes / page_bytes + 1);
+    l2_pages_.resize(configuration.l2_bytes / page_bytes + 1);
+    l2_private_pages_.resize(configuration.l2_private_bytes / page_bytes + 1);
+    reset_cores();
+}
+
+Machine::~Machine() = default;
+
+void Machine::reset_cores() {
+    const uint32_t cluster_cores = configuration.cluster_cores();
+    fpu_free_.assign(configuration.shared_fpus + 1, 0);
+    divider_free_.assign(configuration.shared_dividers + 1, 0);
+    l1_bank_free_.assign(configuration.l1_banks, 0);
+    for (uint32_t i = 0; i < cores.size(); ++i) {
+        Core& core = cores[i];
+        core = Core{};
+        core.machine = this;
+        core.configuration = &configuration;
+        core.index = i;
+        core.is_fabric_controller = i == cluster_cores;
+        core.hart = core.is_fabric_controller ? 31u << 5 : i;
+        core.fpu_index = core.is_fabric_controller ? configuration.shared_fpus : i % configuration.shared_fpus;
+        core.l1 = memory.l1.bytes.data();
+        core.l1_base = configuration.l1_base;
+        // The fabric controller reaches L1 over the interconnect: always the slow way.
+        core.l1_fast_bytes =
+            core.is_fabric_controller || (configuration.l1_bank_conflicts && timing) || checker ? 0 : configuration.l1_bytes;
+        core.asleep = true;
+        core.slept_at = -1;
+    }
+    slots_.clear();
+    woken_.clear();
+    events_.clear();
+    events_head_ = 0;
+    now_ = 0;
+    lines_.clear();
+    interrupt_mask_ = interrupt_status_ = 0;
+    fetch_enable_ = end_of_computation_ = 0;
+    exited = false;
+    exit_code = 0;
+    end_cycle = 0;
+    output.clear();
+    event_unit.reset();
+    dma.reset();
+    icache.reset();
+}
+
+void Machine::load_elf(const std::vector<uint8_t>& image) {
+    ElfFile file = parse_elf(image);
+    for (const Segment& segment : file.segments) {
+        if (memory.find(segment.address, segment.memory_size) == nullptr) {
+            char text[160];
+            std::snprintf(text, sizeof text, "the ELF file has a segment outside memory: 0x%08x to 0x%08x",
+                          segment.address, segment.address + segment.memory_size);
+            throw Fault(FaultKind::Elf, text);
+        }
+    }
+    if (memory.find(file.entry, 2) == nullptr) {
+        throw Fault(FaultKind::Elf, "the ELF file has an entry point outside memory");
+    }
+    elf = std::move(file);
+    flush_decoded();
+    for (const Segment& segment : elf.segments) {
+        uint8_t* target = memory.find(segment.address, segment.memory_size);
+        std::memcpy(target, segment.bytes.data(), segment.bytes.size());
+        std::memset(target + segment.bytes.size(), 0, segment.memory_size - segment.bytes.size());
+        if (checker) {
+            checker->host_wrote(segment.address, segment.memory_size);
+        }
+    }
+    restart();
+}
+
+void Machine::restart() {
+    reset_cores();
+    if (checker) {
+        checker->reset();
+    }
+    if (elf.segments.empty()) {
+        return;
+    }
+    Core& controller = fabric_controller();
+    controller.boot_address = elf.entry;
+    start_core(controller);
+}
+
+void Machine::start_core(Core& core) {
+    core.next = lookup(core, core.boot_address);
+    core.line_base = 1;     // nothing in the fetch buffer
+    core.started = true;
+    core.stall = 0;
+    if (core.started_at == never) {
+        core.started_at = now_;
+    }
+    wake(core);
+}
+
+void Machine::write(uint32_t address, const uint8_t* data, size_t size) {
+    uint8_t* target = memory.find(address, size);
+    if (target == nullptr) {
+        char text[120];
+        std::snprintf(text, sizeof text, "host write of %zu bytes at 0x%08x is outside memory", size, address);
+        throw Fault(FaultKind::BadAccess, text);
+    }
+    std::memcpy(target, data, size);
+    if (checker) {
+        checker->host_wrote(address, static_cast<uint32_t>(size));
+    }
+    for (uint32_t page = address & ~(page_bytes - 1); page < address + size; page += page_bytes) {
+        if (Page* decoded = page_at(page, false)) {
+            for (Instruction& entry : decoded->entries) {
+                entry.flags &= static_cast<uint8_t>(~Decoded);
+            }
+        }
+    }
+}
+
+std::vector<uint8_t> Machine::read(uint32_t address, size_t size) const {
+    const uint8_t* source = memory.find(address, size);
+    if (source == nullptr) {
+        char text[120];
+        std::snprintf(text, sizeof text, "host read of %zu bytes at 0x%08x is outside memory", size, address);
+        throw Fault(FaultKind::BadAccess, text);
+    }
+    return {source, source + size};
+}
+
+// ---- decoded pages ----
+
+Machine::Page* Machine::page_at(uint32_t address, bool create) {
+    std::vector<Page*>* table = nullptr;
+    uint32_t offset = 0;
+    if ((offset = address - configuration.l2_base) < configuration.l2_bytes) {
+        table = &l2_pages_;
+    } else if ((offset = address - configuration.l1_base) < configuration.l1_bytes) {
+        table = &l1_pages_;
+    } else if ((offset = address - configuration.l2_private_base) < configuration.l2_private_bytes) {
+        table = &l2_private_pages_;
+    } else {
+        return nullptr;
+    }
+    Page*& slot = (*table)[offset >> page_bits];
+    if (slot == nullptr && create) {
+        const uint32_t base = address - (offset & (page_bytes - 1));
+        auto page = std::make_unique<Page>();
+        // Two more entries stand for the start of the next page, which a last instruction may reach.
+        page->entries.resize(page_halves + 2);
+        for (uint32_t i = 0; i < page->entries.size(); ++i) {
+            page->entries[i].address = base + 2 * i;
+            page->entries[i].flags = i >= page_halves ? PageEnd : 0;
+        }
+        slot = page.get();
+        page_store_[base] = std::move(page);
+    }
+    return slot;
+}
+
+Instruction* Machine::lookup(Core& core, uint32_t address) {
+    Page* page = page_at(address, true);
+    if (page == nullptr || (address & 1) != 0) {
+        char text[80];
+        std::snprintf(text, sizeof text, "jump to 0x%08x, where no code can be", address);
+        fail(FaultKind::BadAccess, core, text);
+    }
+    return &page->entries[(address & (page_bytes - 1)) >> 1];
+}
+
+Instruction* Machine::prepare(Core& core, Instruction* entry) {
+    const uint32_t address = entry->address;
+    if ((entry->flags & PageEnd) != 0) {
+        entry = lookup(core, address);
+        if ((entry->flags & Decoded) != 0) {
+            return entry;
+        }
+    }
+    const uint8_t* low = memory.find(address, 2);
+    uint32_t word = 0;
+    if (low != nullptr) {
+        uint16_t half;
+        std::memcpy(&half, low, 2);
+        word = half;
+        if ((half & 3) == 3) {
+            const uint8_t* high = memory.find(address + 2, 2);
+            if (high != nullptr) {
+                std::memcpy(&half, high, 2);
+                word |= static_cast<uint32_t>(half) << 16;
+            }
+        }
+    }
+    const uint8_t sticky = entry->flags & LoopEnd;
+    if (low == nullptr || !decode(configuration, word, *entry)) {
+        char text[64];
+        if ((word & 3) == 3) {
+            std::snprintf(text, sizeof text, "unknown instruction 0x%08x", word);
+        } else {
+            std::snprintf(text, sizeof text, "unknown instruction 0x%04x", word & 0xffff);
+        }
+        core.current = entry;
+        entry->flags = sticky;
+        fail(FaultKind::Instruction, core, text);
+    }
+    entry->flags |= sticky;
+    return entry;
+}
+
+void Machine::flush_decoded() {
+    for (auto& [base, page] : page_store_) {
+        (void)base;
+        for (Instruction& entry : page->entries) {
+            entry.flags &= static_cast<uint8_t>(~Decoded);
+        }
+    }
+}
+
+// A store over decoded code: what it touches is decoded again (an instruction may start 2 bytes before).
+void Machine::after_store(uint32_t address, uint32_t size) {
+    for (uint32_t half = (address - 2) & ~1u; half < address + size; half += 2) {
+        if (Page* page = page_at(half, false)) {
+            page->entries[(half & (page_bytes - 1)) >> 1].flags &= static_cast<uint8_t>(~Decoded);
+        }
+    }
+}
+
+void Machine::set_loop_end(uint32_t address) {
+    if (Page* page = page_at(address, true)) {
+        page->entries[(address & (page_bytes - 1)) >> 1].flags |= LoopEnd;
+    }
+}
+
+void Machine::loop_end_reached(Core& core, const Instruction& instruction) {
+    for (HardwareLoop& loop : core.loops) {
+        if (loop.count != 0 && loop.end == instruction.address) {
+            if (--loop.count != 0) {
+                core.next = lookup(core, loop.start);
+                return;
+            }
+        }
+    }
+}
+
+// ---- sleeping and waking ----
+
+void Machine::sleep(Core& core) {
+    core.asleep = true;
+    core.slept_at = now_;
+    core.late_registers = 0;
+}
+
+void Machine::insert_front(Core& core) {
+    slots_.insert(slots_.begin(), Slot{now_ + 1 + core.stall, &core});
+}
+
+// Cores run in a fixed order inside a cycle: the one woken last comes first. A core that is woken
+// before it has left the order keeps its place.
+void Machine::wake(Core& core) {
+    core.asleep = false;
+    if (profiler) {
+        profiler->woke(core, now_);
+    }
+    if (tracer) {
+        tracer->woke(core, now_);
+    }
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (slots_[i].core != &core) {
+            continue;
+        }
+        const bool keeps = core.slept_at == now_ || (in_cycle_ && core.slept_at == now_ - 1 && i > current_slot_);
+        if (keeps) {
+            slots_[i].ready = now_ + 1 + core.stall;
+            return;
+        }
+        if (in_cycle_) {
+            slots_[i].core = nullptr;       // dropped at the end of the cycle
+        } else {
+            slots_.erase(slots_.begin() + static_cast<std::ptrdiff_t>(i));
+        }
+        break;
+    }
+    if (in_cycle_) {
+        woken_.push_back(&core);
+    } else {
+        insert_front(core);
+    }
+}
+
+void Machine::enqueue(Action action, uint32_t argument, int64_t cycle) {
+    auto position = events_.end();
+    while (position != events_.begin() + static_cast<std::ptrdiff_t>(events_head_) && (position - 1)->cycle > cycle) {
+        --position;
+    }
+    events_.insert(position, Event{cycle, action, argument});
+}
+
+void Machine::dispatch(const Event& event) {
+    switch (event.action) {
+        case Action::CoreWakeup: event_unit.wakeup(event.argument); break;
+        case Action::DmaQueue: dma.move_commands(); break;
+        case Action::DmaRead: dma.read_outside(); break;
+        case Action::DmaWrite: dma.write_outside(); break;
+        case Action::DmaLocal: dma.transfer_local(); break;
+    }
+}
+
+// Runs what is due in this cycle; true when something was.
+bool Machine::run_due_events() {
+    bool any = false;
+    while (events_head_ < events_.size() && events_[events_head_].cycle <= now_) {
+        const Event event = events_[events_head_++];
+        if (events_head_ == events_.size()) {
+            events_.clear();
+            events_head_ = 0;
+        } else if (events_head_ >= 64) {
+            events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(events_head_));
+            events_head_ = 0;
+        }
+        dispatch(event);
+        any = true;
+    }
+    return any;
+}
+
+// ---- faults ----
+
+std::string Machine::where(uint32_t address) const {
+    char text[24];
+    std::snprintf(text, sizeof text, "0x%08x", address);
+    const std::string symbol = elf.describe(address);
+    return symbol.empty() ? text : std::string(text) + " (" + symbol + ")";
+}
+
+void Machine::fail(FaultKind kind, const Core& core, const std::string& what) const {
+    const std::string name = core.is_fabric_controller ? "the fabric controller" : "core " + std::to_string(core.index);
+    std::string message = what + ": " + name + " at pc " + where(core.pc());
+    if (timing) {
+        message += ", cycle " + std::to_string(core.cycle);
+    }
+    throw Fault(kind, message);
+}
+
+void Machine::deadlock() const {
+    std::string message = "every core sleeps and nothing can wake one:";
+    for (const Core& core : cores) {
+        if (!core.started) {
+            continue;
+        }
+        message += core.is_fabric_controller ? " controller" : " core " + std::to_string(core.index);
+        message += " at " + where(core.pc()) + ";";
+    }
+    message.back() = '.';
+    throw Fault(FaultKind::Deadlock, message);
+}
+
+}  // namespace sim

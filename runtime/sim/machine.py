@@ -1,0 +1,239 @@
+"""Run programs on a simulated PULP cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import _sim
+from .configuration import Configuration
+from .errors import BY_KIND, ElfError, SimulationError
+
+_NO_LIMIT = 2**62
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name of the program.
+
+    Attributes
+    ----------
+    address, size : int
+        Size 0 where the program does not tell.
+    is_function : bool
+        True for code.
+    """
+
+    address: int
+    size: int
+    is_function: bool = False
+
+
+@dataclass(frozen=True)
+class CoreStatistics:
+    """What one core did.
+
+    Attributes
+    ----------
+    name : str
+        ``core 0`` and so on, or ``controller`` for the fabric controller.
+    instructions : int
+        Instructions executed since the start or the last restart.
+    pc : int
+        Where it stopped.
+    asleep : bool
+        True if it was waiting when the run ended.
+    started : bool
+        False for a core that never ran.
+    """
+
+    name: str
+    instructions: int
+    pc: int
+    asleep: bool
+    started: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the program stored in the exit register.
+    cycles : int
+        Cycles from reset to the end; 0 without timing.
+    instructions : int
+        Instructions of all cores.
+    stdout : str
+        What the program printed.
+    cores : tuple of CoreStatistics
+        The cluster's cores in order, then the fabric controller.
+    """
+
+    exit_code: int
+    cycles: int
+    instructions: int
+    stdout: str
+    cores: tuple[CoreStatistics, ...]
+
+
+class Machine:
+    """A simulated chip.
+
+    Parameters
+    ----------
+    configuration : Configuration, optional
+        The chip; pulp-open when left out.
+    timing : bool, optional
+        Model time. Without it programs run several times faster, cycle counts mean nothing, and the
+        interleaving of the cores is coarse.
+    checks : bool, optional
+        Check memory use while the program runs.
+    on_output : callable, optional
+        Called with each line that the program prints, as it comes.
+
+    Examples
+    --------
+    >>> machine = Machine(Configuration.named("pulp-open"))  # doctest: +SKIP
+    >>> machine.load("program.elf")  # doctest: +SKIP
+    >>> machine.run().cycles  # doctest: +SKIP
+    5824
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration | None = None,
+        timing: bool = True,
+        checks: bool = False,
+        on_output: Callable[[str], None] | None = None,
+    ) -> None:
+        self.configuration = configuration or Configuration.named("pulp-open")
+        self.timing = timing
+        self.checks = checks
+        self._engine = _sim.Machine(self.configuration.to_dict(), timing)
+        self._symbols: dict[str, Symbol] | None = None
+        if on_output is not None:
+            callback = on_output
+            self._engine.on_output(lambda text: callback(text.decode("utf-8", "replace")))
+
+    def load(self, program: str | os.PathLike[str] | bytes) -> None:
+        """Load an ELF executable and reset the machine to its entry.
+
+        Parameters
+        ----------
+        program : path or bytes
+            The file or its content.
+
+        Raises
+        ------
+        ElfError
+            If the file cannot be read, is no RISC-V executable, or does not fit the memories.
+        """
+        name = "the program"
+        if isinstance(program, bytes | bytearray | memoryview):
+            image = bytes(program)
+        else:
+            name = os.fspath(program)
+            try:
+                image = Path(name).read_bytes()
+            except OSError as error:
+                raise ElfError(f"{name}: {error.strerror}") from None
+        self._symbols = None
+        try:
+            self._engine.load_elf(image)
+        except _sim.Fault as fault:
+            raise ElfError(f"{name}: {fault.args[1]}") from None
+
+    @property
+    def symbols(self) -> dict[str, Symbol]:
+        """The program's symbols by name."""
+        if self._symbols is None:
+            self._symbols = {
+                name: Symbol(address, size, is_function)
+                for name, address, size, is_function in self._engine.symbols()
+            }
+        return self._symbols
+
+    def write(self, address: int, data: Any) -> None:
+        """Write bytes to memory.
+
+        Parameters
+        ----------
+        address : int
+            Global address.
+        data : bytes-like
+            Anything with the buffer protocol, contiguous: bytes, a NumPy array, ...
+        """
+        try:
+            self._engine.write(address, data)
+        except _sim.Fault as fault:
+            raise _error(fault) from None
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read ``size`` bytes of memory."""
+        try:
+            return self._engine.read(address, size)
+        except _sim.Fault as fault:
+            raise _error(fault) from None
+
+    def run(self, max_cycles: int | None = None) -> Result:
+        """Run until the program exits.
+
+        Parameters
+        ----------
+        max_cycles : int, optional
+            End the run with :class:`CycleLimit` after so many cycles (instructions without timing).
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        SimulationError
+            If the run ends in another way; its ``result`` has the statistics so far.
+        """
+        try:
+            self._engine.run(_NO_LIMIT if max_cycles is None else max_cycles)
+        except _sim.Fault as fault:
+            raise _error(fault, self.result()) from None
+        return self.result()
+
+    def restart(self) -> None:
+        """Reset cores and devices to the program's start; memory keeps what it holds."""
+        self._engine.restart()
+
+    def result(self) -> Result:
+        """Return the statistics of the run so far."""
+        found = self._engine.statistics()
+        cores = tuple(
+            CoreStatistics(
+                name="controller" if core["is_fabric_controller"] else f"core {core['index']}",
+                instructions=core["instructions"],
+                pc=core["pc"],
+                asleep=core["asleep"],
+                started=core["started"],
+            )
+            for core in found["cores"]
+        )
+        return Result(
+            exit_code=found["exit_code"],
+            cycles=found["cycles"],
+            instructions=found["instructions"],
+            stdout=found["output"].decode("utf-8", "replace"),
+            cores=cores,
+        )
+
+    def where(self, address: int) -> str:
+        """Describe a code or data address with the symbol that holds it."""
+        return self._engine.where(address)
+
+
+def _error(fault: _sim.Fault, result: Result | None = None) -> SimulationError:
+    kind, message = fault.args
+    return BY_KIND[kind](message, result)
