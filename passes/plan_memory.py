@@ -97,8 +97,8 @@ def check_fits(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> No
     budget = features.kernel_l1_bytes
     if plan.l1_bytes > budget:
         raise UserError(
-            f"L1 is {plan.l1_bytes - budget} bytes short: a kernel needs {plan.l1_bytes}, stacks and runtime leave "
-            f"{budget} of {features.l1_bytes}; use a target with more L1, "
+            f"L1 is {plan.l1_bytes - budget} bytes short: a kernel needs {plan.l1_bytes}, stacks and "
+            f"runtime leave {budget} of {features.l1_bytes}; use a target with more L1, "
             f"-l1-bytes={plan.l1_bytes + features.l1_bytes - budget}"
         )
     fixed = sum(buffer.bytes for buffer in plan.buffers)

@@ -50,7 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tvmc (tvm_pulp {__version__})")
     parser.add_argument("--config", metavar="FILE.json", help="options of the command as a JSON object")
     parser.add_argument("-v", "--verbose", action="store_true", help="print tracebacks and details")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", help="tvmc COMMAND --help")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", help="tvmc COMMAND --help"
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
