@@ -65,6 +65,7 @@ class Configuration:
     l2_private_bytes: int = 0x10000
     l2_base: int = 0x1C010000
     l2_bytes: int = 0x180000
+    unwritten_byte: int = 0x57
     l3_base: int = 0x80000000
     l3_bytes: int = 0
     l3_latency: int = 40
@@ -245,6 +246,8 @@ def _check(chip: Configuration) -> None:
             raise ValueError(f"{key} is 1 to 255")
     if chip.l1_bytes % 4096 or not 4096 <= chip.l1_bytes <= 0x100000:
         raise ValueError("l1_bytes is a multiple of 4096 up to 1 MiB (the test-and-set alias follows it)")
+    if chip.unwritten_byte > 255:
+        raise ValueError("unwritten_byte is 0 to 255")
     if chip.l2_bytes % 4 or chip.l2_bytes > 0x20000000:
         raise ValueError("l2_bytes is a multiple of 4 up to 512 MiB")
     if chip.l3_bytes > 0x40000000:

@@ -38,6 +38,7 @@ struct Configuration {
     uint32_t l2_private_bytes = 64 * 1024;
     uint32_t l2_base = 0x1c010000;
     uint32_t l2_bytes = 0x180000;
+    uint8_t unwritten_byte = 0x57;      // what memory holds before anyone writes it
     uint32_t l3_base = 0x80000000;
     uint32_t l3_bytes = 0;
     uint32_t l3_latency = 40;

@@ -51,6 +51,8 @@ struct Core {
     bool asleep = false;
     bool counting = false;          // event counters on (PCMR)
     bool taken = false;             // the branch in execution was taken (counters only)
+    bool counts_itself = false;     // the write that switches the counters on is counted
+    uint64_t last_csr_write = 0;    // number of the instruction
 
     std::array<HardwareLoop, 2> loops{};
     Machine* machine = nullptr;

@@ -40,6 +40,8 @@ uint32_t Machine::read_csr(Core& core, uint32_t number) {
 }
 
 void Machine::write_csr(Core& core, uint32_t number, uint32_t value) {
+    const uint64_t write_before = core.last_csr_write;
+    core.last_csr_write = core.instructions;
     if (number >= 0x780 && number < 0x780 + counter_count - 1) {
         core.pccr[number - 0x780] = value;
         return;
@@ -58,6 +60,9 @@ void Machine::write_csr(Core& core, uint32_t number, uint32_t value) {
         case 0xcc0: core.pcer = value & 0x7fffffff; return;
         case 0xcc1:
             core.pcmr = value;
+            // The model executes the instruction after a CSR write with counting already possible, so
+            // the write that switches the counters on counts itself if another came right before it.
+            core.counts_itself = !core.counting && write_before + 1 == core.instructions;
             core.counting = (value & 1) != 0;
             return;
         case 0x7b0: case 0x7b4: core.loops[(number - 0x7b0) / 4].start = value; return;

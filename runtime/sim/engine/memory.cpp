@@ -3,11 +3,11 @@
 namespace sim {
 
 Memory::Memory(const Configuration& configuration)
-    : l1{"L1", configuration.l1_base, std::vector<uint8_t>(configuration.l1_bytes)},
-      l2{"L2", configuration.l2_base, std::vector<uint8_t>(configuration.l2_bytes)},
+    : l1{"L1", configuration.l1_base, std::vector<uint8_t>(configuration.l1_bytes, configuration.unwritten_byte)},
+      l2{"L2", configuration.l2_base, std::vector<uint8_t>(configuration.l2_bytes, configuration.unwritten_byte)},
       l2_private{"private L2", configuration.l2_private_base,
-                 std::vector<uint8_t>(configuration.l2_private_bytes)},
-      l3{"L3", configuration.l3_base, std::vector<uint8_t>(configuration.l3_bytes)},
+                 std::vector<uint8_t>(configuration.l2_private_bytes, configuration.unwritten_byte)},
+      l3{"L3", configuration.l3_base, std::vector<uint8_t>(configuration.l3_bytes, configuration.unwritten_byte)},
       regions{&l1, &l2, &l2_private, &l3},
       alias_at_zero(configuration.l1_alias_at_zero) {}
 

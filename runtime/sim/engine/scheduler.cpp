@@ -90,9 +90,9 @@ int64_t Machine::step(Core& core, int64_t now) {
         if (SIM_UNLIKELY(counting)) {
             count_events(core, *instruction, fetch, late_load ? load_use : 0);
         }
-        // Instructions are counted as they end: the one that switches the counters on is, the one
-        // that switches them off is not.
-        if (SIM_UNLIKELY(core.counting)) {
+        // The write that switches the counters off is not counted.
+        if (SIM_UNLIKELY(core.counting) && (counting || core.counts_itself)) {
+            core.counts_itself = false;
             ++core.pccr[CounterInstructions];
             core.pccr[CounterCycles] += 1 + static_cast<uint32_t>(core.stall);
         }
