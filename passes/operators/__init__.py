@@ -1,0 +1,1 @@
+"""Computations of the operator classes, forward and gradients, as PrimFuncs made from tensor expressions."""
