@@ -5,19 +5,12 @@ PI_CL_L1 struct pulp_dma pulp_dma;
 
 #ifdef PULP_BARE_METAL
 
-static void wait_for_all(void) {
+void pulp_dma_wait_for_all(void) {
   while (REGISTER(DMA_STATUS) & pulp_dma.allocated) (void)EVENT_LOAD(EVENT_WAIT_CLEAR);
   REGISTER(DMA_STATUS) = pulp_dma.allocated;
+  pulp_dma.open_slot = 0;
   pulp_dma.allocated = 0;
   for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) pulp_dma.ids[slot] = 0;
-}
-
-void pulp_dma_allocate(int slot) {
-  if (pulp_dma.allocated == (1u << PULP_DMA_IDS) - 1) wait_for_all();
-  const uint32_t bit = 1u << REGISTER(DMA_QUEUE);
-  pulp_dma.allocated |= bit;
-  pulp_dma.ids[slot] |= bit;
-  pulp_dma.open_slot = slot + 1;
 }
 
 #else

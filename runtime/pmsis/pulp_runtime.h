@@ -47,11 +47,21 @@ struct pulp_dma {
 };
 extern struct pulp_dma pulp_dma;
 
-/* Allocate an id for the slot; where none is left, wait for everything in flight first. */
-void pulp_dma_allocate(int slot);
+/* Wait for everything in flight. */
+void pulp_dma_wait_for_all(void);
+
+/* Have the next command counted for the slot: allocate an id unless the last one is the slot's. */
+static inline void pulp_dma_open(int slot) {
+  if (pulp_dma.open_slot == slot + 1) return;
+  if (__builtin_expect(pulp_dma.allocated == (1u << PULP_DMA_IDS) - 1, 0)) pulp_dma_wait_for_all();
+  const uint32_t bit = 1u << REGISTER(DMA_QUEUE);
+  pulp_dma.open_slot = slot + 1;
+  pulp_dma.allocated |= bit;
+  pulp_dma.ids[slot] |= bit;
+}
 
 static inline void pulp_dma_command(int slot, uint32_t l1, uint32_t l2, uint32_t bytes, int direction) {
-  if (pulp_dma.open_slot != slot + 1) pulp_dma_allocate(slot);
+  pulp_dma_open(slot);
   REGISTER(DMA_QUEUE) = DMA_COMMAND(bytes, direction, 0);
   REGISTER(DMA_QUEUE) = l1;
   REGISTER(DMA_QUEUE) = l2;
@@ -59,7 +69,7 @@ static inline void pulp_dma_command(int slot, uint32_t l1, uint32_t l2, uint32_t
 
 static inline void pulp_dma_command_2d(int slot, uint32_t l1, uint32_t l2, uint32_t bytes, uint32_t stride,
                                        uint32_t line, int direction) {
-  if (pulp_dma.open_slot != slot + 1) pulp_dma_allocate(slot);
+  pulp_dma_open(slot);
   REGISTER(DMA_QUEUE) = DMA_COMMAND(bytes, direction, 1);
   REGISTER(DMA_QUEUE) = l1;
   REGISTER(DMA_QUEUE) = l2;

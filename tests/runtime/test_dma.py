@@ -1,0 +1,189 @@
+import pytest
+
+COPY = """
+static volatile uint8_t l2[6000];
+static PI_L1 volatile uint8_t l1[6000];
+__attribute__((unused))
+static int wrong(int start, int bytes, int line, int stride, int l1_start) {
+  int errors = 0;
+  for (int i = 0; i < bytes; i++)
+    errors += l1[l1_start + i] != l2[start + i / line * stride + i % line];
+  return errors;
+}
+__attribute__((unused))
+static void fill(volatile uint8_t *memory, uint32_t seed) {
+  for (int i = 0; i < 6000; i++) memory[i] = (uint8_t)((seed + (uint32_t)i) * 2654435761u >> 13);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "bytes_, line, stride, l1_start, l2_start",
+    [
+        (4096, 4096, 4096, 0, 0),
+        (1, 1, 1, 3, 5),
+        (1003, 1003, 1003, 1, 2),
+        (0, 1, 1, 0, 0),
+        (1024, 16, 64, 0, 0),
+        (1024, 4, 20, 8, 4),
+        (999, 9, 31, 1, 3),
+    ],
+)
+def test_transfers_both_ways(run_worker, bytes_, line, stride, l1_start, l2_start):
+    call = (
+        "dma_start_1d(3, l1 + L1S, l2 + L2S, BYTES, direction);"
+        if line == stride
+        else "dma_start_2d(3, l1 + L1S, l2 + L2S, BYTES, STRIDE, LINE, direction);"
+    )
+    _, result = run_worker(
+        COPY
+        + f"enum {{ BYTES = {bytes_}, LINE = {line}, STRIDE = {stride}, L1S = {l1_start}, L2S = {l2_start} }};"
+        + """
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          for (int direction = 0; direction < 2; direction++) {
+            fill(l1, 1), fill(l2, 77);
+            const uint8_t before = l1[L1S + BYTES], outside = l2[L2S + LINE];
+            CALL
+            dma_wait(3);
+            printf("%d ", wrong(L2S, BYTES, LINE, STRIDE, L1S));
+            printf("%d ", l1[L1S + BYTES] == before);
+            if (LINE < STRIDE) printf("%d ", l2[L2S + LINE] == outside);
+          }
+        }""".replace("CALL", call)
+    )
+    assert result.stdout.split() == (["0", "1", "1"] if line < stride else ["0", "1"]) * 2
+
+
+def test_more_slots_and_transfers_than_the_hardware_has_ids(run_worker):
+    _, result = run_worker(
+        COPY
+        + """
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          fill(l1, 1), fill(l2, 77);
+          for (int i = 0; i < 100; i++) dma_start_1d(i % PULP_DMA_SLOTS, l1 + 40 * i, l2 + 40 * i, 40, 1);
+          for (int i = 100; i < 140; i++) dma_start_1d(2, l1 + 40 * i, l2 + 40 * i, 40, 1);
+          for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) dma_wait(slot);
+          for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) dma_wait(slot);
+          printf("%d %x %x", wrong(0, 5600, 5600, 5600, 0), pulp_dma.allocated, REGISTER(DMA_STATUS));
+        }"""
+    )
+    assert result.stdout == "0 0 0"
+
+
+def test_slots_are_waited_for_separately(run_worker):
+    """A ping-pong of two slots, in and out, as a tiled kernel drives it."""
+    _, result = run_worker(
+        COPY
+        + """
+        static volatile uint8_t out[4096];
+        static void worker(void *argument) {
+          (void)argument;
+          const int core = (int)pi_core_id();
+          if (core == 0) {
+            fill(l2, 9);
+            dma_start_1d(0, l1, l2, 256, 1);
+          }
+          for (int tile = 0; tile < 16; tile++) {
+            volatile uint8_t *here = l1 + tile % 2 * 256, *there = l1 + 512 + tile % 2 * 256;
+            if (core == 0) {
+              dma_wait(tile % 2);
+              if (tile < 15) dma_start_1d((tile + 1) % 2, l1 + (tile + 1) % 2 * 256, l2 + (tile + 1) * 256, 256, 1);
+              dma_wait(2 + tile % 2);
+            }
+            cluster_barrier();
+            for (int i = core * 32; i < core * 32 + 32; i++) there[i] = (uint8_t)(here[i] + 1);
+            cluster_barrier();
+            if (core == 0) dma_start_1d(2 + tile % 2, there, out + tile * 256, 256, 0);
+          }
+          if (core == 0) {
+            dma_wait(2);
+            dma_wait(3);
+            int errors = 0;
+            for (int i = 0; i < 4096; i++) errors += out[i] != (uint8_t)(l2[i] + 1);
+            printf("%d", errors);
+          }
+        }"""
+    )
+    assert result.stdout == "0"
+
+
+def test_long_transfers_go_in_pieces(run_worker):
+    """On a chip with 256 KiB of L1, beyond the 17 bits of a command's size."""
+    _, result = run_worker(
+        """
+        enum { BYTES = 200000 };
+        static volatile uint8_t l2[BYTES * 2];
+        static PI_L1 volatile uint8_t l1[BYTES];
+        static int wrong(int line, int stride) {
+          int errors = 0;
+          for (int i = 0; i < BYTES; i += 7) errors += l1[i] != l2[i / line * stride + i % line];
+          return errors;
+        }
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          for (int i = 0; i < BYTES * 2; i++) l2[i] = (uint8_t)(i * 40503u >> 7);
+          dma_start_1d(0, l1, l2, BYTES, 1);
+          dma_wait(0);
+          printf("%d ", wrong(BYTES, BYTES));
+          dma_start_2d(1, l1, l2, BYTES, 300, 200, 1);
+          dma_wait(1);
+          printf("%d ", wrong(200, 300));
+          dma_start_2d(1, l1, l2, BYTES, 220000, 200000, 1);
+          dma_wait(1);
+          printf("%d", wrong(200000, 220000));
+        }""",
+        "siracusa",
+    )
+    assert result.stdout == "0 0 0"
+
+
+def test_issuing_a_transfer_is_cheap_when_warm(run_worker):
+    _, result = run_worker(
+        COPY
+        + """
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          uint32_t cycles[6];
+          for (int run = 0; run < 3; run++) {
+            cycles[0] = pulp_cycles();
+            dma_start_1d(0, l1, l2, 64, 1);
+            cycles[1] = pulp_cycles();
+            dma_start_1d(0, l1 + 64, l2 + 64, 64, 1);
+            cycles[2] = pulp_cycles();
+            dma_wait(0);
+            cycles[3] = pulp_cycles();
+            dma_wait(0);
+            cycles[4] = pulp_cycles();
+          }
+          for (int i = 0; i < 4; i++) printf("%u ", cycles[i + 1] - cycles[i]);
+        }"""
+    )
+    first, next_, _, wait = map(int, result.stdout.split())
+    assert next_ <= 12
+    assert first <= 22
+    assert wait <= 20
+
+
+def test_pi_cl_dma_as_the_sdk_has_it(run_worker):
+    _, result = run_worker(
+        COPY
+        + """
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          pi_cl_dma_cmd_t in, lines;
+          fill(l1, 1), fill(l2, 77);
+          pi_cl_dma_cmd((uint32_t)l2, (uint32_t)l1, 1000, PI_CL_DMA_DIR_EXT2LOC, &in);
+          pi_cl_dma_cmd_2d((uint32_t)l2, (uint32_t)(l1 + 1000), 512, 64, 32, PI_CL_DMA_DIR_EXT2LOC, &lines);
+          pi_cl_dma_cmd_wait(&lines);
+          pi_cl_dma_cmd_wait(&in);
+          printf("%d %d", wrong(0, 1000, 1000, 1000, 0), wrong(0, 512, 32, 64, 1000));
+        }"""
+    )
+    assert result.stdout == "0 0"
