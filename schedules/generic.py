@@ -24,31 +24,29 @@ from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
     L1Allocator,
+    as_int,
     barrier,
-    dma_wait,
     element,
     index,
     scope,
     sequence,
-    serial,
     store,
     when,
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.point_nest import PointNest
+from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.tiling import (
     ReadView,
     StageAccess,
     Tiling,
     choose_tiling,
-    period,
     stage_access,
-    tile_counts,
+    tiled_axes,
 )
 from tvm_pulp.schedules.transfers import Box, flat_offset, transfer
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import (
-    EQ,
     Bind,
     Buffer,
     Expr,
@@ -58,9 +56,7 @@ from tvm_pulp.target.tvm_names import (
     arith,
     buffer_dtype,
     buffer_shape,
-    const,
     decl_buffer,
-    tirx,
 )
 
 
@@ -89,8 +85,7 @@ class _Tile:
     read: ReadView
     buffer: Buffer
     elements: int
-    copies: int
-    period: int
+    same_for: int
 
 
 class _GenericLowering:
@@ -167,12 +162,9 @@ class _StageLowering:
                 f"({features.kernel_l1_bytes} bytes) even with the smallest tiles"
             )
         self.tiling: Tiling = tiling
-        self.counts = tile_counts(self.stage, tiling.tiles)
-        self.total = math.prod(self.counts.values())
-        self.reduction_tiles = math.prod(self.counts[axis.var] for axis in self.stage.reduction)
         self.analyzer = arith.Analyzer()
-        self.tile = Var("tile", "int32")
-        self.analyzer.update(self.tile, arith.ConstIntBound(0, max(0, self.total - 1)), True)
+        axes = tiled_axes(self.stage, tiling.tiles)
+        self.loop = TileLoop(axes, {axis.var for axis in self.stage.reduction}, self.analyzer)
         self.declarations: list[Stmt] = []
         self.inputs: list[_Tile] = []
         self.outputs: dict[int, tuple[Buffer, int]] = {}
@@ -181,7 +173,9 @@ class _StageLowering:
     def build(self) -> Stmt:
         self._allocate()
         self._describe()
-        body = self._pipeline() if self.total > 1 else self._single_tile()
+        loads = self._loads if self.inputs else None
+        stores = self._stores if self.outputs else None
+        body = self.loop.run(loads, stores, self._compute)
         return scope(self.stage.name, sequence(self.declarations, body))
 
     # L1
@@ -195,21 +189,21 @@ class _StageLowering:
                 )
                 continue
             elements = self._aligned(read.tile_elements(tiles), buffer_dtype(read.view.base))
-            repeats = period(self.stage, self.counts, read.axes)
-            copies = 2 if repeats < self.total else 1
+            same_for = self.loop.period(read.axes)
+            copies = 2 if same_for < self.loop.total else 1
             name = f"{read.view.base.name}_l1"
             buffer, declaration = l1.allocate(name, elements * copies, buffer_dtype(read.view.base))
             self.declarations.append(declaration)
-            self.inputs.append(_Tile(read, buffer, elements, copies, repeats))
+            self.inputs.append(_Tile(read, buffer, elements, same_for))
         points = math.prod(tiles[axis.var] for axis in self.stage.spatial)
-        copies = 2 if self.total > self.reduction_tiles else 1
+        copies = 2 if self.loop.total > self.loop.reduction_tiles else 1
         for number in self.access.writes:
             out = self.stage.stores[number].out
             elements = self._aligned(points, buffer_dtype(out))
             buffer, declaration = l1.allocate(f"{out.name}_out", elements * copies, buffer_dtype(out))
             self.declarations.append(declaration)
             self.outputs[number] = (buffer, elements)
-        if self.tiling.nest.split is not None or self.reduction_tiles > 1:
+        if self.tiling.nest.split is not None or self.loop.reduction_tiles > 1:
             self.partial = []
             workers = self.parent.features.cores if self.tiling.nest.split is not None else 1
             for reduction in self.stage.reductions:
@@ -229,115 +223,35 @@ class _StageLowering:
                  for axis in self.stage.spatial + self.stage.reduction]  # fmt: skip
         self.parent.tile_texts.append(f"{self.stage.name}: {', '.join(sizes) or 'one value'}")
 
-    # tiles
-
-    def _tile_axes(self, tile: Expr) -> dict[Var, TileAxis]:
-        """Return offset and size of each axis in a tile; the last axis runs fastest."""
-        axes: dict[Var, TileAxis] = {}
-        rest = tile
-        remaining = self.total
-        for axis in reversed(self.stage.spatial + self.stage.reduction):
-            count, size = self.counts[axis.var], self.tiling.tiles[axis.var]
-            remaining //= count
-            digit = tirx.floormod(rest, count) if remaining > 1 else rest
-            rest = tirx.floordiv(rest, count)
-            if count == 1:
-                axes[axis.var] = TileAxis(index(0), index(axis.extent), axis.extent)
-                continue
-            offset = self.analyzer.simplify(digit * size)
-            exact = axis.extent % size == 0
-            extent = index(size) if exact else tirx.min(index(size), axis.extent - offset)
-            axes[axis.var] = TileAxis(offset, self.analyzer.simplify(extent), size)
-        return axes
+    # DMA
 
     def _box(self, read: ReadView, axes: Mapping[Var, TileAxis]) -> Box:
         ranges = [d.range(axes, self.analyzer) for d in read.dimensions]
         sizes = tuple(self.analyzer.simplify(r.high - r.low + 1) for r in ranges)
         return Box(read.view.shape, tuple(r.low for r in ranges), sizes)
 
-    def _copy(self, tile: Expr, entry_period: int, copies: int, elements: int) -> Expr:
-        """Return the element at which the copy of a buffer for a tile starts."""
-        if copies == 1:
-            return index(0)
-        turn = tirx.floormod(tirx.floordiv(tile, entry_period), 2)
-        return self.analyzer.simplify(turn * elements)
-
-    # DMA
-
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        axes = self._tile_axes(tile)
+        axes = self.loop.at(tile)
         steps = []
         for entry in self.inputs:
-            start = self._copy(tile, entry.period, entry.copies, entry.elements)
+            start = self.loop.copy_start(tile, entry.same_for, entry.elements)
             l2 = self.parent.flat[entry.read.view.base]
-            step = transfer(slot, entry.buffer, start, l2, self._box(entry.read, axes), TO_L1, self.analyzer)
-            condition = self.analyzer.simplify(EQ(tirx.floormod(tile, entry.period), 0))
-            steps.append(step if self.analyzer.can_prove(condition) else when(condition, step))
-        return steps
+            box = self._box(entry.read, axes)
+            step = transfer(slot, entry.buffer, start, l2, box, TO_L1, self.analyzer)
+            steps.append(self.loop.when_new(tile, entry.same_for, step))
+        return [step for step in steps if step is not None]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        axes = self._tile_axes(tile)
+        axes = self.loop.at(tile)
+        spatial = [axes[axis.var] for axis in self.stage.spatial]
         shape = tuple(axis.extent for axis in self.stage.spatial)
+        box = Box(shape, tuple(axis.offset for axis in spatial), tuple(axis.size for axis in spatial))
         steps = []
         for number, (buffer, elements) in self.outputs.items():
-            box = Box(
-                shape,
-                tuple(axes[axis.var].offset for axis in self.stage.spatial),
-                tuple(axes[axis.var].size for axis in self.stage.spatial),
-            )
-            copies = 2 if self.total > self.reduction_tiles else 1
-            start = self._copy(tile, self.reduction_tiles, copies, elements)
+            start = self.loop.copy_start(tile, self.loop.reduction_tiles, elements)
             l2 = self.parent.flat[self.stage.stores[number].out]
             steps.append(transfer(slot, buffer, start, l2, box, TO_L2, self.analyzer))
-        condition = self._last_reduction_tile(tile)
-        return steps if condition is None or not steps else [when(condition, sequence(steps))]
-
-    def _last_reduction_tile(self, tile: Expr) -> Expr | None:
-        if self.reduction_tiles == 1:
-            return None
-        last = self.reduction_tiles - 1
-        return self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), last))
-
-    # the pipeline
-
-    def _single_tile(self) -> Stmt:
-        zero = index(0)
-        loads = self._loads(zero, zero)
-        steps = [*loads, dma_wait(zero), barrier()] if loads else []
-        steps.append(self._compute(zero))
-        stores = self._stores(zero, index(2))
-        if stores:
-            steps += [barrier(), *stores, dma_wait(index(2))]
-        return sequence(steps)
-
-    def _pipeline(self) -> Stmt:
-        tile, last = self.tile, index(self.total - 1)
-        parity = tirx.floormod(tile, 2)
-        following = self.analyzer.simplify(tile + 1)
-        body: list[Stmt] = [dma_wait(parity)]
-        if self.outputs:
-            body.append(dma_wait(parity + 2))
-        body.append(barrier())
-        if self.inputs:
-            self.analyzer.update(tile, arith.ConstIntBound(0, self.total - 2), True)
-            next_loads = self._loads(following, tirx.floormod(following, 2))
-            self.analyzer.update(tile, arith.ConstIntBound(0, self.total - 1), True)
-            body.append(when(tile < last, sequence(next_loads)))
-        if self.outputs:
-            previous = Var("previous", "int32")
-            self.analyzer.update(previous, arith.ConstIntBound(0, self.total - 2), True)
-            stores = self._stores(previous, tirx.floormod(previous, 2) + 2)
-            body.append(when(tile > 0, sequence(Bind(previous, tile - 1), stores)))
-        body.append(self._compute(tile))
-        steps: list[Stmt] = [
-            *self._loads(index(0), index(0)),
-            serial(tile, self.total, sequence(body)),
-            barrier(),
-        ]
-        if self.outputs:
-            steps += self._stores(last, index(2 + (self.total - 1) % 2))
-            steps += [dma_wait(2), dma_wait(3)]
-        return sequence(steps)
+        return steps
 
     # the work on one tile
 
@@ -355,14 +269,12 @@ class _StageLowering:
             self.analyzer.update(var, arith.ConstIntBound(bound.min_value, bound.max_value), True)
             return var
 
-        raw = self._tile_axes(tile)
+        raw = self.loop.at(tile)
         axes: dict[Var, TileAxis] = {}
-        for axis in self.stage.spatial + self.stage.reduction:
-            entry = raw[axis.var]
-            offset = name(f"{axis.var.name}_start", entry.offset)
-            size = name(f"{axis.var.name}_size", tirx.min(index(entry.tile), axis.extent - offset)
-                        if self._varies(entry.size) else entry.size)  # fmt: skip
-            axes[axis.var] = TileAxis(offset, size, entry.tile)
+        for axis in self.loop.axes:
+            offset = name(f"{axis.var.name}_start", raw[axis.var].offset)
+            size = name(f"{axis.var.name}_size", self.loop.size(axis, offset))
+            axes[axis.var] = TileAxis(offset, size, axis.tile)
         places: dict[Buffer, tuple[Buffer, Expr, Box]] = {}
         for input_tile in self.inputs:
             box = self._box(input_tile.read, axes)
@@ -370,14 +282,15 @@ class _StageLowering:
             low = tuple(name(f"{base}_start_{d}", value) for d, value in enumerate(box.low))
             size = tuple(name(f"{base}_size_{d}", value) for d, value in enumerate(box.size))
             start = name(
-                f"{base}_turn", self._copy(tile, input_tile.period, input_tile.copies, input_tile.elements)
+                f"{base}_turn", self.loop.copy_start(tile, input_tile.same_for, input_tile.elements)
             )
             places[input_tile.read.view.buffer] = (input_tile.buffer, start, Box(box.shape, low, size))
         turns = {
-            number: name(f"{buffer.name}_turn", self._copy(
-                tile, self.reduction_tiles, 2 if self.total > self.reduction_tiles else 1, elements))
+            number: name(
+                f"{buffer.name}_turn", self.loop.copy_start(tile, self.loop.reduction_tiles, elements)
+            )
             for number, (buffer, elements) in self.outputs.items()
-        }  # fmt: skip
+        }
 
         def access(read: Expr) -> Expr:
             view = self.views.of(read.source)
@@ -403,9 +316,6 @@ class _StageLowering:
                 self.parent.in_l1[self.stage.stores[number].out], value, [self.analyzer.simplify(offset)]
             )
 
-        first = None
-        if self.reduction_tiles > 1:
-            first = self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), 0))
         nest = PointNest(
             stage=self.stage,
             plan=self.tiling.nest,
@@ -413,8 +323,8 @@ class _StageLowering:
             sizes={var: axis.size for var, axis in axes.items()},
             access=access,
             put=put,
-            first_tile=first,
-            last_tile=self._last_reduction_tile(tile),
+            first_tile=self.loop.first_in_reduction(tile),
+            last_tile=self.loop.last_in_reduction(tile),
             partial=self.partial,
             cores=self.parent.features.cores,
             analyzer=self.analyzer,
@@ -422,13 +332,10 @@ class _StageLowering:
         steps: list[Stmt] = [*binds, nest.build()]
         if self.tiling.nest.split is not None:
             combine = sequence(barrier(), nest.combine())
-            last = self._last_reduction_tile(tile)
+            last = self.loop.last_in_reduction(tile)
             steps.append(combine if last is None else when(last, combine))
         return sequence(steps)
 
     @staticmethod
     def _varies(value: Expr) -> bool:
-        return not hasattr(value, "value") or not isinstance(getattr(value, "value", None), int)
-
-
-__all__ = ["const", "lower_generic"]
+        return as_int(value) is None

@@ -12,6 +12,7 @@ from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div, item_bytes
 from tvm_pulp.schedules.expressions import loads, variables, walk
 from tvm_pulp.schedules.footprint import Dimension, dimension
 from tvm_pulp.schedules.point_nest import NestPlan, plan_nest
+from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Buffer, Call, Expr, Var, buffer_dtype
 
 _DMA_BYTES_A_CYCLE = 8.0
@@ -131,28 +132,16 @@ def _halve(extent: int, size: int) -> int:
     return max(half, 1)
 
 
-def tile_counts(stage: Stage, tiles: Mapping[Var, int]) -> dict[Var, int]:
-    """Return the number of tiles along each axis."""
-    return {axis.var: ceil_div(axis.extent, tiles[axis.var]) for axis in stage.spatial + stage.reduction}
-
-
-def period(stage: Stage, counts: Mapping[Var, int], axes: frozenset[Var] | set[Var]) -> int:
-    """Return for how many consecutive tiles a box that depends on ``axes`` stays the same.
-
-    Tiles run through the axes in order, the last one fastest.
-    """
-    product = 1
-    for axis in reversed(stage.spatial + stage.reduction):
-        if axis.var in axes and counts[axis.var] > 1:
-            break
-        product *= counts[axis.var]
-    return product
+def tiled_axes(stage: Stage, tiles: Mapping[Var, int]) -> list[TiledAxis]:
+    """Return the axes of a stage in the order of the tile loop: those that are summed over run fastest."""
+    return [TiledAxis(axis.var, axis.extent, tiles[axis.var]) for axis in stage.spatial + stage.reduction]
 
 
 def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: tuple[Buffer, ...]) -> Tiling:
     """Return a tiling with its L1 bytes and estimated cycles."""
     stage = access.stage
-    counts = tile_counts(stage, tiles)
+    axes = tiled_axes(stage, tiles)
+    counts = {axis.var: axis.count for axis in axes}
     total_tiles = math.prod(counts.values())
     nest = plan_nest(stage, tiles, cores)
     l1_bytes, traffic, transfers, first_fill, direct_reads = 0, 0.0, 0.0, 0.0, 0
@@ -161,7 +150,7 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
             direct_reads += 1
             continue
         size = read.tile_elements(tiles) * item_bytes(buffer_dtype(read.view.base))
-        repeats = total_tiles / period(stage, counts, read.axes)
+        repeats = total_tiles / period(axes, read.axes)
         l1_bytes += _aligned(size) * (2 if repeats > 1 else 1)
         lines = _transfers(read, tiles)
         traffic += repeats * (size + lines * 8)

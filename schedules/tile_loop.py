@@ -1,0 +1,161 @@
+"""The loop over tiles that all schedules share: coordinates of a tile, ping-pong buffers, and the DMA pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.dialect import barrier, bind, ceil_div, dma_wait, index, sequence, serial, when
+from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.target.tvm_names import EQ, Expr, Stmt, Var, arith, tirx
+
+Transfers = Callable[[Expr, Expr], list[Stmt]]
+"""Transfers of a tile: number of the tile and DMA slot → statements."""
+
+
+@dataclass(frozen=True)
+class TiledAxis:
+    """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller."""
+
+    var: Var
+    extent: int
+    tile: int
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return ceil_div(self.extent, self.tile)
+
+
+class TileLoop:
+    """One loop over all tiles of several axes; the last axis runs fastest.
+
+    Parameters
+    ----------
+    axes
+        The axes, outermost first.
+    reduction
+        Those that are summed over; they come last. A result is complete with the last tile of these.
+    analyzer
+        Learns the ranges of the loop's variables.
+    """
+
+    def __init__(self, axes: list[TiledAxis], reduction: Collection[Var], analyzer: arith.Analyzer) -> None:
+        self.axes = axes
+        self.analyzer = analyzer
+        self.total = math.prod(axis.count for axis in axes)
+        self.reduction_tiles = math.prod(axis.count for axis in axes if axis.var in reduction)
+        self.tile = Var("tile", "int32")
+        self._range(self.tile, 0, self.total - 1)
+
+    def _range(self, var: Var, low: int, high: int) -> None:
+        self.analyzer.update(var, arith.ConstIntBound(low, max(low, high)), True)
+
+    def at(self, tile: Expr) -> dict[Var, TileAxis]:
+        """Return offset and size of each axis in a tile."""
+        found: dict[Var, TileAxis] = {}
+        rest, remaining = tile, self.total
+        for axis in reversed(self.axes):
+            if axis.count == 1:
+                found[axis.var] = TileAxis(index(0), index(axis.extent), axis.extent)
+                continue
+            remaining //= axis.count
+            digit = tirx.floormod(rest, axis.count) if remaining > 1 else rest
+            rest = tirx.floordiv(rest, axis.count)
+            offset = self.analyzer.simplify(digit * axis.tile)
+            size = self.size(axis, offset)
+            found[axis.var] = TileAxis(offset, size, axis.tile)
+        return found
+
+    def size(self, axis: TiledAxis, offset: Expr) -> Expr:
+        """Return the number of values of an axis in the tile that starts at ``offset``."""
+        if axis.extent % axis.tile == 0:
+            return index(axis.tile)
+        return self.analyzer.simplify(tirx.min(index(axis.tile), axis.extent - offset))
+
+    def period(self, axes: Collection[Var]) -> int:
+        """Return for how many consecutive tiles a box that depends on ``axes`` stays the same."""
+        return period(self.axes, axes)
+
+    def first_in_reduction(self, tile: Expr) -> Expr | None:
+        """Return the condition that a tile begins a sum; None where every tile does."""
+        return self._position_in_reduction(tile, 0)
+
+    def last_in_reduction(self, tile: Expr) -> Expr | None:
+        """Return the condition that a tile ends a sum; None where every tile does."""
+        return self._position_in_reduction(tile, self.reduction_tiles - 1)
+
+    def _position_in_reduction(self, tile: Expr, position: int) -> Expr | None:
+        if self.reduction_tiles == 1:
+            return None
+        return self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), position))
+
+    def copy_start(self, tile: Expr, same_for: int, elements: int) -> Expr:
+        """Return the element where the copy of a ping-pong buffer for a tile starts.
+
+        ``same_for`` is the number of consecutive tiles that use the same copy, ``elements`` the size of a copy.
+        """
+        if same_for >= self.total:
+            return index(0)
+        return self.analyzer.simplify(tirx.floormod(tirx.floordiv(tile, same_for), 2) * elements)
+
+    def when_new(self, tile: Expr, same_for: int, body: Stmt) -> Stmt | None:
+        """Return ``body`` for the first of each ``same_for`` tiles only."""
+        condition = self.analyzer.simplify(EQ(tirx.floormod(tile, same_for), 0))
+        if self.analyzer.can_prove(condition):
+            return body
+        return None if self.analyzer.can_prove(tirx.Not(condition)) else when(condition, body)
+
+    def run(self, loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]) -> Stmt:
+        """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a tile.
+
+        One barrier a tile: behind it the tile's data are there, and all workers are done with the tile before,
+        whose input buffers the next loads overwrite and whose results may leave. Slots 0 and 1 carry loads, 2 and
+        3 stores, of even and odd tiles.
+        """
+        if self.total == 1:
+            return self._single(loads, stores, compute)
+        tile, last = self.tile, index(self.total - 1)
+        body: list[Stmt] = []
+        if loads:
+            body.append(dma_wait(tirx.floormod(tile, 2)))
+        if stores:
+            body.append(dma_wait(tirx.floormod(tile, 2) + 2))
+        body.append(barrier())
+        if loads:
+            following, define = bind("following", tile + 1)
+            self._range(following, 1, self.total - 1)
+            body.append(when(tile < last, sequence(define, loads(following, tirx.floormod(following, 2)))))
+        if stores:
+            previous, define = bind("previous", tile - 1)
+            self._range(previous, 0, self.total - 2)
+            steps = sequence(stores(previous, tirx.floormod(previous, 2) + 2))
+            ended = self.last_in_reduction(previous)
+            steps = steps if ended is None else when(ended, steps)
+            body.append(when(tile > 0, sequence(define, steps)))
+        body.append(compute(tile))
+        first = loads(index(0), index(0)) if loads else []
+        steps = sequence(*first, serial(tile, self.total, sequence(*body)))
+        if stores:
+            steps = sequence(
+                steps, barrier(), *stores(last, index(2 + (self.total - 1) % 2)), dma_wait(2), dma_wait(3)
+            )
+        return steps
+
+    @staticmethod
+    def _single(loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]) -> Stmt:
+        zero = index(0)
+        before = [*loads(zero, zero), dma_wait(zero), barrier()] if loads else []
+        after = [barrier(), *stores(zero, index(2)), dma_wait(2)] if stores else []
+        return sequence(*before, compute(zero), *after)
+
+
+def period(axes: list[TiledAxis], used: Collection[Var]) -> int:
+    """Return for how many consecutive tiles a box that depends on the ``used`` axes stays the same."""
+    product = 1
+    for axis in reversed(axes):
+        if axis.var in used and axis.count > 1:
+            break
+        product *= axis.count
+    return product
