@@ -47,7 +47,7 @@ def _mean(emit: Emit, name: str, value: relax.Expr) -> relax.Expr:
     if value.attrs.keepdims:
         return kept
     left = [extent for axis, extent in enumerate(shape) if axis not in positive]
-    return relax.op.reshape(emit(kept, f"{name}_mean"), left)
+    return relax.op.reshape(emit(kept, f"{name}.mean"), left)
 
 
 def _adaptive(value: relax.Expr) -> relax.Expr | None:

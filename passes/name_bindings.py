@@ -57,7 +57,7 @@ def name_bindings(
         if known is None:
             of_parameters = [layers[v.name] for v in read if v.name in layers]
             base = (of_parameters or [v.name for v in read] or [name])[0]
-            known = f"{base}_{operator_name(value).rpartition('.')[2] or 'output'}"
+            known = f"{base}.{operator_name(value).rpartition('.')[2] or 'output'}"
         new = emit(value, known)
         if all(v.name in layers for v in read):
             layers[new.name] = layers[read[0].name] if read else known

@@ -119,7 +119,7 @@ def rewrite_function(
     def emit(expression: relax.Expr, name: str) -> relax.Var:
         if isinstance(expression, relax.Call):
             plain = [
-                emit(argument, f"{name}_{operator_name(argument).rpartition('.')[2] or 'element'}")
+                emit(argument, f"{name}.{operator_name(argument).rpartition('.')[2] or 'element'}")
                 if isinstance(argument, relax.Call | relax.TupleGetItem)
                 else argument
                 for argument in expression.args

@@ -16,12 +16,14 @@ from tvm_pulp.passes.fold_constants import fold_constants
 from tvm_pulp.passes.fold_padding import fold_padding
 from tvm_pulp.passes.lift_constants import lift_constants
 from tvm_pulp.passes.model import Model, with_batch
+from tvm_pulp.passes.nhwc_to_nchw import nhwc_to_nchw
 from tvm_pulp.passes.remove_identity import remove_identity
 
 PASSES: tuple[Callable[[Model], Model], ...] = (
     fold_constants,
     remove_identity,
     lift_constants,
+    nhwc_to_nchw,
     canonical_attributes,
     canonical_elementwise,
     canonical_clip,

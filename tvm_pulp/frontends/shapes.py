@@ -10,70 +10,102 @@ from tvm import IRModule, relax
 from tvm_pulp.passes.model import Model
 from tvm_pulp.target.errors import UserError
 
-
-def check_input_shapes(model: Model, input_shapes: Mapping[str, Sequence[int]] | None) -> None:
-    """Raise UserError where the user's shapes name no input or contradict the model's static dimensions.
-
-    Axis 0 is not compared: it is the batch, which may be changed.
-    """
-    variables = {variable.name: variable for variable in model.input_variables}
-    for name, shape in (input_shapes or {}).items():
-        if name not in variables:
-            raise UserError(
-                f"{model.name}: input_shapes names '{name}', but the inputs are: {', '.join(variables)}"
-            )
-        dimensions = list(variables[name].ty.shape.values)
-        if len(shape) != len(dimensions):
-            raise UserError(
-                f"{model.name}: input_shapes gives {list(shape)} for '{name}', which has {len(dimensions)} "
-                "axes"
-            )
-        for axis, (given, dimension) in enumerate(zip(shape, dimensions, strict=True)):
-            if given < 1 or (axis > 0 and is_static(dimension) and int(dimension) != given):
-                raise UserError(
-                    f"{model.name}: input_shapes gives {list(shape)} for '{name}', whose shape in the model "
-                    "is "
-                    f"{[int(d) if is_static(d) else '?' for d in dimensions]}"
-                )
+Dimension = int | str | None  # a number, the name of a symbol, or something that only the exporter knows
 
 
-def is_static(dimension: relax.Expr) -> bool:
-    """Tell whether a dimension is a literal number."""
-    return hasattr(dimension, "value")
+def resolve_shapes(
+    model_name: str,
+    dimensions: Mapping[str, Sequence[Dimension]],
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    batch: int,
+) -> dict[str, list[int]]:
+    """Find numbers for all dimensions of all inputs.
 
+    Parameters
+    ----------
+    model_name : str
+        For messages.
+    dimensions : mapping of str to sequence
+        Dimensions in the model by input name.
+    input_shapes : mapping, optional
+        The user's shapes. Axis 0 of theirs is not read: it is the batch, which is given apart.
+    batch : int
+        Number for a dynamic axis 0.
 
-def bind_shapes(model: Model, input_shapes: Mapping[str, Sequence[int]] | None, batch: int) -> Model:
-    """Replace symbolic dimensions by numbers: axis 0 of an input by `batch`, others by `input_shapes`.
+    Returns
+    -------
+    dict of str to list of int
+        A shape for each input.
 
     Raises
     ------
     UserError
-        If a dynamic dimension other than the batch has no number.
+        If the user's shapes name no input or contradict the model, or a dynamic dimension beside the batch
+        has no number.
     """
-    sizes: dict[str, int] = {}
-    for variable in model.input_variables:
-        given = (input_shapes or {}).get(variable.name)
-        dimensions = list(variable.ty.shape.values)
-        for axis, dimension in enumerate(dimensions):
-            if is_static(dimension):
-                continue
-            size = batch if axis == 0 else given[axis] if given is not None else None
-            if size is None or not isinstance(dimension, relax.Var):
+    for name, given in (input_shapes or {}).items():
+        if name not in dimensions:
+            inputs = ", ".join(dimensions)
+            raise UserError(f"{model_name}: input_shapes names '{name}', but the inputs are: {inputs}")
+        _check_given(model_name, name, given, dimensions[name])
+    shapes: dict[str, list[int]] = {}
+    symbols: dict[str, int] = {}
+    for name, extents in dimensions.items():
+        given = (input_shapes or {}).get(name, ())
+        shapes[name] = []
+        for axis, extent in enumerate(extents):
+            size = extent if isinstance(extent, int) else batch if axis == 0 else None
+            if size is None and axis < len(given):
+                size = given[axis]
+            if size is None:
                 example = [
-                    int(d) if is_static(d) else batch if i == 0 else 32 for i, d in enumerate(dimensions)
+                    e if isinstance(e, int) else batch if i == 0 else 32 for i, e in enumerate(extents)
                 ]
                 raise UserError(
-                    f"{model.name}: axis {axis} of input '{variable.name}' is dynamic: give its shape by "
-                    f"input_shapes, for example {{'{variable.name}': {example}}}"
+                    f"{model_name}: axis {axis} of input '{name}' is dynamic: give its shape by "
+                    "input_shapes, "
+                    f"for example {{'{name}': {example}}}"
                 )
-            if sizes.setdefault(dimension.name, size) != size:
+            if isinstance(extent, str) and symbols.setdefault(extent, size) != size:
                 raise UserError(
-                    f"{model.name}: axis {axis} of input '{variable.name}' must be {sizes[dimension.name]} "
-                    f"like another axis of the same symbol, but {size} is given"
+                    f"{model_name}: axis {axis} of input '{name}' must be {symbols[extent]} like another "
+                    "axis "
+                    f"of the symbol {extent}, but {size} is given"
                 )
+            shapes[name].append(size)
+    return shapes
+
+
+def _check_given(model_name: str, name: str, given: Sequence[int], extents: Sequence[Dimension]) -> None:
+    if len(given) != len(extents):
+        raise UserError(
+            f"{model_name}: input_shapes gives {list(given)} for '{name}', which has {len(extents)} axes"
+        )
+    for axis, (size, extent) in enumerate(zip(given, extents, strict=True)):
+        if size < 1 or (axis > 0 and isinstance(extent, int) and extent != size):
+            shape = [e if isinstance(e, int) else "?" for e in extents]
+            raise UserError(
+                f"{model_name}: input_shapes gives {list(given)} for '{name}', whose shape in the model is "
+                f"{shape}"
+            )
+
+
+def bind_shapes(model: Model, input_shapes: Mapping[str, Sequence[int]] | None, batch: int) -> Model:
+    """Replace the symbolic dimensions of a Relax function by numbers (see `resolve_shapes`)."""
+    dimensions = {v.name: [_dimension(d) for d in v.ty.shape.values] for v in model.input_variables}
+    shapes = resolve_shapes(model.name, dimensions, input_shapes, batch)
+    sizes = {
+        extent: relax.prim_value(size)
+        for name, extents in dimensions.items()
+        for extent, size in zip(extents, shapes[name], strict=True)
+        if isinstance(extent, str)
+    }
     if not sizes:
         return model
-    function = model.function.bind_symbolic_vars(
-        {name: relax.prim_value(size) for name, size in sizes.items()}
-    )
-    return dataclasses.replace(model, module=IRModule({"main": function}))
+    return dataclasses.replace(model, module=IRModule({"main": model.function.bind_symbolic_vars(sizes)}))
+
+
+def _dimension(dimension: relax.Expr) -> Dimension:
+    if hasattr(dimension, "value"):
+        return int(dimension)
+    return str(dimension.name) if isinstance(dimension, relax.Var) else None

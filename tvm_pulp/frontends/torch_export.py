@@ -18,7 +18,7 @@ from tvm.error import InternalError
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_pulp.frontends.clean_up import clean_up
-from tvm_pulp.frontends.shapes import bind_shapes, check_input_shapes
+from tvm_pulp.frontends.shapes import bind_shapes
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
 from tvm_pulp.passes.rewrite import reason
@@ -112,7 +112,6 @@ def import_exported_program(
     inputs = tuple(v.name for v in function.params if v.name not in values)
     parameters = {v.name: values[v.name] for v in function.params if v.name in values}
     model = Model(name, IRModule({"main": function}), inputs, parameters, frozenset(buffers))
-    check_input_shapes(model, input_shapes)
     return clean_up(bind_shapes(model, input_shapes, batch), batch)
 
 
@@ -262,7 +261,7 @@ class _Importer(ExportedProgramImporter):
         )
         output = self.block_builder.emit(relax.TupleGetItem(result, 0))
         self.names[result] = _layer(node)
-        self.names[output] = _layer(node) + "_output"
+        self.names[output] = _layer(node) + ".output"
         # New running statistics are returned for a node that updates buffers, which nothing reads here.
         return relax.Tuple([output, mean, variance, mean, variance])
 

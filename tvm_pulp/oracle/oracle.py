@@ -60,7 +60,7 @@ class Oracle:
     config : TrainConfig
         Loss, optimiser, batch and micro-batch size.
     trainable : sequence of str
-        Names of the parameters to update (`trained_parameters`).
+        Names of the parameters to update (`trained_parameters`); empty for inference only.
     dtype : torch.dtype
         `torch.float32`, or `torch.float64` to tell rounding from error.
 
@@ -88,7 +88,7 @@ class Oracle:
         }
         self._trained = {name: self._parameters[name].requires_grad_() for name in trainable}
         self._optimizer = torch.optim.SGD(
-            list(self._trained.values()),
+            list(self._trained.values()) or [torch.zeros(0)],  # inference only: SGD refuses an empty list
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -109,6 +109,8 @@ class Oracle:
         UserError
             For names, shapes or labels that do not fit.
         """
+        if not self._trained:
+            raise UserError(f"{self._model.name}: there is nothing to train: name trainable parameters")
         size, passes = self.config.samples_per_pass, self.config.passes_per_step
         tensors = self._inputs(inputs, self.config.batch_size)
         target = self._labels(labels)

@@ -1,0 +1,80 @@
+"""Import of ONNX: a file or a `ModelProto` in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from tvm import IRModule
+from tvm.error import InternalError, OpError
+
+from tvm_pulp.frontends.clean_up import clean_up
+from tvm_pulp.frontends.onnx_converters import Importer
+from tvm_pulp.frontends.onnx_prepare import prepare
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.name_bindings import name_bindings
+from tvm_pulp.passes.rewrite import reason
+from tvm_pulp.target.errors import UserError
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read a model with its external data; UserError if it is damaged."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a valid ONNX model ({reason(error)[:160]}): export it again") from error
+    return model
+
+
+def import_onnx(
+    proto: onnx.ModelProto,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+) -> Model:
+    """Turn an ONNX model into a `Model`.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        Opset 11 or later is what is tested; it is not changed. Exported in training, preserve or eval mode.
+    name : str
+        Name of the model.
+    input_shapes : mapping, optional
+        Shapes by input name, needed where dimensions beside the batch are dynamic.
+    batch : int
+        Batch size of the model.
+
+    Returns
+    -------
+    Model
+        In canonical form; float initialisers are its parameters, under their names.
+
+    Raises
+    ------
+    UserError
+        For an operator that is not supported, a dynamic dimension, or bad parameters.
+    """
+    prepared = prepare(proto, name, input_shapes, batch)
+    importer = Importer(name)
+    try:
+        # TVM's importer prints what it fails on, which the error tells anyway.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            function = importer.from_onnx(prepared.graph, prepared.opset)["main"]
+    except (AssertionError, AttributeError, InternalError, KeyError, OpError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name}: operator {importer.current} cannot be imported: {reason(error)[:200]}"
+        ) from error
+    values = {variable: array.numpy() for variable, array in importer.parameters.items()}
+    function = name_bindings(function, importer.names, values)
+    inputs = tuple(v.name for v in function.params if v.name not in values)
+    parameters = {v.name: values[v.name] for v in function.params if v.name in values}
+    return clean_up(Model(name, IRModule({"main": function}), inputs, parameters), batch)

@@ -1,0 +1,263 @@
+"""Make an ONNX graph simple: static shapes, constants computed, parameters as initialisers, layers named."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
+from tvm_pulp.target.errors import UserError
+
+# Inputs that are settings rather than tensors that could be trained, by operator.
+_SETTINGS = {"Clip": (1, 2), "Pad": (1, 2, 3), "Dropout": (1, 2)}
+# Inputs that are parameters even where an exporter writes them as constants, by operator.
+_PARAMETERS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization": (1, 2, 3, 4)}
+_USUAL_NAMES = {
+    "Conv": {1: "weight", 2: "bias"},
+    "Gemm": {1: "weight", 2: "bias"},
+    "MatMul": {0: "weight", 1: "weight"},
+    "Add": {0: "bias", 1: "bias"},
+}
+_RANDOM = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph that is ready to be imported, and the version of its operators."""
+
+    graph: onnx.GraphProto
+    opset: int
+
+
+def prepare(
+    proto: onnx.ModelProto, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> Prepared:
+    """Simplify a copy of the model.
+
+    Local functions are inlined, inputs get static shapes, what depends on constants and shapes alone is
+    computed, and every node's name is its layer. Initialisers are then exactly the tensors that could be
+    trained.
+
+    Raises
+    ------
+    UserError
+        For dynamic dimensions, operators of other domains, or parameters and inputs that are not float32.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    graph = model.graph
+    if not graph.node:
+        raise UserError(f"{name}: the ONNX graph is empty: export the model again")
+    for node in graph.node:
+        node.name = layer_name(node)
+        if node.domain not in ("", "ai.onnx"):
+            raise UserError(
+                f"{name}: operator {node.op_type} of domain {node.domain} in layer '{node.name}' is not "
+                "supported"
+            )
+    _set_input_shapes(graph, name, input_shapes, batch)
+    _fold(model)
+    _separate_settings(graph)
+    _name_anonymous(graph)
+    _check_types(graph, name)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    return Prepared(graph, opset)
+
+
+def layer_name(node: onnx.NodeProto) -> str:
+    """Path of the module that a node comes from, if the exporter tells it; else its name or its output's."""
+    for entry in node.metadata_props:
+        if (
+            entry.key == "pkg.torch.onnx.name_scopes"
+        ):  # torch's dynamo exporter: "['', 'block', 'block.conv', 'conv2d']"
+            scopes = [scope for scope in ast.literal_eval(entry.value)[:-1] if scope]
+            return scopes[-1] if scopes else node.name or node.output[0]
+    if node.name.startswith("/"):  # torch's TorchScript exporter: "/blocks/blocks.0/conv/Conv"
+        path: list[str] = []
+        for part in node.name.strip("/").split("/")[:-1]:
+            if path and part.startswith(path[-1] + "."):
+                path[-1] = part
+            else:
+                path.append(part)
+        return ".".join(path) or node.name.strip("/")
+    return node.name or node.output[0]
+
+
+def _set_input_shapes(
+    graph: onnx.GraphProto, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> None:
+    initialisers = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initialisers]
+    dimensions: dict[str, list[Dimension]] = {}
+    for value in inputs:
+        tensor = value.type.tensor_type
+        if not tensor.HasField("shape"):
+            if value.name not in (input_shapes or {}):
+                raise UserError(
+                    f"{name}: input '{value.name}' has no shape: give it by input_shapes, "
+                    f"for example {{'{value.name}': [{batch}, 3, 32, 32]}}"
+                )
+            for _ in (input_shapes or {})[value.name]:
+                tensor.shape.dim.add()
+        dimensions[value.name] = [
+            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param or None
+            for d in tensor.shape.dim
+        ]
+    shapes = resolve_shapes(name, dimensions, input_shapes, batch)
+    for value in inputs:
+        for dimension, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            dimension.dim_value = size
+    del graph.value_info[:]  # may hold symbols that are numbers now
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _fold(model: onnx.ModelProto) -> None:
+    """Compute nodes that depend on constants and static shapes alone; float initialisers are no constants."""
+    graph = model.graph
+    constants = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if not np.issubdtype(numpy_helper.to_array(tensor).dtype, np.floating)
+    }
+    folded = True
+    while folded:
+        shapes = _known_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+        folded = False
+        kept = []
+        for node in graph.node:
+            results = _evaluate(node, constants, shapes, model.opset_import)
+            if results is None:
+                kept.append(node)
+            else:
+                constants.update(zip(node.output, results, strict=True))
+                folded = folded or node.op_type != "Constant"
+        del graph.node[:]
+        graph.node.extend(_constant_node(n, constants[n]) for n in _read(kept, graph) if n in constants)
+        graph.node.extend(kept)
+        for tensor in [t for t in graph.initializer if t.name in constants]:
+            graph.initializer.remove(tensor)
+    # what nothing reads any more, among it the initialisers that only folded nodes read
+    read = set(_read(list(graph.node), graph))
+    for tensor in [t for t in graph.initializer if t.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _read(nodes: list[onnx.NodeProto], graph: onnx.GraphProto) -> dict[str, None]:
+    names = dict.fromkeys(name for node in nodes for name in node.input if name)
+    return names | dict.fromkeys(value.name for value in graph.output)
+
+
+def _constant_node(name: str, value: np.ndarray) -> onnx.NodeProto:
+    return helper.make_node(
+        "Constant", [], [name], name=name, value=numpy_helper.from_array(np.asarray(value))
+    )
+
+
+def _known_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    shapes = {}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            shapes[value.name] = [d.dim_value for d in tensor.shape.dim]
+    shapes.update({tensor.name: list(tensor.dims) for tensor in graph.initializer})
+    return shapes
+
+
+def _evaluate(
+    node: onnx.NodeProto,
+    constants: Mapping[str, np.ndarray],
+    shapes: Mapping[str, list[int]],
+    opsets: Sequence[onnx.OperatorSetIdProto],
+) -> list[np.ndarray] | None:
+    """Results of a node that depends on constants or a static shape alone, else None."""
+    feeds = {name: constants[name] for name in node.input if name in constants}
+    if node.op_type == "Shape" and node.input[0] in shapes:
+        feeds[node.input[0]] = np.zeros(shapes[node.input[0]], np.float32)
+    if any(name and name not in feeds for name in node.input) or node.op_type in _RANDOM:
+        return None
+    if any(attribute.HasField("g") for attribute in node.attribute):
+        return None  # control flow
+    inputs = [helper.make_tensor_value_info(name, 0, None) for name in feeds]
+    outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output]
+    graph = helper.make_graph([node], "constant", inputs, outputs)
+    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(opsets)))
+    return [np.asarray(result) for result in evaluator.run(None, feeds)]
+
+
+def _separate_settings(graph: onnx.GraphProto) -> None:
+    """Make constants of initialisers that are settings, and initialisers of constants that are weights."""
+    initialisers = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {node.output[0]: node for node in graph.node if node.op_type == "Constant"}
+    added = []
+    for node in list(graph.node):
+        for index in _SETTINGS.get(node.op_type, ()):
+            if index < len(node.input) and node.input[index] in initialisers:
+                setting = f"{node.input[index]}.{node.output[0]}.{index}"
+                value = numpy_helper.to_array(initialisers[node.input[index]])
+                added.append(_constant_node(setting, value))
+                node.input[index] = setting
+        for index in _PARAMETERS.get(node.op_type, ()):
+            constant = constants.get(node.input[index]) if index < len(node.input) else None
+            if constant is not None:
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(constant.attribute[0].t)
+                tensor.name = constant.output[0]
+                graph.initializer.append(tensor)
+                graph.node.remove(constant)
+                del constants[tensor.name]
+    nodes = [*added, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    read = set(_read(nodes, graph))
+    for tensor in [t for t in graph.initializer if t.name not in read]:
+        graph.initializer.remove(tensor)
+    for value in [v for v in graph.input if v.name in initialisers]:
+        graph.input.remove(value)
+
+
+def _name_anonymous(graph: onnx.GraphProto) -> None:
+    """Name initialisers that torch's exporter computed ("onnx::Conv_12") after the layer that reads them."""
+    names = {tensor.name for tensor in graph.initializer}
+    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            readers.setdefault(name, []).append((node, index))
+    for tensor in graph.initializer:
+        uses = readers.get(tensor.name, [])
+        if not tensor.name.startswith("onnx::") or len(uses) != 1:
+            continue
+        node, index = uses[0]
+        usual = _USUAL_NAMES.get(node.op_type, {}).get(index)
+        name = f"{node.name}.{usual}"
+        if usual is not None and name not in names:
+            names.add(name)
+            tensor.name = name
+            node.input[index] = name
+
+
+def _check_types(graph: onnx.GraphProto, name: str) -> None:
+    types = {value.name: ("input", value.type.tensor_type.elem_type) for value in graph.input}
+    types |= {tensor.name: ("parameter", tensor.data_type) for tensor in graph.initializer}
+    for tensor_name, (what, kind) in types.items():
+        if kind != onnx.TensorProto.FLOAT:
+            dtype = onnx.TensorProto.DataType.Name(kind).lower()
+            raise UserError(
+                f"{name}: {what} '{tensor_name}' is of type {dtype}: only float32 models can be trained, "
+                "so convert it to float32"
+            )

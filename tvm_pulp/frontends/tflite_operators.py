@@ -1,0 +1,91 @@
+"""TVM's TFLite operator converter, told the graph's readable names and to name what it emits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tflite.FullyConnectedOptions import FullyConnectedOptions
+from tvm import relax
+from tvm.relax.frontend.tflite import tflite_frontend
+
+from tvm_pulp.frontends.tflite_graph import Graph
+from tvm_pulp.passes.rewrite import operator_name
+from tvm_pulp.target.errors import UserError
+
+Table = tflite_frontend.ExprTable
+
+
+class _Renamed:
+    """A flatbuffer object that answers `Name` or `Tensors` itself and leaves the rest to the original."""
+
+    def __init__(self, original: Any, **answers: Any) -> None:
+        self._original = original
+        self._answers = answers
+
+    def __getattr__(self, attribute: str) -> Any:
+        return self._answers[attribute] if attribute in self._answers else getattr(self._original, attribute)
+
+
+class Converter(tflite_frontend.OperatorConverter):
+    """Converts the operators of a `Graph`.
+
+    Attributes
+    ----------
+    names : dict of Var to str
+        Names for `name_bindings`.
+    current : str
+        Operator and layer that are being imported, for messages.
+    """
+
+    def __init__(self, graph: Graph, table: Table, builder: relax.BlockBuilder) -> None:
+        def tensor(index: int) -> _Renamed:
+            return _Renamed(graph.subgraph.Tensors(int(index)), Name=lambda: graph.names[int(index)].encode())
+
+        super().__init__(graph.model, _Renamed(graph.subgraph, Tensors=tensor), table, builder)
+        self.graph = graph
+        self.names: dict[relax.Var, str] = {}
+        self.current = ""
+
+    def convert(self) -> relax.Expr:
+        """Emit all operators; returns the output or a tuple of outputs."""
+        graph = self.graph
+        for operator, kind, layer in zip(graph.operators, graph.kinds, graph.layers, strict=True):
+            self.current = f"{kind} in layer '{layer}'"
+            if kind not in self.convert_map:
+                raise UserError(f"{graph.model_name}: operator {kind} in layer '{layer}' is not supported")
+            if kind == "FULLY_CONNECTED":
+                self._flatten_input(operator)
+            result = self.convert_map[kind](op=operator)
+            if result is None:
+                continue
+            outputs = [graph.names[int(index)] for index in operator.OutputsAsNumpy()]
+            if len(outputs) == 1:
+                self.exp_tab.set_expr(outputs[0], self._emit(result, outputs[0]))
+            else:
+                result = self.bb.normalize(result)
+                for position, name in enumerate(outputs):
+                    self.exp_tab.set_expr(name, result[position])
+        results = [self.get_tensor_expr(t) for t in self.get_tensors(graph.subgraph.OutputsAsNumpy())]
+        return results[0] if len(results) == 1 else relax.Tuple(results)
+
+    def _emit(self, result: relax.Expr, name: str) -> relax.Expr:
+        if not isinstance(result, relax.Call):
+            return result
+        arguments = [
+            self._emit(argument, f"{name}.{operator_name(argument).rpartition('.')[2]}")
+            for argument in result.args
+        ]
+        variable = self.bb.emit(relax.Call(result.op, arguments, result.attrs, result.ty_args))
+        self.names[variable] = name
+        return variable
+
+    def _flatten_input(self, operator: Any) -> None:
+        """Give a fully connected layer an input of two axes, as TFLite flattens the others silently."""
+        data, weight = self.get_input_tensors(operator)[:2]
+        expression = self.get_tensor_expr(data)
+        features = int(weight.tensor.ShapeAsNumpy()[1])
+        options = self._get_builtin_options(operator, FullyConnectedOptions)
+        if expression.ty.ndim > 2 and not options.KeepNumDims():
+            name = self.graph.names[data.tensor_idx]
+            flat = self.bb.emit(relax.op.reshape(expression, (-1, features)))
+            self.exp_tab.set_expr(name, flat, force_override=True)
