@@ -61,7 +61,9 @@ class Template(Protocol):
 
 def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
-    return []
+    from tvm_pulp.schedules.matmul import MatmulTemplate
+
+    return [MatmulTemplate()]
 
 
 def lower(function: PrimFunc, target: Any) -> PrimFunc:

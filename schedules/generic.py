@@ -281,9 +281,7 @@ class _StageLowering:
             base = str(input_tile.read.view.base.name)
             low = tuple(name(f"{base}_start_{d}", value) for d, value in enumerate(box.low))
             size = tuple(name(f"{base}_size_{d}", value) for d, value in enumerate(box.size))
-            start = name(
-                f"{base}_turn", self.loop.copy_start(tile, input_tile.same_for, input_tile.elements)
-            )
+            start = name(f"{base}_turn", self.loop.copy_start(tile, input_tile.same_for, input_tile.elements))
             places[input_tile.read.view.buffer] = (input_tile.buffer, start, Box(box.shape, low, size))
         turns = {
             number: name(

@@ -1,0 +1,222 @@
+"""Write a matrix multiplication with bound knobs in the cluster dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvm_pulp.schedules.dialect import (
+    TO_L1,
+    TO_L2,
+    L1Allocator,
+    as_int,
+    element,
+    index,
+    parallel,
+    sequence,
+)
+from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
+from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
+from tvm_pulp.schedules.transfers import Box, transfer
+from tvm_pulp.target.tvm_names import (
+    Bind,
+    Buffer,
+    Evaluate,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    address_of,
+    arith,
+    buffer_shape,
+    call_extern,
+    decl_buffer,
+    tirx,
+)
+
+if TYPE_CHECKING:
+    from tvm_pulp.schedules.base import ClusterFeatures
+    from tvm_pulp.schedules.matmul_workload import Blocking, MatmulWorkload
+
+Axes = dict[Var, TileAxis]
+
+
+class MatmulBuilder:
+    """Builds one function; see `MatmulTemplate`."""
+
+    def __init__(self, workload: MatmulWorkload, blocking: Blocking, features: ClusterFeatures) -> None:
+        self.workload = workload
+        self.w = w = workload.sizes
+        self.b = blocking
+        self.features = features
+        self.analyzer = arith.Analyzer()
+        names = {"b": "image", "m": "m", "n": "n", "k": "k"}
+        self.variables = v = {axis: Var(name, "int32") for axis, name in names.items()}
+        axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
+        self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer)
+        self.a, self.b_argument, self.c = (
+            decl_buffer((_elements(p),), "float32", name=str(p.name)) for p in workload.function.params
+        )
+        self.l1 = L1Allocator()
+
+    def build(self) -> PrimFunc:
+        """Return the function."""
+        w, blocking = self.w, self.b
+        periods = blocking.periods(w)
+        elements = blocking.tile_elements(w)
+        names = ("a_l1", "b_l1", "c_l1")
+        declarations = []
+        buffers: list[Buffer] = []
+        for name, size, same_for in zip(names, elements, periods, strict=True):
+            copies = 2 if same_for < self.loop.total else 1
+            buffer, declaration = self.l1.allocate(name, size * copies, "float32")
+            buffers.append(buffer)
+            declarations.append(declaration)
+        self.a_l1, self.b_l1, self.c_l1 = buffers
+        self.a_elements, self.b_elements, self.c_elements = elements
+        self.a_period, self.b_period, self.c_period = periods
+        body = self.loop.run(self._loads, self._stores, self._compute)
+        attributes = {
+            str(k): v for k, v in self.workload.function.attrs.items() if str(k).startswith("pulp.")
+        }
+        attributes |= {
+            "global_symbol": self.workload.name,
+            "pulp.schedule": "matmul",
+            "pulp.l1_bytes": self.l1.peak,
+            "pulp.l1_offsets": self.l1.offsets,
+            "pulp.cores": self.features.cores,
+            "pulp.tile": self._describe(),
+            "pulp.arguments": [
+                f"{p.name} {'x'.join(map(str, buffer_shape(p)))} float32"
+                for p in self.workload.function.params
+            ],
+            "pulp.micro_kernels": [self._micro_kernel()],
+        }
+        arguments = [self.a, self.b_argument, self.c]
+        return PrimFunc(arguments, sequence(declarations, body)).with_attrs(attributes)
+
+    def _describe(self) -> str:
+        w, b = self.w, self.b
+        sizes = f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}, k {b.tile_k}/{w.k}"
+        images = f", images {b.tile_batch}/{w.batch}" if w.batch > 1 else ""
+        return f"{sizes}{images}; register block {b.block_rows}x{b.block_columns}"
+
+    def _micro_kernel(self) -> str:
+        w, b = self.w, self.b
+        return matmul_source(
+            block_rows=b.block_rows,
+            block_columns=b.block_columns,
+            row_rests=_rests(w.m, b.tile_m, b.block_rows),
+            column_rests=_rests(w.n, b.tile_n, b.block_columns),
+            d=distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
+            assembly=self.features.has_xpulp,
+        )
+
+    # boxes
+
+    def _shifted(self, axis: str, axes: Axes) -> tuple[Expr, Expr]:
+        """Return where a full tile's row starts that holds this tile, and how far into it this tile starts."""
+        extent, tile = self.w.extent(axis), self.b.tile(axis)
+        offset = axes[self.variables[axis]].offset
+        if extent % tile == 0:
+            return offset, index(0)
+        start = self.analyzer.simplify(tirx.min(offset, extent - tile))
+        return start, self.analyzer.simplify(offset - start)
+
+    def _box(self, axes: Axes, batched: bool, outer: str, inner: str) -> tuple[Box, Expr, Expr]:
+        """Return the box of an operand that lies as ``[outer][inner]``, the place of its first element in the
+        tile, and the tile's elements for one image.
+        """
+        v = self.variables
+        start, shift = self._shifted(inner, axes)
+        pitch = self.b.tile(inner)
+        rows = axes[v[outer]]
+        shape, low, size = (
+            [self.w.extent(outer), self.w.extent(inner)],
+            [rows.offset, start],
+            [rows.size, index(pitch)],
+        )
+        if batched:
+            image = axes[v["b"]]
+            shape, low, size = [self.w.batch, *shape], [image.offset, *low], [image.size, *size]
+        box = Box(tuple(shape), tuple(low), tuple(size))
+        return box, shift, self.analyzer.simplify(rows.size * pitch)
+
+    def _a_box(self, axes: Axes) -> tuple[Box, Expr, Expr]:
+        return self._box(axes, self.w.batch_a, *("km" if self.w.transpose_a else "mk"))
+
+    def _b_box(self, axes: Axes) -> tuple[Box, Expr, Expr]:
+        return self._box(axes, self.w.batch_b, *("nk" if self.w.transpose_b else "kn"))
+
+    # pipeline
+
+    def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        axes = self.loop.at(tile)
+        steps = []
+        for box, l1, l2, same_for, elements in (
+            (self._a_box(axes)[0], self.a_l1, self.a, self.a_period, self.a_elements),
+            (self._b_box(axes)[0], self.b_l1, self.b_argument, self.b_period, self.b_elements),
+        ):
+            start = self.loop.copy_start(tile, same_for, elements)
+            step = transfer(slot, l1, start, l2, box, TO_L1, self.analyzer)
+            steps.append(self.loop.when_new(tile, same_for, step))
+        return [step for step in steps if step is not None]
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        w, axes = self.w, self.loop.at(tile)
+        v = self.variables
+        order = "mn" if w.reduce_batch else "bmn"
+        box = Box(
+            tuple(w.extent(axis) for axis in order),
+            tuple(axes[v[axis]].offset for axis in order),
+            tuple(axes[v[axis]].size for axis in order),
+        )
+        start = self.loop.copy_start(tile, self.c_period, self.c_elements)
+        return [transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer)]
+
+    def _compute(self, tile: Expr) -> Stmt:
+        w = self.w
+        v = self.variables
+        binds: list[Stmt] = []
+
+        def name(text: str, value: Expr) -> Expr:
+            value = self.analyzer.simplify(value)
+            if as_int(value) is not None or isinstance(value, Var):
+                return value
+            var = Var(text, "int32")
+            binds.append(Bind(var, value))
+            return var
+
+        axes = self.loop.at(tile)
+        _, a_shift, a_image = self._a_box(axes)
+        _, b_shift, b_image = self._b_box(axes)
+        a = name("a_start", self.loop.copy_start(tile, self.a_period, self.a_elements) + a_shift)
+        b = name("b_start", self.loop.copy_start(tile, self.b_period, self.b_elements) + b_shift)
+        c = name("c_start", self.loop.copy_start(tile, self.c_period, self.c_elements))
+        m, n, k, images = (name(f"{text}_size", axes[v[text[0]]].size) for text in ("m", "n", "k", "batch"))
+        reduced = self.loop.reduction_tiles
+        accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
+        worker = Var("worker", "int32")
+        call = call_extern(
+            "int32", "matmul_tile", worker,
+            address_of(element(self.a_l1, a)), address_of(element(self.b_l1, b)), address_of(element(self.c_l1, c)),
+            m, n, k,
+            *((index(1), images) if w.reduce_batch else (images, index(1))),
+            name("a_image", a_image) if w.batch_a else index(0),
+            name("b_image", b_image) if w.batch_b else index(0),
+            accumulate,
+        )  # fmt: skip
+        return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+
+
+def _elements(buffer: Buffer) -> int:
+    total = 1
+    for extent in buffer_shape(buffer):
+        total *= extent
+    return total
+
+
+def _rests(extent: int, tile: int, block: int) -> set[int]:
+    """Return the rows (or columns) that are left over after whole register blocks, in full and in edge tiles."""
+    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
+    return {size % block for size in sizes}

@@ -1,0 +1,130 @@
+"""Estimate of a matrix multiplication's cycles, and the search for the tile sizes with the lowest."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from functools import lru_cache
+
+from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
+from tvm_pulp.schedules.microkernels.matmul import longest_pitch
+
+_CYCLES_A_TILE = 150.0
+_CYCLES_A_BLOCK = 60.0
+_CYCLES_A_PANEL = 80.0
+_DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_LINE = 1.0
+_KEPT = 12
+"""Tile sizes for which other register blocks are tried."""
+
+
+def tile_sizes(extent: int, multiple: int) -> list[int]:
+    """Return sizes that split an axis evenly, rounded up to a multiple where a tile is longer than that."""
+    sizes = set()
+    for count in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096):
+        size = ceil_div(extent, count)
+        if size > multiple:
+            size = ceil_div(size, multiple) * multiple
+        sizes.add(min(size, extent))
+        if size <= multiple:
+            break
+    return sorted(sizes, reverse=True)
+
+
+def block_sizes(extent: int) -> list[int]:
+    """Return the rows or columns that a register block may have, the best one for large tiles first."""
+    return sorted({min(extent, size) for size in (4, 2, 1)}, reverse=True)
+
+
+def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
+    """Tell whether the tiles fit L1 and the micro-kernel's immediate operands reach across them."""
+    return (
+        b.a_pitch(w) <= longest_pitch(b.block_rows, not w.transpose_a)
+        and b.b_pitch(w) <= longest_pitch(b.block_columns, w.transpose_b)
+        and b.l1_bytes(w) <= l1_bytes
+    )
+
+
+def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
+    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
+    total = math.prod(b.counts(w).values())
+    period_a, period_b, period_c = b.periods(w)
+    a_bytes, b_bytes, c_bytes = b.tile_bytes(w)
+    a_lines = (b.tile_k if w.transpose_a else b.tile_m) * (b.tile_batch if w.batch_a else 1)
+    b_lines = (b.tile_n if w.transpose_b else b.tile_k) * (b.tile_batch if w.batch_b else 1)
+    load_a = a_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * a_lines
+    load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
+    store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b.tile_m * b.images_c(w)
+    dma_in = total / period_a * load_a + total / period_b * load_b
+    dma_out = total / period_c * store_c
+    compute = compute_cycles(w, b, cores)
+    return max(compute + total * _CYCLES_A_TILE, dma_in, dma_out) + load_a + load_b + store_c
+
+
+def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
+    """Return the cycles of the work of all tiles, edge tiles counted with their own sizes.
+
+    Two workers share a FPU, so that a step of the sum takes the longer of one worker's instructions and two
+    workers' multiply-adds.
+    """
+    variants = []
+    for extent, tile in ((w.m, b.tile_m), (w.n, b.tile_n), (w.k, b.tile_k), (w.batch, b.tile_batch)):
+        whole, rest = divmod(extent, tile)
+        variants.append([(tile, whole), (rest, 1)] if rest else [(tile, whole)])
+    rows, columns = b.block_rows, b.block_columns
+    issue = rows * columns + rows + columns
+    cycles = 0.0
+    for (m, m_count), (n, n_count), (k, k_count), (images, batch_count) in itertools.product(*variants):
+        segments, separate = (images, 1) if w.reduce_batch else (1, images)
+        blocks = ceil_div(m, rows) * ceil_div(n, columns) * separate
+        share = ceil_div(blocks, cores)
+        step = max(issue, (2 if blocks > cores // 2 else 1) * rows * columns)
+        panels = min(share, ceil_div(share * columns, n) + 1)
+        one = share * (segments * (k * step + 8) + _CYCLES_A_BLOCK) + panels * _CYCLES_A_PANEL
+        cycles += one * m_count * n_count * k_count * batch_count
+    return cycles
+
+
+def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
+    """Return one loop order for each order of the axes that have more than one tile."""
+    counts = b.counts(w)
+    seen: dict[str, int] = {}
+    for number, order in enumerate(LOOP_ORDERS):
+        real = "".join(axis for axis in order if counts[axis] > 1 and axis not in w.reduction)
+        seen.setdefault(real, number)
+    return list(seen.values())
+
+
+@lru_cache(maxsize=4096)
+def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
+    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
+    rows, columns = block_sizes(w.m), block_sizes(w.n)
+    best: list[tuple[float, int, Blocking]] = []
+    number = 0
+
+    def consider(b: Blocking) -> None:
+        nonlocal number
+        if not is_valid(w, b, l1_bytes):
+            return
+        for order in _orders(w, b):
+            number += 1
+            ordered = Blocking(
+                b.tile_m, b.tile_n, b.tile_k, b.tile_batch, b.block_rows, b.block_columns, order
+            )
+            entry = (-estimate_cycles(w, ordered, cores), number, ordered)
+            if len(best) < _KEPT:
+                heapq.heappush(best, entry)
+            else:
+                heapq.heappushpop(best, entry)
+
+    sizes = (tile_sizes(w.m, 4), tile_sizes(w.n, 4), tile_sizes(w.k, 1), tile_sizes(w.batch, 1))
+    for m, n, k, images in itertools.product(*sizes):
+        if 4 * (m * k + k * n + m * n) <= l1_bytes:
+            consider(Blocking(m, n, k, images, min(rows[0], m), min(columns[0], n), 0))
+    for _, _, b in list(best):
+        for r, c in itertools.product(rows, columns):
+            if (r, c) != (b.block_rows, b.block_columns) and r <= b.tile_m and c <= b.tile_n:
+                consider(Blocking(b.tile_m, b.tile_n, b.tile_k, b.tile_batch, r, c, b.order))
+    return max(best)[2] if best else None
