@@ -200,22 +200,14 @@ def matmul_source(
     if assembly:
         panels = "\n\n".join(panel_assembly(names[size], *size, d) for size in sizes)
         plain = f"#if PULP_ASSEMBLY\n\n{panels}\n\n#else\n\n{plain}\n\n#endif"
-    choices = []
-    for r in row_sizes:
-        column_choices = [f"{names[r, c]}(a_block, b_block, c_block, &panel)" for c in column_sizes]
-        call = column_choices[0] if len(column_sizes) == 1 else ""
-        if not call:
-            tests = "".join(
-                f"if (width == {c}) {text};\n        else "
-                for c, text in zip(column_sizes[:-1], column_choices, strict=False)
-            )
-            call = tests + column_choices[-1]
-        choices.append((r, call))
-    calls = ""
-    for position, (r, call) in enumerate(choices):
-        head = "      " if position == 0 else "      else "
-        test = f"if (height == {r}) " if position < len(choices) - 1 else ""
-        calls += f"{head}{test}{{\n        {call};\n      }}\n"
+    height = width = ""
+    if len(row_sizes) > 1:
+        height = f"      const int32_t height = pulp_min({block_rows}, m - row);\n"
+    blocks = "end - j"
+    if len(column_sizes) > 1:
+        width = f"      const int32_t width = pulp_min({block_columns}, n - column);\n"
+        blocks = f"width == {block_columns} ? pulp_min(end, n / {block_columns}) - j : 1"
+    calls = _calls(names, row_sizes, column_sizes)
     return f"""\
 #include "pulp_assembly.h"
 
@@ -238,14 +230,14 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
   struct matmul_panel panel = {{0, k, segments, 4 * (a_image - k * {d.a_step}), 4 * (b_image - k * {d.b_step}), 4 * n, accumulate}};
   for (int32_t at = pulp_chunk(core, PULP_CORES, blocks * images); at < last;) {{
     const int32_t image = at / blocks, i = (at - image * blocks) / columns;
-    const int32_t row = i * {block_rows}, height = pulp_min({block_rows}, m - row);
+    const int32_t row = i * {block_rows};
     const float *a_block = a + image * a_image + row * {d.a_row};
     int32_t j = at - image * blocks - i * columns;
     const int32_t end = pulp_min(columns, j + last - at);
     at += end - j;
     while (j < end) {{
-      const int32_t column = j * {block_columns}, width = pulp_min({block_columns}, n - column);
-      panel.blocks = width == {block_columns} ? pulp_min(end, n / {block_columns}) - j : 1;
+      const int32_t column = j * {block_columns};
+{height}{width}      panel.blocks = {blocks};
       const float *b_block = b + image * b_image + column * {d.b_column};
       float *c_block = c + (image * m + row) * n + column;
       j += panel.blocks;
@@ -253,3 +245,19 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
   }}
 }}
 """
+
+
+def _calls(names: dict[tuple[int, int], str], row_sizes: list[int], column_sizes: list[int]) -> str:
+    """Return the choice of the panel for the block's height and width."""
+    tests = []
+    for (rows, columns), name in names.items():
+        conditions = [f"height == {rows}"] if rows != row_sizes[-1] else []
+        conditions += [f"width == {columns}"] if columns != column_sizes[-1] else []
+        call = f"{name}(a_block, b_block, c_block, &panel);"
+        tests.append((conditions, call))
+    text = ""
+    for position, (conditions, call) in enumerate(tests):
+        last = position == len(tests) - 1
+        test = "" if last else f"if ({' && '.join(conditions)}) "
+        text += ("      " if position == 0 else "      else ") + test + call + "\n"
+    return text
