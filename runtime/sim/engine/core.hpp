@@ -35,6 +35,7 @@ struct HardwareLoop {
     uint32_t start = 0;
     uint32_t end = 0;
     uint32_t count = 0;
+    Instruction* first = nullptr;   // the decoded entry at `start`, once it was looked up
 };
 
 struct Core {
@@ -50,7 +51,7 @@ struct Core {
     uint32_t line_base = 1;         // address of the 16-byte line in the fetch buffer
     bool asleep = false;
     bool counting = false;          // event counters on (PCMR)
-    bool taken = false;             // the branch in execution was taken (counters only)
+    bool taken = false;             // a branch was taken (cleared by who counts it)
     bool counts_itself = false;     // the write that switches the counters on is counted
     uint64_t last_csr_write = 0;    // number of the instruction
 
@@ -58,7 +59,7 @@ struct Core {
     Machine* machine = nullptr;
     const Configuration* configuration = nullptr;
     uint32_t index = 0;             // 0.. cluster cores, last the fabric controller
-    uint32_t fpu_index = 0;
+    std::array<int64_t*, 3> unit_free{};    // by Unit: when the unit takes its next operation
     bool is_fabric_controller = false;
 
     // Sleep

@@ -64,8 +64,12 @@ void Machine::write_csr(Core& core, uint32_t number, uint32_t value) {
             // the write that switches the counters on counts itself if another came right before it.
             core.counts_itself = !core.counting && write_before + 1 == core.instructions;
             core.counting = (value & 1) != 0;
+            core.taken = false;
             return;
-        case 0x7b0: case 0x7b4: core.loops[(number - 0x7b0) / 4].start = value; return;
+        case 0x7b0: case 0x7b4:
+            core.loops[(number - 0x7b0) / 4].start = value;
+            core.loops[(number - 0x7b0) / 4].first = nullptr;
+            return;
         case 0x7b1: case 0x7b5:
             core.loops[(number - 0x7b0) / 4].end = value;
             set_loop_end(value);

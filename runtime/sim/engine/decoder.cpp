@@ -177,7 +177,6 @@ const std::vector<Encoding>& encodings() {
 }
 
 bool decode(const Configuration& configuration, uint32_t word, Instruction& out) {
-    const uint32_t original = word;
     out.size = 4;
     out.flags = 0;
     if ((word & 3) != 3) {
@@ -202,7 +201,7 @@ bool decode(const Configuration& configuration, uint32_t word, Instruction& out)
         out.opcode = index;
         out.handler = encoding.handler;
         out.kind = encoding.kind;
-        out.word = out.size == 2 ? original & 0xffff : original;
+        out.target = nullptr;
         fill_operands(encoding.format, word, out);
         fill_timing(configuration, encoding, out);
         out.flags |= Decoded;

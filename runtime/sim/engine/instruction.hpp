@@ -42,8 +42,7 @@ struct Instruction {
     uint16_t opcode = 0;        // index in the table of encodings
     Kind kind = Kind::Other;
     uint8_t mul_like = 0;       // the fixed stall counts as a load stall (as the event counters do)
-    uint16_t reserved = 0;
-    uint32_t word = 0;
+    mutable Instruction* target = nullptr;  // where a branch or direct jump goes, once it has gone there
 };
 
 // How operands are found in the instruction word.

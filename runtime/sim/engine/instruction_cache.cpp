@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "core.hpp"
-
 namespace sim {
 
 namespace {
@@ -88,6 +86,7 @@ int32_t InstructionCache::fetch_line(Core& core, uint32_t address, int64_t cycle
     Cache& own = private_[core.index];
     const int hit = own.find(line);
     if (hit >= 0) {
+        own.recent[line % recent_lines] = static_cast<uint16_t>(hit);
         return static_cast<int32_t>(std::max<int64_t>(0, own.ready[static_cast<size_t>(hit)] - cycle));
     }
     int64_t source = from_memory;
@@ -102,7 +101,7 @@ int32_t InstructionCache::fetch_line(Core& core, uint32_t address, int64_t cycle
     return static_cast<int32_t>(refill(own, line, cycle, source));
 }
 
-int32_t InstructionCache::fetch(Core& core, uint32_t address, int64_t cycle) {
+int32_t InstructionCache::fetch_slowly(Core& core, uint32_t address, int64_t cycle) {
     uint32_t offset = address - core.line_base;
     int32_t stall = 0;
     if (offset >= fetch_line_bytes) {

@@ -53,10 +53,29 @@ ROUNDED(fsub, a - b)
 ROUNDED(fmul, a * b)
 ROUNDED(fdiv, a / b)
 ROUNDED(fsqrt, std::sqrt(a))
-ROUNDED(fmadd, __builtin_fmaf(a, b, c))
-ROUNDED(fmsub, __builtin_fmaf(a, b, -c))
-ROUNDED(fnmsub, __builtin_fmaf(-a, b, c))
-ROUNDED(fnmadd, __builtin_fmaf(-a, b, -c))
+// Fused operations use the host's instruction where it has one; otherwise the library computes them.
+#if defined(__x86_64__)
+#define WITH_HOST_FMA __attribute__((target("fma")))
+bool host_has_fma() { return __builtin_cpu_supports("fma"); }
+#else
+#define WITH_HOST_FMA
+bool host_has_fma() { return true; }
+#endif
+
+#define FUSED(name, factor, addend)                                                                       \
+    ROUNDED(name##_any, __builtin_fmaf(factor, b, addend))                                                \
+    WITH_HOST_FMA void name(Core& core, const Instruction& i) {                                 \
+        if (SIM_UNLIKELY(mode_of(core, i) != 0)) {                                              \
+            name##_any(core, i);                                                                \
+            return;                                                                             \
+        }                                                                                       \
+        const float a = to_float(core.x[i.rs1]), b = to_float(core.x[i.rs2]), c = to_float(core.x[i.rs3]); \
+        core.x[i.rd] = canonical(__builtin_fmaf(factor, b, addend));                                      \
+    }
+FUSED(fmadd, a, c)
+FUSED(fmsub, a, -c)
+FUSED(fnmsub, -a, c)
+FUSED(fnmadd, -a, -c)
 
 constexpr uint32_t sign_bit = 0x80000000u;
 
@@ -150,11 +169,12 @@ void fcvt_s_wu(Core& core, const Instruction& i) {
 
 void add_float_encodings(std::vector<Encoding>& table) {
     const Unit F = Unit::Fpu, D = Unit::Divider;
+    const bool host = host_has_fma();
     const Encoding rows[] = {
-        {"fmadd.s", "-----00 ----- ----- --- ----- 1000011", Format::R4, fmadd, F, true},
-        {"fmsub.s", "-----00 ----- ----- --- ----- 1000111", Format::R4, fmsub, F, true},
-        {"fnmsub.s", "-----00 ----- ----- --- ----- 1001011", Format::R4, fnmsub, F, true},
-        {"fnmadd.s", "-----00 ----- ----- --- ----- 1001111", Format::R4, fnmadd, F, true},
+        {"fmadd.s", "-----00 ----- ----- --- ----- 1000011", Format::R4, host ? fmadd : fmadd_any, F, true},
+        {"fmsub.s", "-----00 ----- ----- --- ----- 1000111", Format::R4, host ? fmsub : fmsub_any, F, true},
+        {"fnmsub.s", "-----00 ----- ----- --- ----- 1001011", Format::R4, host ? fnmsub : fnmsub_any, F, true},
+        {"fnmadd.s", "-----00 ----- ----- --- ----- 1001111", Format::R4, host ? fnmadd : fnmadd_any, F, true},
         {"fadd.s", "0000000 ----- ----- --- ----- 1010011", Format::R, fadd, F, true},
         {"fsub.s", "0000100 ----- ----- --- ----- 1010011", Format::R, fsub, F, true},
         {"fmul.s", "0001000 ----- ----- --- ----- 1010011", Format::R, fmul, F, true},

@@ -8,7 +8,13 @@ namespace {
 
 inline int32_t as_signed(uint32_t value) { return static_cast<int32_t>(value); }
 
-inline void jump_to(Core& core, uint32_t target) { core.next = core.machine->lookup(core, target); }
+// A jump by a fixed distance; the entry that it leads to is looked up once.
+inline void jump_by(Core& core, const Instruction& i) {
+    if (SIM_UNLIKELY(i.target == nullptr)) {
+        i.target = core.machine->lookup(core, i.address + static_cast<uint32_t>(i.immediate));
+    }
+    core.next = i.target;
+}
 
 template <typename Operation>
 void register_register(Core& core, const Instruction& i) {
@@ -25,7 +31,7 @@ void branch(Core& core, const Instruction& i) {
     if (Condition::apply(core.x[i.rs1], core.x[i.rs2])) {
         core.taken = true;
         core.stall += static_cast<int32_t>(core.configuration->branch_taken_stall);
-        jump_to(core, i.address + static_cast<uint32_t>(i.immediate));
+        jump_by(core, i);
     }
 }
 
@@ -60,14 +66,14 @@ void auipc(Core& core, const Instruction& i) { core.x[i.rd] = i.address + static
 void jal(Core& core, const Instruction& i) {
     core.x[i.rd] = i.address + i.size;
     core.stall += static_cast<int32_t>(core.configuration->jump_stall);
-    jump_to(core, i.address + static_cast<uint32_t>(i.immediate));
+    jump_by(core, i);
 }
 
 void jalr(Core& core, const Instruction& i) {
     const uint32_t target = (core.x[i.rs1] + static_cast<uint32_t>(i.immediate)) & ~1u;
     core.x[i.rd] = i.address + i.size;
     core.stall += static_cast<int32_t>(core.configuration->jump_stall);
-    jump_to(core, target);
+    core.next = core.machine->lookup(core, target);
 }
 
 // The divider is serial: its time depends on the leading zeros of the divisor.
@@ -112,14 +118,14 @@ void branch_equal_immediate(Core& core, const Instruction& i) {
     if (as_signed(core.x[i.rs1]) == static_cast<int8_t>(i.immediate2)) {
         core.taken = true;
         core.stall += static_cast<int32_t>(core.configuration->branch_taken_stall);
-        jump_to(core, i.address + static_cast<uint32_t>(i.immediate));
+        jump_by(core, i);
     }
 }
 void branch_not_equal_immediate(Core& core, const Instruction& i) {
     if (as_signed(core.x[i.rs1]) != static_cast<int8_t>(i.immediate2)) {
         core.taken = true;
         core.stall += static_cast<int32_t>(core.configuration->branch_taken_stall);
-        jump_to(core, i.address + static_cast<uint32_t>(i.immediate));
+        jump_by(core, i);
     }
 }
 

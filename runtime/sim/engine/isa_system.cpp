@@ -43,19 +43,23 @@ void set_end(Core& core, HardwareLoop& loop, uint32_t end) {
 HardwareLoop& loop_of(Core& core, const Instruction& i) { return core.loops[i.rd & 1]; }
 uint32_t relative(const Instruction& i, uint32_t halves) { return i.address + 2 * halves; }
 
-void loop_start(Core& core, const Instruction& i) { loop_of(core, i).start = relative(i, static_cast<uint32_t>(i.immediate)); }
+void set_start(HardwareLoop& loop, uint32_t start) {
+    loop.start = start;
+    loop.first = nullptr;
+}
+void loop_start(Core& core, const Instruction& i) { set_start(loop_of(core, i), relative(i, static_cast<uint32_t>(i.immediate))); }
 void loop_end(Core& core, const Instruction& i) { set_end(core, loop_of(core, i), relative(i, static_cast<uint32_t>(i.immediate))); }
 void loop_count(Core& core, const Instruction& i) { loop_of(core, i).count = core.x[i.rs1]; }
 void loop_count_immediate(Core& core, const Instruction& i) { loop_of(core, i).count = static_cast<uint32_t>(i.immediate); }
 void loop_setup(Core& core, const Instruction& i) {
     HardwareLoop& loop = loop_of(core, i);
-    loop.start = i.address + i.size;
+    set_start(loop, i.address + i.size);
     loop.count = core.x[i.rs1];
     set_end(core, loop, relative(i, static_cast<uint32_t>(i.immediate)));
 }
 void loop_setup_immediate(Core& core, const Instruction& i) {
     HardwareLoop& loop = loop_of(core, i);
-    loop.start = i.address + i.size;
+    set_start(loop, i.address + i.size);
     loop.count = static_cast<uint32_t>(i.immediate);
     set_end(core, loop, relative(i, i.immediate2));
 }

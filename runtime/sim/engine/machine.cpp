@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t page_bits = 12;
 constexpr uint32_t page_bytes = 1u << page_bits;
 constexpr uint32_t page_halves = page_bytes / 2;
+constexpr size_t loader_chunk = 1 << 16;
 }  // namespace
 
 Machine::Machine(const Configuration& chip, bool with_timing)
@@ -42,7 +43,11 @@ void Machine::reset_cores() {
         core.index = i;
         core.is_fabric_controller = i == cluster_cores;
         core.hart = core.is_fabric_controller ? 31u << 5 : i;
-        core.fpu_index = core.is_fabric_controller ? configuration.shared_fpus : i % configuration.shared_fpus;
+        const bool outside = core.is_fabric_controller;     // it has units of its own
+        core.unit_free[static_cast<size_t>(Unit::Fpu)] =
+            &fpu_free_[outside ? configuration.shared_fpus : i % configuration.shared_fpus];
+        core.unit_free[static_cast<size_t>(Unit::Divider)] =
+            &divider_free_[outside ? configuration.shared_dividers : i % configuration.shared_dividers];
         core.l1 = memory.l1.bytes.data();
         core.l1_base = configuration.l1_base;
         // The fabric controller reaches L1 over the interconnect: always the slow way.
@@ -101,6 +106,13 @@ void Machine::restart() {
     }
     if (elf.segments.empty()) {
         return;
+    }
+    // The loader brings each part of a segment over the bus in chunks before it starts the controller.
+    const auto chunks = [](size_t bytes) { return static_cast<int64_t>((bytes + loader_chunk - 1) / loader_chunk); };
+    now_ = 1;
+    for (const Segment& segment : elf.segments) {
+        now_ += (1 + configuration.axi_latency) *
+                (chunks(segment.bytes.size()) + chunks(segment.memory_size - segment.bytes.size()));
     }
     Core& controller = fabric_controller();
     controller.boot_address = elf.entry;
@@ -254,7 +266,10 @@ void Machine::loop_end_reached(Core& core, const Instruction& instruction) {
     for (HardwareLoop& loop : core.loops) {
         if (loop.count != 0 && loop.end == instruction.address) {
             if (--loop.count != 0) {
-                core.next = lookup(core, loop.start);
+                if (SIM_UNLIKELY(loop.first == nullptr)) {
+                    loop.first = lookup(core, loop.start);
+                }
+                core.next = loop.first;
                 return;
             }
         }

@@ -34,6 +34,7 @@ void Machine::count_events(Core& core, const Instruction& instruction, int32_t f
         case Kind::Branch:
             ++core.pccr[CounterBranch];
             core.pccr[CounterTakenBranch] += core.taken ? 1 : 0;
+            core.taken = false;
             break;
         case Kind::Other: break;
     }
@@ -41,7 +42,7 @@ void Machine::count_events(Core& core, const Instruction& instruction, int32_t f
 }
 
 template <bool Instrumented>
-int64_t Machine::step(Core& core, int64_t now) {
+__attribute__((always_inline)) inline int64_t Machine::step(Core& core, int64_t now) {
     int64_t time = now;
     Instruction* instruction = core.next;
     for (;;) {
@@ -57,10 +58,7 @@ int64_t Machine::step(Core& core, int64_t now) {
         const int32_t fetch = stall;
         int32_t contention = 0;
         if (instruction->unit != Unit::None) {
-            int64_t& free = instruction->unit == Unit::Fpu
-                                ? fpu_free_[core.fpu_index]
-                                : divider_free_[core.is_fabric_controller ? configuration.shared_dividers
-                                                                          : core.index % configuration.shared_dividers];
+            int64_t& free = *core.unit_free[static_cast<size_t>(instruction->unit)];
             const int64_t start = time + stall;
             if (start < free) {
                 contention = static_cast<int32_t>(free - start);
@@ -81,7 +79,6 @@ int64_t Machine::step(Core& core, int64_t now) {
         core.late_registers = instruction->result_mask;
         core.next = instruction + (instruction->size >> 1);
         core.current = instruction;
-        core.taken = false;
         instruction->handler(core, *instruction);
         if (SIM_UNLIKELY((instruction->flags & LoopEnd) != 0)) {
             loop_end_reached(core, *instruction);

@@ -1,0 +1,92 @@
+"""``pulp-sim``: run a program on a simulated PULP cluster.
+
+Exit codes: what the program returned (0 to 63; larger ones as 63), 64 for wrong usage, and one for each
+way in which a run can fail (see ``docs/simulator.md``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .compare import load_configuration
+from .compare import main as compare_main
+from .errors import SimulationError
+from .machine import Machine, Result
+
+_USAGE = 64
+_LARGEST_PROGRAM_CODE = 63
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(_USAGE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pulp-sim", description="Run an ELF program on a simulated PULP cluster.")
+    parser.add_argument("program", metavar="ELF")
+    parser.add_argument(
+        "--target", default="pulp-open", help="chip: a name or a JSON file (default pulp-open)"
+    )
+    parser.add_argument("--stats", action="store_true", help="print cycles and instructions at the end")
+    parser.add_argument("--no-timing", action="store_true", help="several times faster, without cycles")
+    parser.add_argument("--max-cycles", type=int, metavar="N", help="end the run after N cycles")
+    return parser
+
+
+def _print_statistics(result: Result, timing: bool) -> None:
+    if timing:
+        print(f"cycles       {result.cycles}", file=sys.stderr)
+    print(f"instructions {result.instructions}", file=sys.stderr)
+    for core in result.cores:
+        if core.started:
+            state = "asleep" if core.asleep else "running"
+            line = f"  {core.name:<11}{core.instructions:>12}  {state} at 0x{core.pc:08x}"
+            print(line, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``pulp-sim``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["compare"]:
+        return compare_main(words[1:])
+    options = _parser().parse_args(words)
+
+    def show(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    try:
+        machine = Machine(load_configuration(options.target), timing=not options.no_timing, on_output=show)
+        machine.load(options.program)
+        result = machine.run(options.max_cycles)
+    except ValueError as error:
+        print(f"pulp-sim: {error}", file=sys.stderr)
+        return _USAGE
+    except SimulationError as error:
+        print(f"pulp-sim: {error}", file=sys.stderr)
+        if options.stats and isinstance(error.result, Result):
+            _print_statistics(error.result, not options.no_timing)
+        return error.exit_code
+    if options.stats:
+        _print_statistics(result, not options.no_timing)
+    return min(result.exit_code, _LARGEST_PROGRAM_CODE) if result.exit_code >= 0 else _LARGEST_PROGRAM_CODE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
