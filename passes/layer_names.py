@@ -36,6 +36,15 @@ class LayerNames:
         name = self.parameters.get(variable) if isinstance(variable, relax.Var) else None
         return otherwise if name is None else name.rpartition(".")[2]
 
+    def operands(self, left: relax.Expr, right: relax.Expr) -> tuple[str, str]:
+        """Names of two operands: "data" is what a parameter is combined with."""
+        names = self.operand(left, ""), self.operand(right, "")
+        if all(names):
+            return names if names[0] != names[1] else ("left", "right")
+        if any(names):
+            return names[0] or "data", names[1] or "data"
+        return "left", "right"
+
 
 def layer_names(model: Model) -> LayerNames:
     """Find the layer of every binding of a model's forward function.

@@ -56,14 +56,8 @@ def lower_binary(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     combine = BINARY[operator]
     operands = [lowering.operand(argument) for argument in call.args]
     constants = [operand if isinstance(operand, float) else None for operand in operands]
-    defaults = ("left", "right")
-    named = [
-        (lowering.names.operand(old, default), new)
-        for old, new, default in zip(call.args, operands, defaults, strict=True)
-        if isinstance(new, relax.Var)
-    ]
-    if len(named) == 2 and named[0][0] == named[1][0]:
-        named = [(default, new) for default, (_, new) in zip(defaults, named, strict=True)]
+    names = lowering.names.operands(*call.args)
+    named = [(name, new) for name, new in zip(names, operands, strict=True) if isinstance(new, relax.Var)]
 
     def expression(*values: Scalar) -> Scalar:
         remaining = iter(values)

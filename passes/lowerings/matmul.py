@@ -39,15 +39,11 @@ def lower_matmul(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     # Leading axes of A alone are further rows, unless A is stored transposed
     rows_merge = not leading_b and not transpose_a
     letters = LETTERS[: len(leading_a)]
+    names = lowering.names.operands(*call.args)
+    axes_b = (letters if leading_b else "") + ("nk" if transpose_b else "kn")
     product = Matmul(
-        a=_operand(lowering, call.args[0], a, "left", letters + ("km" if transpose_a else "mk")),
-        b=_operand(
-            lowering,
-            call.args[1],
-            b,
-            "right",
-            (letters if leading_b else "") + ("nk" if transpose_b else "kn"),
-        ),
+        a=Operand(names[0], static_shape(a), letters + ("km" if transpose_a else "mk")),
+        b=Operand(names[1], static_shape(b), axes_b),
         c=Operand("output", static_shape(variable), letters + "mn"),
         m=shape_a[-2] * (batch if rows_merge else 1),
         n=shape_b[-1],
@@ -69,7 +65,3 @@ def _stored(lowering: Lowering, argument: relax.Expr) -> tuple[relax.Var, bool]:
         if found.axes == (*range(rank - 2), rank - 1, rank - 2):
             return found.source, True
     return lowering.tensor(argument), False
-
-
-def _operand(lowering: Lowering, old: relax.Expr, new: relax.Var, otherwise: str, axes: str) -> Operand:
-    return Operand(lowering.names.operand(old, otherwise), static_shape(new), axes)
