@@ -70,6 +70,11 @@ def kernel_prototype(kernel: str, source: str) -> str:
     return found[1]
 
 
+def is_stored(values: np.ndarray) -> bool:
+    """Tell whether initial values need a file: not if all their bits are zero."""
+    return any(np.ascontiguousarray(values).tobytes())
+
+
 def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarray]) -> str:
     """Print the assembly that places the initial values, bit by bit from files, in L2."""
     lines = [
@@ -79,9 +84,8 @@ def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarr
         if buffer.kind not in _INITIALISED:
             continue
         symbol = symbol_of(model, buffer)
-        content = (
-            f'.incbin "{PARAMETERS}/{symbol}.bin"' if np.any(values[buffer.name]) else f".zero {buffer.bytes}"
-        )
+        stored = is_stored(values[buffer.name])
+        content = f'.incbin "{PARAMETERS}/{symbol}.bin"' if stored else f".zero {buffer.bytes}"
         lines += [
             "",
             f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */",
@@ -118,10 +122,9 @@ class _Network:
             f"PI_L2 int32_t {model}_command = 0;\n"
             f"PULP_PERSISTENT uint32_t {model}_cycles;\n"
             f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
-            f"/* Activations and gradients of the function that runs: {self.plan.arena_bytes} bytes. */\n"
-            f"static PULP_PERSISTENT char arena[{max(self.plan.arena_bytes, 16)}];",
+            *self.arena(),
             "/* Scratch of the kernel that runs. */\nstatic char *l1;",
-            _FINISH.replace("@MODEL@", model),
+            *([_FINISH.replace("@MODEL@", model)] if calls else []),
             *(self.function(function) for function in self.plan.functions),
             self.worker(),
             _CONTROL.replace("@MODEL@", model).replace("@MODEL_UPPER@", model.upper()),
@@ -141,6 +144,16 @@ class _Network:
                     f"PULP_PERSISTENT {declared} /* {comment(buffer.name)} {shape_text(buffer.shape)} */"
                 )
         return lines
+
+    def arena(self) -> list[str]:
+        calls = [call for function in self.plan.functions for call in function.calls]
+        if not any(buffer.kind == "activation" for call in calls for buffer in call.arguments):
+            return []
+        size = self.plan.arena_bytes
+        return [
+            f"/* Activations and gradients of the function that runs: {size} bytes. */\n"
+            f"static PULP_PERSISTENT char arena[{size}];"
+        ]
 
     def function(self, function: FunctionPlan) -> str:
         lines = [

@@ -12,7 +12,7 @@ import numpy as np
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan
-from tvm_pulp.target.print_network import HEADERS, PARAMETERS, SOURCES, print_network
+from tvm_pulp.target.print_network import HEADERS, PARAMETERS, SOURCES, is_stored, print_network
 from tvm_pulp.target.symbols import check_model_name, symbol_of, symbol_table
 from tvm_pulp.target.toolchain import ARCHITECTURES, COMMANDS, LINK_OPTIONS
 
@@ -153,7 +153,7 @@ def _write_values(directory: Path, symbol: str, value: np.ndarray, dtype: str, s
     data = np.ascontiguousarray(value, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
     if len(data) != size:
         raise ValueError(f"{symbol}: {len(data)} bytes of values for {size} bytes of memory")
-    if np.any(value):
+    if is_stored(value):
         folder = directory / PARAMETERS
         folder.mkdir(exist_ok=True)
         (folder / f"{symbol}.bin").write_bytes(data)

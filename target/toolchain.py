@@ -93,7 +93,7 @@ class Toolchain:
             variables = {
                 "TOOLCHAIN": self.kind,
                 "CC": shlex.join(self.command),
-                "OPTIONS": self.options,
+                "OPTIONS": f"{self.options} {self._prefix_map()}".strip(),
                 "ELF": PROGRAM,
                 "BUILD": Path(build).name,
             }
@@ -109,6 +109,11 @@ class Toolchain:
         if result.returncode != 0:
             raise UserError(explain_failure(result.stdout + result.stderr, directory))
         return directory / PROGRAM
+
+    def _prefix_map(self) -> str:
+        """Keep the place where zig is installed out of the program's debug information."""
+        folder = Path(self.command[0]).parent
+        return f"-ffile-prefix-map={folder}=zig" if self.kind == "zig" and folder.is_absolute() else ""
 
 
 def find(cross_compiler: str | None = None, options: str | None = None) -> Toolchain:

@@ -20,7 +20,7 @@
 
 #ifdef PULP_BARE_METAL
 /* Memory that the start-up code leaves alone, so that it lives on when the program is started again. */
-#define PULP_PERSISTENT __attribute__((section(".bss.persistent"), aligned(16)))
+#define PULP_PERSISTENT __attribute__((section(".bss.persistent-memory"), aligned(16)))
 #define PULP_DMA_LIMIT DMA_COMMAND_LIMIT
 #else
 #define PULP_PERSISTENT PI_L2 __attribute__((aligned(16)))

@@ -138,3 +138,13 @@ def test_starting_again_keeps_what_must_persist(run_worker):
     for run in range(2, 4):
         machine.restart()
         assert machine.run().stdout == f"{5 + run} {run} 1 1"
+
+
+def test_a_variable_may_have_the_name_of_a_memory(run_worker):
+    machine, _ = run_worker(
+        """
+        static volatile int l1, persistent, l2 = 3, tensors = 4;
+        static void worker(void *argument) { (void)argument, l1++, persistent++, l2++, tensors++; }"""
+    )
+    for name in ("l1", "persistent", "l2", "tensors"):
+        assert machine.symbols[name].address >= machine.configuration.l2_base

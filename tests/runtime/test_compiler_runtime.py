@@ -11,9 +11,7 @@ def test_64_bit_integers_as_in_python(run_c):
     bits = random.integers(1, 63, (40, 2))
     pairs = [(int(random.integers(-(2**n), 2**n)), int(random.integers(1, 2**m))) for n, m in bits]
     pairs += [(-(2**63), 3), (2**63 - 1, -1), (5, -7), (-5, 7), (0, 1), (2**32, 2**32 - 1)]
-    table = ", ".join(
-        f"{{{a}ll - {int(a == -(2**63))}, {b}ll}}".replace(str(-(2**63)), str(-(2**63) + 1)) for a, b in pairs
-    )
+    table = ", ".join(f"{{(int64_t){a % 2**64}ull, (int64_t){b % 2**64}ull}}" for a, b in pairs)
     _, result = run_c(
         f"""
         #include "pmsis.h"
@@ -23,8 +21,8 @@ def test_64_bit_integers_as_in_python(run_c):
             const int64_t a = pairs[i].a, b = pairs[i].b;
             const uint64_t u = (uint64_t)a, v = (uint64_t)b;
             const int n = (int)(v % 64);
-            printf("%lld %lld %llu %llu %llx %llx %lld %lld\\n", a / b, a % b, u / v, u % v, u << n, u >> n, a >> n,
-                   a * b);
+            printf("%lld %lld %llu %llu %llx %llx %lld %lld\\n", a / b, a % b, u / v, u % v, u << n, u >> n,
+                   a >> n, a * b);
           }}
           return 0;
         }}"""
@@ -45,7 +43,8 @@ def test_the_library_functions_themselves(run_c):
         uint64_t __ashldi3(uint64_t, int), __lshrdi3(uint64_t, int);
         int64_t __ashrdi3(int64_t, int);
         double __extendsfdf2(float);
-        static const uint32_t floats[] = {0, 0x80000000, 0x3f800000, 1, 0x007fffff, 0x00400000, 0x7f7fffff, 0x7f800000};
+        static const uint32_t floats[] = {0,          0x80000000, 0x3f800000, 1,
+                                          0x007fffff, 0x00400000, 0x7f7fffff, 0x7f800000};
         int main(void) {
           const uint64_t value = 0x8123456789abcdefull;
           for (int n = 0; n < 64; n += 9)
@@ -91,7 +90,8 @@ def test_memory_functions(run_c):
           for (int i = 0; i < 40; i++) if (a[5 + i] != i) return 5;
           memmove(a, a + 5, 40);
           for (int i = 0; i < 40; i++) if (a[i] != i) return 6;
-          if (strlen("four") != 4 || strcmp("a", "b") >= 0 || strcmp("b", "a") <= 0 || strcmp("x", "x")) return 7;
+          if (strlen("four") != 4 || strcmp("a", "b") >= 0 || strcmp("b", "a") <= 0) return 7;
+          if (strcmp("x", "x")) return 7;
           return memcmp("ab", "ac", 2) < 0 ? 0 : 8;
         }"""
     )

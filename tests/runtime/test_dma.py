@@ -37,7 +37,8 @@ def test_transfers_both_ways(run_worker, bytes_, line, stride, l1_start, l2_star
     )
     _, result = run_worker(
         COPY
-        + f"enum {{ BYTES = {bytes_}, LINE = {line}, STRIDE = {stride}, L1S = {l1_start}, L2S = {l2_start} }};"
+        + f"enum {{ BYTES = {bytes_}, LINE = {line}, STRIDE = {stride} }};"
+        + f"enum {{ L1S = {l1_start}, L2S = {l2_start} }};"
         + """
         static void worker(void *argument) {
           (void)argument;
@@ -91,7 +92,8 @@ def test_slots_are_waited_for_separately(run_worker):
             volatile uint8_t *here = l1 + tile % 2 * 256, *there = l1 + 512 + tile % 2 * 256;
             if (core == 0) {
               dma_wait(tile % 2);
-              if (tile < 15) dma_start_1d((tile + 1) % 2, l1 + (tile + 1) % 2 * 256, l2 + (tile + 1) * 256, 256, 1);
+              const int next = tile + 1;
+              if (next < 16) dma_start_1d(next % 2, l1 + next % 2 * 256, l2 + next * 256, 256, 1);
               dma_wait(2 + tile % 2);
             }
             cluster_barrier();

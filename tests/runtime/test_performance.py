@@ -17,7 +17,8 @@ def test_counters_count_what_they_say(run_worker):
             read[2] = pi_perf_read(PI_PERF_LD);
             read[3] = pi_perf_read(PI_PERF_ST);
           }
-          printf("%u %u %u %u %u", read[0], read[1], read[2], read[3], pi_perf_read(PI_PERF_CYCLES) - read[0]);
+          const uint32_t after = pi_perf_read(PI_PERF_CYCLES) - read[0];
+          printf("%u %u %u %u %u", read[0], read[1], read[2], read[3], after);
         }"""
     )
     cycles, instructions, loads, stores, after = map(int, result.stdout.split())

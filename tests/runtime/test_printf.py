@@ -10,13 +10,14 @@ def test_formats(run_c):
         #include "pmsis.h"
         int main(void) {
           printf("%d|%5d|%-5d|%05d|%+d|%i\n", -7, 42, 42, -42, 42, (int)0x80000000);
-          printf("%u|%x|%08X|%#x|%ld|%lu|%lld|%llx\n", 4000000000u, 0xbeefu, 0xbeefu, 1, -5l, 5ul,
+          printf("%u|%x|%08X|%x|%ld|%lu|%lld|%llx\n", 4000000000u, 0xbeefu, 0xbeefu, 1, -5l, 5ul,
                  -1234567890123456789ll, 0x123456789abcdefull);
-          printf("%s|%8s|%-8s|%.2s|%c|%3c|%%|%p\n", "text", "right", "left", "cut", 'a', 'b', (void *)0x1c010000);
+          printf("%s|%8s|%-8s|%.2s|%c|%3c|%%|%p\n", "text", "right", "left", "cut", 'a', 'b',
+                 (void *)0x1c010000);
           printf("%*d|%.*f|%.3d|%10.3f|%-10.1f|%010.2f\n", 6, 1, 2, 3.14159, 7, 2.71828, 1.25, -1.5);
           const int printed = printf("12345\n");
           return puts("end") < 0 || printed != 6;
-        }""".replace("%#x", "%x")
+        }"""
     )
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -31,25 +32,9 @@ def test_formats(run_c):
 
 def test_floats_print_as_in_python(run_c):
     random = np.random.default_rng(3)
-    chosen = [
-        0.0,
-        -0.0,
-        1.0,
-        0.5,
-        2.5,
-        1e-6,
-        4.9999995,
-        123456.789,
-        1e10,
-        3.4e38,
-        1e-40,
-        0.9999999,
-        2**31,
-        -(2**63),
-    ]
-    values = np.array(
-        [*chosen, *(random.standard_normal(60) * 10.0 ** random.integers(-12, 20, 60))], np.float32
-    )
+    chosen = [0.0, -0.0, 1.0, 0.5, 2.5, 1e-6, 4.9999995, 123456.789, 1e10, 3.4e38, 1e-40, 0.9999999, 2**31]
+    drawn = random.standard_normal(60) * 10.0 ** random.integers(-12, 20, 60)
+    values = np.array([*chosen, -(2**63), *drawn], np.float32)
     bits = ", ".join(f"{word}u" for word in values.view(np.uint32))
     _, result = run_c(
         f"""

@@ -17,7 +17,7 @@
 #define PULP_BARE_METAL 1
 
 /* Where a variable lives. L1 variables are zero when the cluster starts, and have no other initial value. */
-#define PI_CL_L1 __attribute__((section(".bss.l1")))
+#define PI_CL_L1 __attribute__((section(".bss.l1-memory")))
 #define PI_L1 PI_CL_L1
 #define PI_L2 __attribute__((section(".data.l2")))
 #define PI_FC_L1
