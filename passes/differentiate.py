@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tvm_pulp.passes.gradients  # noqa: F401  registers the rules
 from tvm import IRModule, relax
 from tvm_pulp.passes.kernel_call import is_kernel, is_needed, rule_of
-from tvm_pulp.passes.rewrite import bindings
+from tvm_pulp.passes.rewrite import bindings, operands
 from tvm_pulp.target.errors import UserError
 
 
@@ -15,13 +15,13 @@ def differentiate(module: IRModule, name: str, parameters: Sequence[relax.Var]) 
     """Add the function that also computes the gradients of a scalar by some arguments.
 
     TVM's pass walks backwards over the calls of kernels; the rule of each emits the kernels of its gradients,
-    for those arguments only that a trained parameter flows into, so that nothing is computed for a frozen part.
+    for those arguments only that a trained parameter flows into: nothing is computed for a frozen part.
 
     Parameters
     ----------
     module : IRModule
-        Holds the function `name`: one dataflow block of kernel calls and reshapes, which returns a tuple whose
-        first element is the loss, of shape ``()``.
+        Holds the function `name`: one dataflow block of kernel calls and reshapes, which returns a tuple
+        whose first element is the loss, of shape ``()``.
     name : str
         Of the function.
     parameters : sequence of Var
@@ -30,7 +30,8 @@ def differentiate(module: IRModule, name: str, parameters: Sequence[relax.Var]) 
     Returns
     -------
     module : IRModule
-        With a further function, which returns ``(what the first returns, gradients in the order of parameters)``.
+        With a further function, which returns
+        ``(what the first returns, gradients in the order of parameters)``.
     name : str
         Of that function.
 
@@ -45,8 +46,8 @@ def differentiate(module: IRModule, name: str, parameters: Sequence[relax.Var]) 
     for parameter in parameters:
         if parameter not in influential:
             raise UserError(
-                f"parameter {parameter.name} does not influence the loss, so it cannot be trained: leave it out "
-                "of the trainable patterns"
+                f"parameter {parameter.name} does not influence the loss, so it cannot be trained: leave it "
+                "out of the trainable patterns"
             )
     for variable, value in bindings(function):
         if variable in influential and is_kernel(value) and any(is_needed(value)):
@@ -61,8 +62,6 @@ def differentiate(module: IRModule, name: str, parameters: Sequence[relax.Var]) 
 
 def _influences(function: relax.Function, result: relax.Var) -> set[relax.Var]:
     """Variables and arguments that a result depends on."""
-    from tvm_pulp.passes.rewrite import operands
-
     found = {result}
     for variable, value in reversed(list(bindings(function))):
         if variable in found:

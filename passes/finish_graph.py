@@ -1,4 +1,4 @@
-"""Finish a function of the training graph: `call_tir` on kernels and views, without anything that is not needed."""
+"""Finish a function of the training graph: `call_tir` on kernels and views, and nothing unneeded."""
 
 from __future__ import annotations
 

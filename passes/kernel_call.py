@@ -61,8 +61,8 @@ def emit_kernel(
     parameters : mapping, optional
         What the rule has to know: numbers, strings, None, tuples and dicts of them.
     needed : sequence of bool
-        Whether a trained parameter flows into each argument, so that its gradient is needed; empty if the call
-        is not differentiated.
+        Whether a trained parameter flows into each argument, so that its gradient is needed; empty if the
+        call is not differentiated.
     name : str
         Of the variable; by default that of the kernel.
 

@@ -13,6 +13,7 @@ from tvm_pulp.passes.rewrite import bindings, operator_name, static_shape
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.target.errors import UserError
 
+SOFTMAXES = ("nn.softmax", "nn.log_softmax")
 LAYER = "loss"
 """Of the loss's kernels."""
 
@@ -31,8 +32,8 @@ def labels_type(model: Model, config: TrainConfig) -> relax.TensorType:
         return relax.TensorType(shape, "float32")
     if len(shape) != 2 or shape[1] < 2:
         raise UserError(
-            f"{model.name}: the output has shape {list(shape)}; cross-entropy needs [batch, classes] with two "
-            "classes at least: flatten the output, or use --loss mse"
+            f"{model.name}: the output has shape {list(shape)}; cross-entropy needs [batch, classes] with "
+            "two classes at least: flatten the output, or use --loss mse"
         )
     return relax.TensorType(shape[:1], "int32")
 
@@ -51,7 +52,7 @@ def loss_source(model: Model, config: TrainConfig) -> relax.Var:
     while isinstance(values.get(source), relax.Var):
         source = values[source]
     value = values.get(source)
-    if config.loss == "cross-entropy" and operator_name(value) in ("nn.softmax", "nn.log_softmax"):
+    if value is not None and config.loss == "cross-entropy" and operator_name(value) in SOFTMAXES:
         if int(value.attrs["axis"]) % len(static_shape(source)) == len(static_shape(source)) - 1:
             return value.args[0]
     return source
@@ -95,6 +96,6 @@ def _single_output(model: Model) -> relax.Var:
     result = model.function.body.body
     if not isinstance(result, relax.Var) or isinstance(result.ty, relax.TupleType):
         raise UserError(
-            f"{model.name}: the model has several outputs, a loss is defined for one: export it with one output"
+            f"{model.name}: the model has several outputs, a loss is defined for one: export it with one"
         )
     return result

@@ -47,10 +47,8 @@ def lower_forward(
         else:
             operator = operator_name(value)
             if operator not in LOWERINGS:
-                raise UserError(
-                    f"layer {lowering.names.layer(variable)}: operator {operator or type(value).__name__} has no "
-                    "kernel; replace it in the model"
-                )
+                layer, found = lowering.names.layer(variable), operator or type(value).__name__
+                raise UserError(f"layer {layer}: operator {found} has no kernel; replace it in the model")
             lowering.define(variable, LOWERINGS[operator](lowering, variable, value))
     result = function.body.body
     if isinstance(result, relax.Tuple):

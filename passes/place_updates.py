@@ -1,4 +1,4 @@
-"""Place updates in place: each as early as its operands are there and nothing reads the old value any more."""
+"""Place updates: each as early as its operands are there and nothing reads the old value any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an imported model to its training graph: forward pass, loss, backward pass and update, all in kernels."""
+"""From an imported model to its training graph: forward pass, loss, backward pass and update in kernels."""
 
 from __future__ import annotations
 

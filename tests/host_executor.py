@@ -12,7 +12,7 @@ from tvm_pulp.target.tvm_names import PrimFunc
 
 
 def compile_kernels(kernels: Mapping[str, PrimFunc], optimize: bool = False) -> tvm.runtime.Module:
-    """Compile unscheduled PrimFuncs for the host, by name; without optimisation that is faster for small nets."""
+    """Compile unscheduled PrimFuncs for the host, by name; small nets are quicker without optimisation."""
     functions = {GlobalVar(name): kernel.with_attr("global_symbol", name) for name, kernel in kernels.items()}
     return tvm.compile(IRModule(functions), target={"kind": "llvm", "opt-level": 3 if optimize else 0})
 

@@ -29,8 +29,8 @@ def operand_gradient(
     others
         Name and value of what `expression` takes after the output's gradient.
     expression
-        Of an element of the output's gradient and one of each of the others: the gradient by the operand before
-        it was broadcast. By default the output's gradient itself.
+        Of an element of the output's gradient and one of each of the others: the gradient by the operand
+        before it was broadcast. By default the output's gradient itself.
 
     Returns
     -------

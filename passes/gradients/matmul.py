@@ -14,8 +14,8 @@ from tvm_pulp.passes.operators.matmul import matmul as matmul_kernel
 def matmul(call: Differentiated) -> Sequence[relax.Var | None]:
     """Give the gradients of both matrices."""
     sizes = dict(call.parameters)
-    matrices = {name: Operand(**sizes.pop(name)) for name in "abc"}
-    product = Matmul(**matrices, **sizes)
+    a, b, c = (Operand(**sizes.pop(name)) for name in "abc")
+    product = Matmul(a, b, c, **sizes)
     variables = {
         product.a.name: call.arguments[0],
         product.b.name: call.arguments[1],

@@ -12,7 +12,7 @@ from tvm_pulp.passes.operators.pooling import Pool2d
 
 @gradient_rule("max_pool2d")
 def max_pool2d(call: Differentiated) -> Sequence[relax.Var | None]:
-    """Give each window's gradient to its first maximum, which is found anew: that saves memory in the forward."""
+    """Give each window's gradient to its first maximum, found anew: that saves memory between the passes."""
     attributes, shape = Pool2d(**call.parameters["pool2d"]), call.shape(0)
     indices = call.emit(
         max_pool2d_indices(call.layer, "indices", attributes, shape), [call.arguments[0], call.output]

@@ -35,7 +35,7 @@ def lower_conv2d(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
 
 
 def _pointwise(names: tuple[str, str], data: tuple[int, ...], weight: tuple[int, ...]) -> Matmul:
-    """Matrix product that a 1x1 convolution is: weights times each image, or data times weights if one pixel."""
+    """Matrix product that a 1x1 convolution is: weights · each image, or data · weights if of one pixel."""
     batch, channels, height, width = data
     output = (batch, weight[0], height, width)
     if height * width == 1:

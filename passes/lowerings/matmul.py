@@ -33,8 +33,8 @@ def lower_matmul(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     batch = math.prod(leading_a)
     if leading_b and leading_b != leading_a:
         raise UserError(
-            f"layer {layer}: matmul of shapes {list(shape_a)} and {list(shape_b)} has no kernel; give both the "
-            "same leading axes, or none to the second"
+            f"layer {layer}: matmul of shapes {list(shape_a)} and {list(shape_b)} has no kernel; give both "
+            "the same leading axes, or none to the second"
         )
     # Leading axes of A alone are further rows, unless A is stored transposed
     rows_merge = not leading_b and not transpose_a

@@ -32,8 +32,8 @@ def lower_pool2d(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     shape = static_shape(data)
     if attributes.output_shape(shape) != static_shape(variable):
         raise UserError(
-            f"layer {layer}: with ceil_mode a window would start in the padding at the end, where PyTorch has none; "
-            "pool without ceil_mode or pad the data"
+            f"layer {layer}: with ceil_mode a window would start in the padding at the end, where PyTorch "
+            "has none; pool without ceil_mode or pad the data"
         )
     if attributes.output_shape(shape)[2:] == (1, 1) and attributes.window == shape[2:]:
         if operator_name(call) == "nn.avg_pool2d" and not any(attributes.padding):

@@ -124,7 +124,8 @@ def batch_norm_inference(layer: str, work: str, shape: Shape, epsilon: float) ->
     Returns
     -------
     PrimFunc
-        Operator class ``"batch_norm_inference"``: data, scale, offset, running mean, running variance; output.
+        Operator class ``"batch_norm_inference"``: data, scale, offset, running mean, running variance;
+        output.
     """
     data = argument("data", shape)
     names = ("scale", "offset", "running_mean", "running_variance")

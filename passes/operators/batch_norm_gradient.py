@@ -1,7 +1,7 @@
-"""Gradients of batch normalisation in training mode: sums over the batch, then one multiply-add chain an element.
+"""Gradients of batch normalisation in training mode: sums over the batch, then multiply-adds an element.
 
-With x̂ = (x - mean) / σ over M samples a channel and the output's gradient g (Ioffe and Szegedy, 2015, section 3):
-offset's gradient = Σ g; scale's = Σ g·x̂; data's = scale/σ · (g - Σg/M - x̂·Σ(g·x̂)/M).
+With x̂ = (x - mean) / σ over M samples a channel and the output's gradient g (Ioffe and Szegedy, 2015,
+section 3): offset's gradient = Σ g; scale's = Σ g·x̂; data's = scale/σ · (g - Σg/M - x̂·Σ(g·x̂)/M).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def batch_norm_gradient(layer: str, work: str, shape: Shape) -> PrimFunc:
     Returns
     -------
     PrimFunc
-        Operator class ``"batch_norm_gradient"``: output gradient, data, mean, inverse standard deviation, scale,
-        scale gradient, offset gradient; data gradient.
+        Operator class ``"batch_norm_gradient"``: output gradient, data, mean, inverse standard deviation,
+        scale, scale gradient, offset gradient; data gradient.
     """
     gradient, data = argument("output_gradient", shape), argument("data", shape)
     names = ("mean", "inverse_deviation", "scale", "scale_gradient", "offset_gradient")

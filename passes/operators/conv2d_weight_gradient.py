@@ -21,8 +21,8 @@ def weight_gradient_sections(output_shape: Shape, weight_shape: Shape) -> tuple[
     -------
     images, rows
         Of a section; a section of less than all rows has one image. All of them (one section) if the sum is
-        short, or if the partial sums would take more memory than they are worth: then it is up to the schedule
-        to keep sums of tiles apart.
+        short, or if the partial sums would take more memory than they are worth: then it is up to the
+        schedule to keep sums of tiles apart.
     """
     batch, _, height, width = output_shape
     images, rows = batch, height
@@ -57,9 +57,9 @@ def conv2d_weight_gradient(
     Returns
     -------
     PrimFunc
-        Operator class ``"conv2d_weight_gradient"``: output gradient, data, weight gradient. With more than one
-        section (see `weight_gradient_sections`) the result is ``[sections, *weight_shape]``, to be summed over
-        axis 0.
+        Operator class ``"conv2d_weight_gradient"``: output gradient, data, weight gradient. With more than
+        one section (see `weight_gradient_sections`) the result is ``[sections, *weight_shape]``, to be summed
+        over axis 0.
     """
     output_shape = attributes.output_shape(data_shape, weight_shape)
     gradient, data = argument("output_gradient", output_shape), argument("data", data_shape)

@@ -1,6 +1,6 @@
-"""Cross-entropy of logits and class numbers: log-softmax and negative log-likelihood in one, and its gradient.
+"""Cross-entropy of logits and class numbers: log-softmax and negative log-likelihood in one; its gradient.
 
-``loss = scale * Σ_n (log Σ_c exp(x[n,c]) - x[n, label[n]])``, with the largest logit of a row subtracted first.
+``loss = scale * Σ_n (log Σ_c exp(x[n,c]) - x[n, label[n]])``, a row's largest logit subtracted first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kernels that compute each element of the result from the elements at the same place (after broadcasting)."""
+"""Kernels that compute each element of the result from the elements at the same place after broadcasting."""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ def make_kernel(
     details
         Further attributes, e.g. ``{"pulp.conv2d": {...}}``.
     in_place
-        Index of an output → index of the argument that it overwrites; such outputs have no buffer of their own.
-        The computation must read an element of that argument for no other element of the output.
+        Index of an output → index of the argument that it overwrites; such outputs have no buffer of their
+        own. The computation must read an element of that argument for no other element of the output.
 
     Returns
     -------

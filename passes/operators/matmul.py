@@ -1,4 +1,4 @@
-"""Matrix products: linear layers, 1x1 convolutions and their gradients, in whatever layout they are stored."""
+"""Matrix products: linear layers, 1x1 convolutions and their gradients, in the layouts of their tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Matmul:
-    """The product ``C[b] = op(A[b]) · op(B[b])`` over row-major matrices, see docs/architecture.md, section 2.
+    """The product ``C[b] = op(A[b]) · op(B[b])`` over row-major matrices, see docs/architecture.md, part 2.
 
     Attributes
     ----------

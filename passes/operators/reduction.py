@@ -85,9 +85,7 @@ def staged_sum(
     stages = sum_stages(shape, axes)
     pending = [axis for stage in stages for axis in stage]
 
-    def term(where: dict[int, Scalar]) -> Scalar:
-        return expression(*(where[axis] for axis in everything))
-
+    term: Callable[[dict[int, Scalar]], Scalar] = _reader(expression, everything)
     for position, stage in enumerate(stages):
         pending = [axis for axis in pending if axis not in stage]
         if pending:
@@ -115,8 +113,8 @@ def _sum_stage(
     return te.compute(tuple(shape[axis] if axis in kept else 1 for axis in result_axes), compute, name=name)
 
 
-def _reader(tensor: te.Tensor, axes: Sequence[int]) -> Callable[[dict[int, Scalar]], Scalar]:
-    return lambda where: tensor(*(where[axis] for axis in axes))
+def _reader(element: Callable[..., Scalar], axes: Sequence[int]) -> Callable[[dict[int, Scalar]], Scalar]:
+    return lambda where: element(*(where[axis] for axis in axes))
 
 
 def sum_kernel(

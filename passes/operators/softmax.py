@@ -1,4 +1,4 @@
-"""Softmax and log-softmax over one axis, and their gradients; stable by subtraction of the largest element."""
+"""Softmax and log-softmax over one axis, and their gradients; stable as the largest element is subtracted."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tvm_pulp.frontends.load import load_model
 class Residual(nn.Module):
     """Strided and residual convolutions, depthwise and pointwise, batch norms, pooling, a linear classifier.
 
-    No bias goes into a batch norm: its gradient is 0 but for rounding, so it has no largest value to compare with.
+    No bias goes into a batch norm: its gradient is 0 but for rounding, with no value to compare.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def check_against_pytorch(
     from_probabilities: bool = False,
     tolerance: float = 1e-5,
 ) -> TrainingGraph:
-    """Train a net by its graph and in PyTorch; `frozen` are prefixes of parameters, `evaluated` of batch norms."""
+    """Train a net by its graph and in PyTorch; `frozen`, `evaluated`: prefixes of their names."""
     net = net.train()
     graph = build_training(load_model(net, input_shapes={"x": [1, *shape]}, batch=1), config)
     reference = copy.deepcopy(net).double()

@@ -78,11 +78,15 @@ def test_macs_are_those_of_the_forward_computation():
 
 def test_pointwise_is_a_matmul_forward_and_backward():
     found = kernels(check(*CASES["pointwise"]))
+    common = {"batch": 3, "batch_b": 1}
     sizes = {
-        "conv_forward": dict(m=7, n=24, k=5, transpose_a=0, transpose_b=0, batch=3, batch_a=0, batch_b=1, reduce_batch=0),
-        "conv_data_gradient": dict(m=5, n=24, k=7, transpose_a=1, transpose_b=0, batch=3, batch_a=0, batch_b=1, reduce_batch=0),
-        "conv_weight_gradient": dict(m=7, n=5, k=24, transpose_a=0, transpose_b=1, batch=3, batch_a=1, batch_b=1, reduce_batch=1),
-    }  # fmt: skip
+        "conv_forward": {"m": 7, "n": 24, "k": 5, "transpose_a": 0, "transpose_b": 0},
+        "conv_data_gradient": {"m": 5, "n": 24, "k": 7, "transpose_a": 1, "transpose_b": 0},
+        "conv_weight_gradient": {"m": 7, "n": 5, "k": 24, "transpose_a": 0, "transpose_b": 1},
+    }
+    for expected in sizes.values():
+        expected.update(common, batch_a=0, reduce_batch=0)
+    sizes["conv_weight_gradient"].update(batch_a=1, reduce_batch=1)
     for name, expected in sizes.items():
         assert str(found[name].attrs["pulp.operator"]) == "matmul"
         assert {key: int(value) for key, value in found[name].attrs["pulp.matmul"].items()} == expected
