@@ -81,6 +81,7 @@ class _Layouts:
         self.nchw: dict[str, relax.Var] = {}
         self.chains: dict[str, relax.Expr] = {}
         self.from_inputs = set(model.inputs)
+        self.wanted = _wanted(model)
 
     def begin(self, emit: Emit) -> None:
         self.emit = emit
@@ -122,7 +123,9 @@ class _Layouts:
         read = [v for v in operands(value) if v.name in self.from_inputs]
         if read:
             self.from_inputs.add(name)
-        new = self._in_nchw(value, read)
+        if operator_name(value) == "permute_dims" and read:
+            return self._transpose(name, value, read[0])
+        new = self._in_nchw(name, value, read)
         if new is None:
             return None
         variable = self.emit(new, name)
@@ -134,11 +137,24 @@ class _Layouts:
         self.nchw[back.name] = variable
         return back
 
-    def _in_nchw(self, value: relax.Call, read: list[relax.Var]) -> relax.Expr | None:
+    def _transpose(self, name: str, value: relax.Call, source: relax.Var) -> relax.Expr | None:
+        """A transpose of the model's own: between NHWC and NCHW it costs nothing."""
+        axes = None if value.attrs.axes is None else tuple(int(axis) for axis in value.attrs.axes)
+        if axes == _TO_NCHW and source.name in self.nchw:
+            return self.nchw[source.name]
+        if axes == _TO_NHWC:
+            variable = self.emit(value, name)
+            self.from_inputs.add(variable.name)
+            self.nchw[variable.name] = source
+            return variable
+        return None
+
+    def _in_nchw(self, name: str, value: relax.Call, read: list[relax.Var]) -> relax.Expr | None:
         operator = operator_name(value)
         if operator in _WINDOWS and _is_nhwc(value):
             return _window(value, operator, self.to_nchw(value.args[0]))
-        if not read or not any(v.name in self.nchw for v in read) or any(v.ty.ndim != 4 for v in read):
+        is_near = name in self.wanted or any(v.name in self.nchw for v in read)
+        if not read or not is_near or any(v.ty.ndim != 4 for v in read):
             return None
         attributes = value.attrs
         if operator in _ELEMENTWISE:
@@ -158,13 +174,10 @@ class _Layouts:
                 return relax.op.mean(self.to_nchw(read[0]), axes, keepdims=bool(attributes.keepdims))
         if operator == "reshape" and static_shape(read[0])[1:3] == (1, 1):
             return relax.op.reshape(self.to_nchw(read[0]), static_shape(inferred(value)))
-        if operator == "permute_dims" and attributes.axes is not None:
-            axes = [_axis(axis) for axis in attributes.axes]
-            return None if axes != [0, 1, 2, 3] else self.to_nchw(read[0])
         return None
 
     def _operand(self, argument: relax.Expr) -> relax.Expr:
-        """Operand of an elementwise operator in NCHW; parameters are reshaped to broadcast over other axes."""
+        """Operand of an elementwise operator in NCHW; parameters are reshaped to broadcast there."""
         if not isinstance(argument, relax.Var):
             return argument
         if argument.name in self.from_inputs:
@@ -177,6 +190,17 @@ class _Layouts:
         if channels_only:
             return relax.op.reshape(argument, (1, full[3], 1, 1))
         return relax.op.permute_dims(relax.op.reshape(argument, full), list(_TO_NCHW))
+
+
+def _wanted(model: Model) -> set[str]:
+    """Tensors that reach an NHWC convolution or pool through elementwise operators and padding alone."""
+    wanted: set[str] = set()
+    for variable, value in reversed(list(bindings(model.function))):
+        if _is_nhwc(value):
+            wanted.add(value.args[0].name)
+        elif variable.name in wanted and operator_name(value) in _ELEMENTWISE | {"nn.pad"}:
+            wanted.update(operand.name for operand in operands(value))
+    return wanted
 
 
 def _axis(axis: int) -> int:

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
+from tvm_pulp.passes.rewrite import reason
 from tvm_pulp.target.errors import UserError
 
 # Inputs that are settings rather than tensors that could be trained, by operator.
@@ -58,11 +59,10 @@ def prepare(
     """
     model = onnx.ModelProto()
     model.CopyFrom(proto)
+    _check(model, name)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     graph = model.graph
-    if not graph.node:
-        raise UserError(f"{name}: the ONNX graph is empty: export the model again")
     for node in graph.node:
         node.name = layer_name(node)
         if node.domain not in ("", "ai.onnx"):
@@ -77,6 +77,17 @@ def prepare(
     _check_types(graph, name)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     return Prepared(graph, opset)
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    if not model.graph.node:
+        raise UserError(f"{name}: the ONNX graph is empty: export the model again")
+    for value in model.graph.output:
+        value.type.tensor_type.shape.SetInParent()  # hand-made models leave it out, which the checker minds
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise UserError(f"{name}: not a valid ONNX model ({reason(error)[:200]}): export it again") from error
 
 
 def layer_name(node: onnx.NodeProto) -> str:
