@@ -1,9 +1,10 @@
-"""Walk and rewrite scalar expressions (TVM's Python side has no functor classes for them)."""
+"""Rewrite scalar expressions (TVM's Python side has no functor classes for them)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
+from tvm_pulp.target.expressions import children, loads, variables, walk
 from tvm_pulp.target.tvm_names import (
     BINARY_NODES,
     Buffer,
@@ -24,42 +25,6 @@ from tvm_pulp.target.tvm_names import (
     expr_dtype,
     load,
 )
-
-
-def children(node: Expr) -> list[Expr]:
-    """Return the direct operands of an expression."""
-    if isinstance(node, BINARY_NODES):
-        return [node.a, node.b]
-    if isinstance(node, BufferLoad):
-        return list(node.indices)
-    if isinstance(node, Call):
-        return list(node.args)
-    if isinstance(node, Select):
-        return [node.condition, node.true_value, node.false_value]
-    if isinstance(node, Not):
-        return [node.a]
-    if isinstance(node, Cast):
-        return [node.value]
-    if isinstance(node, Let):
-        return [node.value, node.body]
-    return []
-
-
-def walk(node: Expr) -> Iterator[Expr]:
-    """Yield an expression and everything below it, outermost first."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
-
-
-def loads(node: Expr) -> list[Expr]:
-    """Return every buffer read in an expression."""
-    return [part for part in walk(node) if isinstance(part, BufferLoad)]
-
-
-def variables(node: Expr) -> set[Var]:
-    """Return the variables that an expression uses, buffers left out."""
-    return {part for part in walk(node) if isinstance(part, Var)}
 
 
 def rewrite(node: Expr, replace: Callable[[Expr], Expr | None]) -> Expr:
@@ -150,3 +115,7 @@ def is_identity_access(access: Expr, axes: list[Var]) -> bool:
 def reads_buffer(node: Expr, buffer: Buffer) -> bool:
     """Tell whether an expression reads a buffer."""
     return any(part.source.same_as(buffer) for part in loads(node))
+
+
+__all__ = ["children", "is_identity_access", "loads", "multiply_by_reciprocals", "reads_buffer", "rewrite", "same",
+           "substitute", "variables", "walk"]  # fmt: skip

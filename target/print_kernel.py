@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tvm_pulp.target.expressions import variables
 from tvm_pulp.target.print_expressions import ExpressionPrinter, NameTable, c_type, call_name
 from tvm_pulp.target.tvm_names import (
     AllocBuffer,
@@ -114,6 +115,42 @@ def written_buffers(statement: Stmt) -> set[Buffer]:
     return found
 
 
+def used_variables(statement: Stmt) -> set[Var]:
+    """Return the variables that matter to a statement: a bound one only if something that matters uses it."""
+    used: set[Var] = set()
+    bound: list[tuple[Var, set[Var]]] = []
+
+    def use(*expressions: Expr) -> None:
+        for expression in expressions:
+            used.update(variables(expression))
+
+    def visit(node: Stmt | None) -> None:
+        if isinstance(node, Bind):
+            bound.append((node.var, variables(node.value)))
+        elif isinstance(node, BufferStore):
+            use(node.value, *node.indices)
+        elif isinstance(node, Evaluate):
+            use(node.value)
+        elif isinstance(node, SeqStmt):
+            for step in node.seq:
+                visit(step)
+        elif isinstance(node, For):
+            use(node.min, node.extent)
+            visit(node.body)
+        elif isinstance(node, AttrStmt):
+            visit(node.body)
+        elif isinstance(node, IfThenElse):
+            use(node.condition)
+            visit(node.then_case)
+            visit(node.else_case)
+
+    visit(statement)
+    for var, needs in reversed(bound):  # a value is bound before it is used
+        if var in used:
+            used.update(needs)
+    return used
+
+
 class _KernelPrinter:
     def __init__(self, function: PrimFunc, symbol: str, l1_offsets: Mapping[str, int] | None) -> None:
         self.function = function
@@ -127,6 +164,7 @@ class _KernelPrinter:
         self.names.reserve(symbol)
         self.analyzer = arith.Analyzer()
         self.print = ExpressionPrinter(self.names, self.analyzer)
+        self.used = used_variables(function.body)
         self.lines: list[str] = []
         self.depth = 1
 
@@ -213,6 +251,8 @@ class _KernelPrinter:
         elif isinstance(node, BufferStore):
             self.line(f"{self.print.element(node.buffer, list(node.indices))} = {self.print(node.value)};")
         elif isinstance(node, Bind):
+            if node.var not in self.used:
+                return
             self.line(
                 f"const {c_type(expr_dtype(node.var))} {self.names[node.var]} = {self.print(node.value)};"
             )
