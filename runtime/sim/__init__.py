@@ -12,8 +12,10 @@ from .errors import (
     UnknownInstruction,
 )
 from .machine import CoreStatistics, Machine, Result, Symbol
+from .reports import Access, Report
 
 __all__ = [
+    "Access",
     "BadAccess",
     "Cache",
     "CheckFailed",
@@ -24,6 +26,7 @@ __all__ = [
     "ElfError",
     "Interrupted",
     "Machine",
+    "Report",
     "Result",
     "SimulationError",
     "Symbol",

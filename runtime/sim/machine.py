@@ -11,8 +11,12 @@ from typing import Any
 from . import _sim
 from .configuration import Configuration
 from .errors import BY_KIND, ElfError, SimulationError
+from .lines import LineTable
+from .reports import Report, make_report
 
 _NO_LIMIT = 2**62
+# Flags of this project's own runtime: polled in memory, so what is written before is ordered by them.
+_FLAG_SYMBOLS = ("pending_task",)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Result:
         What the program printed.
     cores : tuple of CoreStatistics
         The cluster's cores in order, then the fabric controller.
+    reports : tuple of Report
+        What the checks found.
     """
 
     exit_code: int
@@ -80,6 +86,7 @@ class Result:
     instructions: int
     stdout: str
     cores: tuple[CoreStatistics, ...]
+    reports: tuple[Report, ...] = ()
 
 
 class Machine:
@@ -117,6 +124,10 @@ class Machine:
         self.checks = checks
         self._engine = _sim.Machine(self.configuration.to_dict(), timing)
         self._symbols: dict[str, Symbol] | None = None
+        self._lines = LineTable(b"")
+        self._buffers: list[tuple[int, int, str]] = []
+        if checks:
+            self._engine.enable_checks()
         if on_output is not None:
             callback = on_output
             self._engine.on_output(lambda text: callback(text.decode("utf-8", "replace")))
@@ -148,6 +159,11 @@ class Machine:
             self._engine.load_elf(image)
         except _sim.Fault as fault:
             raise ElfError(f"{name}: {fault.args[1]}") from None
+        self._lines = LineTable(image)
+        if self.checks:
+            for flag in _FLAG_SYMBOLS:
+                if flag in self.symbols:
+                    self.declare_flag(self.symbols[flag].address, 4)
 
     @property
     def symbols(self) -> dict[str, Symbol]:
@@ -227,11 +243,49 @@ class Machine:
             instructions=found["instructions"],
             stdout=found["output"].decode("utf-8", "replace"),
             cores=cores,
+            reports=tuple(self.reports()),
         )
 
+    def reports(self) -> list[Report]:
+        """Return what the checks found so far."""
+        names = [core["is_fabric_controller"] for core in self._engine.statistics()["cores"]]
+        labels = ["the fabric controller" if last else f"core {i}" for i, last in enumerate(names)]
+        return [make_report(found, labels, self._where_code, self.where) for found in self._engine.reports()]
+
+    def declare_flag(self, address: int, size: int = 4) -> None:
+        """Tell the checks that a word is a flag between cores.
+
+        Accesses to it are no races, and what a core wrote before it set the flag is ordered before what
+        another core does after it read it.
+        """
+        self._engine.declare_flag(address, size)
+
+    def set_stack(self, core: int, low: int, high: int) -> None:
+        """Tell the checks where a core's stack is: bytes ``low`` up to and without ``high``."""
+        self._engine.set_stack(core, low, high)
+
+    def name_buffers(self, buffers: dict[str, tuple[int, int]]) -> None:
+        """Give names to ranges of memory, for messages.
+
+        Parameters
+        ----------
+        buffers : dict
+            Name to address and size.
+        """
+        self._buffers = [(address, address + size, name) for name, (address, size) in buffers.items()]
+
     def where(self, address: int) -> str:
-        """Describe a code or data address with the symbol that holds it."""
+        """Describe an address with the buffer or symbol that holds it."""
+        for start, end, name in self._buffers:
+            if start <= address < end:
+                offset = f"+0x{address - start:x}" if address > start else ""
+                return f"0x{address:08x} ({name}{offset})"
         return self._engine.where(address)
+
+    def _where_code(self, address: int) -> str:
+        line = self._lines.find(address)
+        text = self._engine.where(address)
+        return f"{text[:-1]}, {line})" if line and text.endswith(")") else text
 
 
 def _error(fault: _sim.Fault, result: Result | None = None) -> SimulationError:

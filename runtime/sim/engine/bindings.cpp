@@ -73,6 +73,41 @@ py::dict statistics(const Machine& machine) {
     return result;
 }
 
+py::dict access_dict(const AccessRecord& access) {
+    py::dict result;
+    result["is_transfer"] = access.thread >= max_cores;
+    result["core"] = access.thread;
+    result["pc"] = access.pc;
+    result["cycle"] = access.cycle;
+    result["write"] = access.write;
+    return result;
+}
+
+py::list reports(const Machine& machine) {
+    py::list result;
+    if (!machine.checker) {
+        return result;
+    }
+    for (const Report& report : machine.checker->reports()) {
+        py::dict one;
+        one["kind"] = static_cast<int>(report.kind);
+        one["address"] = report.address;
+        one["size"] = report.size;
+        one["count"] = report.count;
+        one["access"] = access_dict(report.access);
+        one["other"] = report.kind == ReportKind::Race ? py::object(access_dict(report.other)) : py::none();
+        result.append(one);
+    }
+    return result;
+}
+
+Checker& checker_of(Machine& machine) {
+    if (!machine.checker) {
+        throw py::value_error("the machine runs without checks");
+    }
+    return *machine.checker;
+}
+
 py::list symbols(const Machine& machine) {
     py::list result;
     for (const Symbol& symbol : machine.elf.symbols) {
@@ -123,6 +158,17 @@ PYBIND11_MODULE(_sim, module) {
                  return std::make_unique<Machine>(configuration_from(fields), timing);
              }),
              py::arg("configuration"), py::arg("timing"))
+        .def("enable_checks", &Machine::enable_checks)
+        .def("reports", &reports)
+        .def("declare_flag",
+             [](Machine& machine, uint32_t address, uint32_t size) { checker_of(machine).declare_flag(address, size); })
+        .def("set_stack",
+             [](Machine& machine, uint32_t core, uint32_t low, uint32_t high) {
+                 if (core >= machine.cores.size()) {
+                     throw py::value_error("there is no such core");
+                 }
+                 checker_of(machine).set_stack(core, low, high);
+             })
         .def("load_elf", [](Machine& machine, const py::buffer& image) { machine.load_elf(bytes_of(image)); })
         .def("restart", &Machine::restart)
         .def("write",

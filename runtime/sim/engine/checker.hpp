@@ -1,29 +1,147 @@
-// Checks of memory use: placeholder interface of the checks, filled in by checker.cpp.
+// Checks of memory use while a program runs: reads of memory that nobody wrote, stack overflows, and
+// races, that is two accesses to the same bytes, one of them a write, by two cores or by a core and a
+// DMA transfer, with no barrier, event, lock or wait that orders them.
+//
+// Races are found with vector clocks: an access is ordered after an earlier one when its thread knows
+// the clock that the other thread had then. Knowledge is passed on by what the chip offers for it:
+// barriers, the dispatch fifo, mutexes, software events, waiting for a DMA transfer, starting the cores,
+// the interrupt controller, the test-and-set alias, and words that are declared to be flags.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "core.hpp"
+#include "mchan.hpp"
+#include "vector_clock.hpp"
 
 namespace sim {
 
 class Machine;
-struct Core;
+
+enum class ReportKind : uint8_t { Unwritten, StackOverflow, Race };
+
+// One access, as reports show it.
+struct AccessRecord {
+    uint32_t thread = 0;        // core index, or max_cores + n for a transfer
+    uint32_t pc = 0;            // of a transfer: the instruction that completed its command
+    int64_t cycle = 0;
+    bool write = false;
+};
+
+struct Report {
+    ReportKind kind;
+    uint32_t address;
+    uint32_t size;
+    AccessRecord access;
+    AccessRecord other;         // races only
+    uint64_t count = 1;
+};
 
 class Checker {
 public:
-    explicit Checker(Machine& machine) : machine_(machine) {}
-    void reset() {}
-    void host_wrote(uint32_t, uint32_t) {}
-    void load(Core&, uint32_t, uint32_t) {}
-    void store(Core&, uint32_t, uint32_t) {}
-    void synchronising_access(Core&, uint32_t, uint32_t) {}
-    void event_unit_access(Core&, uint32_t, bool) {}
-    void event_unit_release(Core&, uint32_t) {}
-    void dma_status_read(Core&, uint32_t) {}
-    void controller_synchronises(Core&) {}
-    void cores_started(Core&, uint32_t) {}
+    explicit Checker(Machine& machine);
+    void reset();
+
+    // Memory
+    void host_wrote(uint32_t address, uint32_t size);
+    void load(Core& core, uint32_t address, uint32_t size);
+    void store(Core& core, uint32_t address, uint32_t size);
+    void synchronising_access(Core& core, uint32_t address, uint32_t size);
+    void declare_flag(uint32_t address, uint32_t size);
+    // A doubtful value is reported when it is used, not when it is loaded: kernels load ahead of their
+    // data and drop what they do not need.
+    void used(Core& core, const Instruction& instruction);
+    void set_stack(uint32_t core, uint32_t low, uint32_t high);
+
+    // Synchronisation; the actor is the thread whose access is being executed.
+    void set_actor(uint32_t thread) { actor_ = thread; }
+    void barrier_arrive(uint32_t barrier);
+    void barrier_complete(uint32_t barrier, uint32_t target_mask);
+    void event_raised(uint32_t core);
+    void core_woken(uint32_t core);
+    void mutex_locked(uint32_t mutex);
+    void mutex_unlocked(uint32_t mutex);
+    void dispatch_pushed(uint32_t entry);
+    void dispatch_popped(uint32_t entry);
+    void dma_started(Core& core, Mchan::Command& command);
+    void dma_finished(const Mchan::Command& command);
+    void dma_status_read(Core& core, uint32_t status);
+    void controller_synchronises(Core& core);
+    void cores_started(Core& core, uint32_t mask);
+
+    const std::vector<Report>& reports() const { return reports_; }
 
 private:
-    [[maybe_unused]] Machine& machine_;
+    // The last access of a kind to a word: which bytes, by whom, when.
+    struct Epoch {
+        uint32_t clock = 0;
+        uint32_t pc = 0;
+        uint32_t cycle = 0;
+        uint8_t thread = 0;
+        uint8_t bytes = 0;
+    };
+    struct Cell {
+        Epoch write, read;
+        uint32_t readers = 0;       // 1 + index of more concurrent readers
+        uint8_t written = 0;        // bytes that someone wrote
+        bool flag = false;          // a synchronisation variable
+    };
+    struct Page { std::vector<Cell> cells; };
+
+    Cell& cell(uint32_t word_address);
+    void read_word(uint32_t thread, uint32_t pc, uint32_t word, uint8_t bytes, std::vector<Report>* deferred);
+    void write_word(uint32_t thread, uint32_t pc, uint32_t word, uint8_t bytes);
+    // Calls visit(word address, mask of its bytes) for each word that a range touches.
+    template <typename Visit>
+    static void for_words(uint32_t address, uint32_t size, Visit visit) {
+        while (size != 0) {
+            const uint32_t offset = address & 3;
+            const uint32_t part = std::min(4 - offset, size);
+            visit(address - offset, static_cast<uint8_t>(((1u << part) - 1) << offset));
+            address += part;
+            size -= part;
+        }
+    }
+    bool ordered(const Epoch& epoch, uint32_t thread) const {
+        return epoch.clock <= clocks_[thread].at[epoch.thread];
+    }
+    void acquire(uint32_t thread, const VectorClock& from) { clocks_[thread].join(from); }
+    void release(uint32_t thread, VectorClock& into);
+    void tick(uint32_t thread) { ++clocks_[thread].at[thread]; }
+    void report(const Report& report);
+    Report race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc, bool write, const Epoch& other, bool other_write);
+    void check_stack(Core& core, uint32_t address, uint32_t size, bool write);
+    void find_stacks();
+
+    Machine& machine_;
+    std::unordered_map<uint32_t, std::unique_ptr<Page>> pages_;
+    uint32_t last_page_number_ = ~0u;
+    Page* last_page_ = nullptr;
+    std::vector<std::vector<Epoch>> readers_;
+    std::vector<uint32_t> free_readers_;
+
+    std::vector<VectorClock> clocks_;
+    std::vector<VectorClock> event_clocks_, barrier_clocks_, mutex_clocks_, dispatch_clocks_, counter_clocks_;
+    VectorClock controller_clock_;
+    std::unordered_map<uint32_t, VectorClock> flag_clocks_;
+    uint32_t actor_ = 0;
+    uint32_t next_dma_thread_ = 0;
+
+    struct Stack { uint32_t low = 0, high = 0; };
+    std::vector<Stack> stacks_;
+    std::vector<uint32_t> first_stack_pointer_;
+
+    std::vector<std::array<std::vector<Report>, 33>> deferred_;     // by core and register
+    std::vector<Report> reports_;
+    std::map<std::tuple<ReportKind, uint32_t, uint32_t, uint32_t>, size_t> seen_;
 };
 
 }  // namespace sim

@@ -77,6 +77,10 @@ struct Core {
     uint32_t boot_address = 0;
     bool wfi = false;
 
+    // Registers whose value the checks doubt: loaded from bytes that nobody wrote, or in a race.
+    uint32_t doubtful = 0;
+    bool loaded_doubtful = false;
+
     // Statistics
     uint64_t instructions = 0;
     int64_t started_at = never;

@@ -1,5 +1,6 @@
 #include "event_unit.hpp"
 
+#include "checker.hpp"
 #include "machine.hpp"
 
 namespace sim {
@@ -149,6 +150,9 @@ void EventUnit::schedule_wakeup(uint32_t index) {
 void EventUnit::wakeup(uint32_t index) {
     cores_[index].wakeup_pending = false;
     cores_[index].active = true;
+    if (machine_.checker) {
+        machine_.checker->core_woken(index);
+    }
     machine_.wake(machine_.cores[index]);
     check_core(index);
 }
@@ -163,6 +167,9 @@ void EventUnit::check_core(uint32_t index) {
 }
 
 void EventUnit::raise(uint32_t core, uint32_t event) {
+    if (machine_.checker) {
+        machine_.checker->event_raised(core);
+    }
     cores_[core].status |= 1u << event;
     check_core(core);
 }
@@ -170,6 +177,9 @@ void EventUnit::raise(uint32_t core, uint32_t event) {
 void EventUnit::trigger(uint32_t event_mask, uint32_t core_mask) {
     for (uint32_t i = 0; i < cores_.size(); ++i) {
         if (core_mask == 0 || (core_mask >> i & 1) != 0) {
+            if (machine_.checker) {
+                machine_.checker->event_raised(i);
+            }
             cores_[i].status |= event_mask;
             check_core(i);
         }
@@ -186,6 +196,9 @@ Access EventUnit::software_event(uint32_t offset, uint32_t value) {
 void EventUnit::check_barrier(Barrier& barrier) {
     if (barrier.status == barrier.trigger_mask) {
         barrier.status = 0;
+        if (machine_.checker) {
+            machine_.checker->barrier_complete(static_cast<uint32_t>(&barrier - barriers_.data()), barrier.target_mask);
+        }
         trigger(1u << event_barrier, barrier.target_mask);
     }
 }
@@ -197,6 +210,9 @@ Access EventUnit::barrier_read(Core& core, uint32_t offset, uint32_t& value) {
     }
     Barrier& barrier = barriers_[id];
     PerCore& unit = cores_[core.index];
+    if (machine_.checker && (offset & 31) >= 0x10) {
+        machine_.checker->barrier_arrive(id);
+    }
     switch (offset & 31) {
         case 0x00: value = barrier.trigger_mask; return Access::Done;
         case 0x04: value = barrier.status; return Access::Done;
@@ -232,6 +248,9 @@ Access EventUnit::barrier_write(uint32_t index, uint32_t offset, uint32_t value)
         return Access::Invalid;
     }
     Barrier& barrier = barriers_[id];
+    if (machine_.checker && (offset & 31) >= 0x10) {
+        machine_.checker->barrier_arrive(id);
+    }
     switch (offset & 31) {
         case 0x00: barrier.trigger_mask = value; break;
         case 0x04: barrier.status = value; break;
@@ -253,6 +272,9 @@ Access EventUnit::mutex_read(Core& core, uint32_t id) {
     Mutex& mutex = mutexes_[id];
     if (!mutex.locked) {
         mutex.locked = true;
+        if (machine_.checker) {
+            machine_.checker->mutex_locked(id);
+        }
         return Access::Done;
     }
     mutex.waiting |= 1u << core.index;
@@ -265,6 +287,9 @@ Access EventUnit::mutex_write(uint32_t id, uint32_t value) {
         return Access::Invalid;
     }
     Mutex& mutex = mutexes_[id];
+    if (machine_.checker) {
+        machine_.checker->mutex_unlocked(id);
+    }
     if (mutex.waiting == 0) {
         mutex.locked = false;
         return Access::Done;
@@ -283,6 +308,9 @@ Access EventUnit::dispatch_push(uint32_t value) {
     Dispatch& entry = dispatches_[dispatch_head_];
     dispatch_head_ = (dispatch_head_ + 1) % static_cast<uint32_t>(dispatches_.size());
     entry.team = dispatch_team_;
+    if (machine_.checker) {
+        machine_.checker->dispatch_pushed(static_cast<uint32_t>(&entry - dispatches_.data()));
+    }
     entry.value = value;
     entry.status = ~0u;
     const uint32_t waiting = entry.waiting;
@@ -318,6 +346,9 @@ Access EventUnit::dispatch_read(Core& core, uint32_t& value) {
     }
     if ((entry->status & self) != 0) {
         value = entry->value;
+        if (machine_.checker) {
+            machine_.checker->dispatch_popped(unit.dispatch_tail);
+        }
         entry->status &= ~self;
         unit.dispatch_tail = (unit.dispatch_tail + 1) % static_cast<uint32_t>(dispatches_.size());
         return Access::Done;

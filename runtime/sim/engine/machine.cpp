@@ -73,6 +73,11 @@ void Machine::reset_cores() {
     icache.reset();
 }
 
+void Machine::enable_checks() {
+    checker = std::make_unique<Checker>(*this);
+    reset_cores();
+}
+
 void Machine::load_elf(const std::vector<uint8_t>& image) {
     ElfFile file = parse_elf(image);
     for (const Segment& segment : file.segments) {
@@ -88,6 +93,9 @@ void Machine::load_elf(const std::vector<uint8_t>& image) {
     }
     elf = std::move(file);
     flush_decoded();
+    if (checker) {
+        checker = std::make_unique<Checker>(*this);
+    }
     for (const Segment& segment : elf.segments) {
         uint8_t* target = memory.find(segment.address, segment.memory_size);
         std::memcpy(target, segment.bytes.data(), segment.bytes.size());

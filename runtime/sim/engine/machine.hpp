@@ -41,6 +41,7 @@ public:
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
+    void enable_checks();
     void load_elf(const std::vector<uint8_t>& image);
     void restart();
     void write(uint32_t address, const uint8_t* data, size_t size);
@@ -109,7 +110,9 @@ private:
     template <bool Instrumented> void run_timed(int64_t limit, const std::function<bool()>& interrupted);
     template <bool Instrumented> int64_t step(Core& core, int64_t now);
     void run_functional(int64_t limit, const std::function<bool()>& interrupted);
-    bool run_quantum(Core& core, uint32_t quantum);
+    template <bool Instrumented> bool run_quantum(Core& core, uint32_t quantum);
+    void before_checked(Core& core, const Instruction& instruction);
+    void after_checked(Core& core, const Instruction& instruction);
     bool run_due_events();
     void dispatch(const Event& event);
     void insert_front(Core& core);

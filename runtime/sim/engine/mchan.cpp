@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "checker.hpp"
 #include "machine.hpp"
 
 namespace sim {
@@ -153,6 +154,9 @@ void Mchan::command_complete(Core& core, uint32_t channel) {
     command->issue_cycle = machine_.now();
     command->serial = ++serial_;
     check_bounds(core, *command);
+    if (machine_.checker) {
+        machine_.checker->dma_started(core, *command);
+    }
     pending_[port.counter] += command->size;
     if (!machine_.timing) {
         copy_now(*command);
@@ -378,6 +382,9 @@ void Mchan::transfer_local() {
 
 void Mchan::account(Command& command, uint32_t bytes) {
     pending_[command.counter] -= bytes;
+    if (machine_.checker && (command.left_to_write == 0 || !machine_.timing)) {
+        machine_.checker->dma_finished(command);
+    }
     if (pending_[command.counter] != 0) {
         return;
     }

@@ -39,6 +39,7 @@ public:
         uint32_t issue_address = 0;     // instruction that completed the command
         int64_t issue_cycle = 0;
         uint64_t serial = 0;
+        uint32_t thread = 0;            // of the race check
     };
 
 private:

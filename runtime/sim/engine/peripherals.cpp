@@ -146,15 +146,15 @@ void Machine::event_load(Core& core, uint32_t address, uint8_t rd) {
         core.x[rd] = load(core, address, 4);
         return;
     }
+    if (checker) {
+        checker->set_actor(core.index);
+    }
     uint32_t value = 0;
     const Access result = event_unit.demux_read(core, offset, value);
     if (result == Access::Invalid) {
         fail(FaultKind::BadAccess, core, describe_access("event load", address, 4));
     }
     core.x[rd] = value;
-    if (checker) {
-        checker->event_unit_access(core, offset, result == Access::Waits);
-    }
     if (result == Access::Waits) {
         sleep(core);
     }
@@ -164,15 +164,15 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
     uint32_t value = 0;
     Access result = Access::Invalid;
     core.wait_register = core.current != nullptr ? core.current->rd : discarded_register;
+    if (checker) {
+        checker->set_actor(core.index);
+    }
     const bool own_port = !core.is_fabric_controller;
     if (address - event_unit_demux < 0x400 && own_port && size == 4) {
         result = event_unit.demux_read(core, address - event_unit_demux, value);
         if (result == Access::Waits) {
             // A plain load also pays the event unit's request latency after it is woken.
             core.stall += static_cast<int32_t>(configuration.event_request_latency);
-        }
-        if (checker && result != Access::Invalid) {
-            checker->event_unit_access(core, address - event_unit_demux, result == Access::Waits);
         }
     } else if (address - dma_demux < 0x400 && own_port && size == 4) {
         result = dma.read(core, core.index, address - dma_demux, value);
@@ -235,14 +235,14 @@ void Machine::print(uint32_t stream, char character) {
 void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint32_t value) {
     Access result = Access::Invalid;
     core.wait_register = discarded_register;
+    if (checker) {
+        checker->set_actor(core.index);
+    }
     const bool own_port = !core.is_fabric_controller;
     if (address - standard_output < 0x1000) {
         print((address - standard_output) >> 3, static_cast<char>(value));
         result = Access::Done;
     } else if (address - event_unit_demux < 0x400 && own_port && size == 4) {
-        if (checker) {
-            checker->event_unit_release(core, address - event_unit_demux);
-        }
         result = event_unit.demux_write(core, address - event_unit_demux, value);
     } else if (address - dma_demux < 0x400 && own_port && size == 4) {
         result = dma.write(core, core.index, address - dma_demux, value);
@@ -250,9 +250,6 @@ void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint
     } else if (address - dma_bus < 0x400 && size == 4) {
         result = dma.write(core, configuration.cluster_cores(), address - dma_bus, value);
     } else if (address - event_unit_bus < 0x800 && size == 4) {
-        if (checker) {
-            checker->event_unit_release(core, ~0u);
-        }
         result = event_unit.bus_write(address - event_unit_bus, value);
     } else if (address == exit_register) {
         result = Access::Done;

@@ -41,6 +41,21 @@ void Machine::count_events(Core& core, const Instruction& instruction, int32_t f
     core.pccr[CounterCompressed] += (instruction.flags & Compressed) != 0 ? 1 : 0;
 }
 
+// Values that the checks doubt live in registers until they are used or overwritten.
+inline void Machine::before_checked(Core& core, const Instruction& instruction) {
+    core.loaded_doubtful = false;
+    if (checker && (core.doubtful & instruction.inputs) != 0) {
+        checker->used(core, instruction);
+    }
+}
+
+inline void Machine::after_checked(Core& core, const Instruction& instruction) {
+    if (instruction.rd < discarded_register) {
+        core.doubtful &= ~(1u << instruction.rd);
+        core.doubtful |= (core.loaded_doubtful ? 1u : 0u) << instruction.rd;
+    }
+}
+
 template <bool Instrumented>
 __attribute__((always_inline)) inline int64_t Machine::step(Core& core, int64_t now) {
     int64_t time = now;
@@ -79,7 +94,13 @@ __attribute__((always_inline)) inline int64_t Machine::step(Core& core, int64_t 
         core.late_registers = instruction->result_mask;
         core.next = instruction + (instruction->size >> 1);
         core.current = instruction;
+        if constexpr (Instrumented) {
+            before_checked(core, *instruction);
+        }
         instruction->handler(core, *instruction);
+        if constexpr (Instrumented) {
+            after_checked(core, *instruction);
+        }
         if (SIM_UNLIKELY((instruction->flags & LoopEnd) != 0)) {
             loop_end_reached(core, *instruction);
         }
@@ -171,6 +192,7 @@ void Machine::run_timed(int64_t limit, const std::function<bool()>& interrupted)
     }
 }
 
+template <bool Instrumented>
 bool Machine::run_quantum(Core& core, uint32_t quantum) {
     Instruction* instruction = core.next;
     uint32_t left = quantum;
@@ -180,7 +202,13 @@ bool Machine::run_quantum(Core& core, uint32_t quantum) {
         }
         core.next = instruction + (instruction->size >> 1);
         core.current = instruction;
+        if constexpr (Instrumented) {
+            before_checked(core, *instruction);
+        }
         instruction->handler(core, *instruction);
+        if constexpr (Instrumented) {
+            after_checked(core, *instruction);
+        }
         if (SIM_UNLIKELY((instruction->flags & LoopEnd) != 0)) {
             loop_end_reached(core, *instruction);
         }
@@ -200,7 +228,7 @@ void Machine::run_functional(int64_t limit, const std::function<bool()>& interru
         for (Core& core : cores) {
             if (core.started && !core.asleep && !exited) {
                 const uint64_t before = core.instructions;
-                any = run_quantum(core, functional_quantum) || any;
+                any = (checker ? run_quantum<true>(core, functional_quantum) : run_quantum<false>(core, functional_quantum)) || any;
                 executed += static_cast<int64_t>(core.instructions - before);
             }
         }
@@ -232,7 +260,7 @@ void Machine::run(int64_t max_cycles, const std::function<bool()>& interrupted) 
     try {
         if (!timing) {
             run_functional(max_cycles, interrupted);
-        } else if (profiler || tracer) {
+        } else if (profiler || tracer || checker) {
             run_timed<true>(max_cycles, interrupted);
         } else {
             run_timed<false>(max_cycles, interrupted);
