@@ -22,9 +22,10 @@ from tvm_pulp.passes.training_graph import TrainingGraph, build_inference, build
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.schedules import lower
 from tvm_pulp.target import features as target_features
-from tvm_pulp.target import parse, print_kernel, project, toolchain
+from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 

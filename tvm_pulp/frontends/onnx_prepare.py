@@ -19,12 +19,15 @@ from tvm_pulp.target.errors import UserError
 _SETTINGS = {"Clip": (1, 2), "Pad": (1, 2, 3), "Dropout": (1, 2)}
 # Inputs that are parameters even where an exporter writes them as constants, by operator.
 _PARAMETERS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization": (1, 2, 3, 4)}
+_OPTIONAL_BIAS = {"Conv", "Gemm"}
 _USUAL_NAMES = {
     "Conv": {1: "weight", 2: "bias"},
     "Gemm": {1: "weight", 2: "bias"},
     "MatMul": {0: "weight", 1: "weight"},
     "Add": {0: "bias", 1: "bias"},
 }
+# Inputs of which only shape or type are read, by operator.
+_METADATA_ONLY = {"Shape": (0,), "Size": (0,), "CastLike": (1,)}
 _RANDOM = {
     "RandomNormal",
     "RandomNormalLike",
@@ -148,11 +151,11 @@ def _fold(model: onnx.ModelProto) -> None:
     }
     folded = True
     while folded:
-        shapes = _known_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+        known = _known_tensors(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
         folded = False
         kept = []
         for node in graph.node:
-            results = _evaluate(node, constants, shapes, model.opset_import)
+            results = _evaluate(node, constants, known, model.opset_import)
             if results is None:
                 kept.append(node)
             else:
@@ -180,26 +183,35 @@ def _constant_node(name: str, value: np.ndarray) -> onnx.NodeProto:
     )
 
 
-def _known_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    shapes = {}
+def _known_tensors(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Zeros of the shape and type of every tensor whose shape is static, in no memory."""
+    known = {}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-            shapes[value.name] = [d.dim_value for d in tensor.shape.dim]
-    shapes.update({tensor.name: list(tensor.dims) for tensor in graph.initializer})
-    return shapes
+        if tensor.elem_type and tensor.HasField("shape"):
+            if all(d.HasField("dim_value") for d in tensor.shape.dim):
+                shape = [d.dim_value for d in tensor.shape.dim]
+                known[value.name] = np.broadcast_to(_zero(tensor.elem_type), shape)
+    for initialiser in graph.initializer:
+        known[initialiser.name] = np.broadcast_to(_zero(initialiser.data_type), list(initialiser.dims))
+    return known
+
+
+def _zero(elem_type: int) -> np.ndarray:
+    return np.zeros((), helper.tensor_dtype_to_np_dtype(elem_type))
 
 
 def _evaluate(
     node: onnx.NodeProto,
     constants: Mapping[str, np.ndarray],
-    shapes: Mapping[str, list[int]],
+    known: Mapping[str, np.ndarray],
     opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> list[np.ndarray] | None:
     """Results of a node that depends on constants or a static shape alone, else None."""
     feeds = {name: constants[name] for name in node.input if name in constants}
-    if node.op_type == "Shape" and node.input[0] in shapes:
-        feeds[node.input[0]] = np.zeros(shapes[node.input[0]], np.float32)
+    for index in _METADATA_ONLY.get(node.op_type, ()):
+        if node.input[index] in known:
+            feeds[node.input[index]] = known[node.input[index]]
     if any(name and name not in feeds for name in node.input) or node.op_type in _RANDOM:
         return None
     if any(attribute.HasField("g") for attribute in node.attribute):
@@ -225,7 +237,15 @@ def _separate_settings(graph: onnx.GraphProto) -> None:
                 node.input[index] = setting
         for index in _PARAMETERS.get(node.op_type, ()):
             constant = constants.get(node.input[index]) if index < len(node.input) else None
-            if constant is not None:
+            if constant is None:
+                continue
+            if (
+                node.op_type in _OPTIONAL_BIAS
+                and index == 2
+                and not numpy_helper.to_array(constant.attribute[0].t).any()
+            ):
+                node.input[index] = ""  # torch's exporter writes zeros where a layer has no bias
+            else:
                 tensor = onnx.TensorProto()
                 tensor.CopyFrom(constant.attribute[0].t)
                 tensor.name = constant.output[0]

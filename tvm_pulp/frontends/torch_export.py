@@ -19,6 +19,7 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tvm_pulp.frontends.clean_up import clean_up
 from tvm_pulp.frontends.shapes import bind_shapes
+from tvm_pulp.passes.check_parameters import refuse_shared
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
 from tvm_pulp.passes.rewrite import reason
@@ -97,6 +98,7 @@ def import_exported_program(
     UserError
         For an operator that is not supported, a dynamic dimension, or bad parameters.
     """
+    refuse_shared(name, _same_tensors(program))
     program = _decomposed(program)
     values, buffers, argument_names = _take_parameters(program)
     importer = _Importer(name)
@@ -115,9 +117,23 @@ def import_exported_program(
     return clean_up(bind_shapes(model, input_shapes, batch), batch)
 
 
+def _same_tensors(program: ExportedProgram) -> list[list[str]]:
+    """Names of the parameters by the memory that they are in."""
+    groups: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[str]] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.PARAMETER:
+            tensor = program.state_dict[spec.target]
+            if tensor.numel():
+                key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+                groups.setdefault(key, []).append(spec.target)
+    return list(groups.values())
+
+
 def _decomposed(program: ExportedProgram) -> ExportedProgram:
     """A copy in Core ATen operators without in-place operators and dropout."""
-    program = copy.deepcopy(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = copy.deepcopy(program)
     graph = program.graph_module.graph
     renamed = {}
     for node in list(graph.nodes):
