@@ -134,7 +134,7 @@ def _configuration(features: Features) -> str:
 #define PULP_STACK_BYTES {features.stack_bytes} /* of each worker, at the top of L1 */
 #define PULP_HAS_XPULP {int(features.has_xpulp)}
 #define PULP_HAS_FP16 {int(features.has_fp16)}
-
+{"" if features.has_xpulp else "#define PULP_PLAIN_C 1 /* no assembly in kernels */"}
 #endif
 """
 

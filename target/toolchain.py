@@ -163,8 +163,10 @@ def explain_failure(output: str, directory: Path) -> str:
             f"L2 is {max(short)} bytes short: code and tensors need {needed} bytes, there are {size}; "
             f"use a smaller (micro-)batch or -l2-bytes={1 << (needed - 1).bit_length()}"
         )
-    messages = [line for line in output.splitlines() if re.search(r"\berror\b|\bError\b|not found", line)]
-    first = (messages or output.strip().splitlines() or ["it said nothing"])[0].strip()
+    lines = output.strip().splitlines() or ["it said nothing"]
+    messages = [line for line in lines if re.search(r"\berror: ", line)]
+    messages += [line for line in lines if re.search(r"not found|No such file|No module", line)]
+    first = (messages or lines)[0].strip()
     return f"the C compiler failed in {directory}: {first}"
 
 

@@ -267,3 +267,10 @@ def test_calls_of_one_kernel_twice_declare_it_once(hand_made, tmp_path):
     text = (tmp_path / "codegen" / "host" / "src" / "network.c").read_text()
     assert text.count("void net_scale(int core") == 1
     assert text.count("net_scale(core, l1") == 2
+
+
+@pytest.mark.parametrize("option, plain", [("true", False), ("false", True)])
+def test_a_core_without_xpulp_gets_plain_c(hand_made, tmp_path, option, plain):
+    hand_made.write(tmp_path, f"pulp -has-xpulp={option}")
+    text = (tmp_path / "codegen" / "host" / "include" / "pulp_config.h").read_text()
+    assert ("#define PULP_PLAIN_C 1" in text) == plain
