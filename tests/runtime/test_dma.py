@@ -32,7 +32,8 @@ def test_transfers_both_ways(run_worker):
           else
             dma_start_2d(3, l1 + in, l2 + out, (uint32_t)bytes, (uint32_t)stride, (uint32_t)line, direction);
           dma_wait(3);
-          return wrong(out, bytes, line, stride, in) + (l1[in + bytes] != after) + (l2[out + line] != outside);
+          const int beside = (l1[in + bytes] != after) + (l2[out + line] != outside);
+          return wrong(out, bytes, line, stride, in) + beside;
         }
         static void worker(void *argument) {
           (void)argument;
