@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tvm import IRModule, relax
+from tvm.error import InternalError
 from tvm.ir import GenericConst
 
 Emit = Callable[[relax.Expr, str], relax.Var]
@@ -173,6 +175,19 @@ def _retyped(value: relax.Expr, outputs: Mapping[relax.Var, relax.Expr]) -> rela
     if not any(variable in outputs for variable in operands(value)):
         return value
     return relax.BlockBuilder().normalize(substitute(value, outputs))
+
+
+@contextlib.contextmanager
+def closed_on_error(builder: Callable[[], relax.BlockBuilder | None]) -> Iterator[None]:
+    """End the block that a builder has open when an exception passes, of which it would warn on stderr."""
+    try:
+        yield
+    except Exception:
+        open_builder = builder()
+        if open_builder is not None:
+            with contextlib.suppress(InternalError):  # none was open
+                open_builder._end_block()
+        raise
 
 
 def rewrite(module: IRModule, transform: Transform) -> IRModule:

@@ -51,7 +51,7 @@ def load_model(
         return _load_file(Path(path_or_object), model_format, input_shapes, batch)
     kind = type(path_or_object)
     packages = {base.__module__.partition(".")[0] for base in kind.__mro__}
-    if "onnx" in packages:
+    if "onnx" in packages and kind.__name__ == "ModelProto":
         from tvm_pulp.frontends.onnx_import import import_onnx
 
         graph_name = identifier(path_or_object.graph.name)

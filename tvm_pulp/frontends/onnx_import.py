@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tvm import IRModule
 from tvm.error import InternalError, OpError
 
@@ -18,7 +18,7 @@ from tvm_pulp.frontends.onnx_converters import Importer
 from tvm_pulp.frontends.onnx_prepare import prepare
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
-from tvm_pulp.passes.rewrite import reason
+from tvm_pulp.passes.rewrite import closed_on_error, reason
 from tvm_pulp.target.errors import UserError
 
 
@@ -64,7 +64,11 @@ def import_onnx(
     importer = Importer(name)
     try:
         # TVM's importer prints what it fails on, which the error tells anyway.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            closed_on_error(lambda: importer.bb),
+        ):
             warnings.simplefilter("ignore")
             function = importer.from_onnx(prepared.graph, prepared.opset)["main"]
     except (AssertionError, AttributeError, InternalError, KeyError, OpError, TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
@@ -64,7 +64,7 @@ def prepare(
     model.CopyFrom(proto)
     _check(model, name)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     graph = model.graph
     for node in graph.node:
         node.name = layer_name(node)
@@ -85,12 +85,16 @@ def prepare(
 def _check(model: onnx.ModelProto, name: str) -> None:
     if not model.graph.node:
         raise UserError(f"{name}: the ONNX graph is empty: export the model again")
-    for value in model.graph.output:
-        value.type.tensor_type.shape.SetInParent()  # hand-made models leave it out, which the checker minds
+    values = [*model.graph.input, *model.graph.output]
+    without = [v.type.tensor_type for v in values if not v.type.tensor_type.HasField("shape")]
+    for tensor in without:
+        tensor.shape.SetInParent()  # hand-made models leave it out, which the checker minds
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise UserError(f"{name}: not a valid ONNX model ({reason(error)[:200]}): export it again") from error
+    for tensor in without:
+        tensor.ClearField("shape")
 
 
 def layer_name(node: onnx.NodeProto) -> str:

@@ -18,7 +18,7 @@ from tvm_pulp.frontends.tflite_graph import Graph
 from tvm_pulp.frontends.tflite_operators import Converter, Table
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
-from tvm_pulp.passes.rewrite import reason
+from tvm_pulp.passes.rewrite import closed_on_error, reason
 from tvm_pulp.target.errors import UserError
 
 _FLATBUFFER_ERRORS = (
@@ -100,19 +100,15 @@ def _convert(graph: Graph, name: str) -> tuple[relax.Function, dict[str, np.ndar
         table.set_expr(argument.name, argument)
     builder = relax.BlockBuilder()
     converter = Converter(graph, table, builder)
-    failure: Exception | None = None
-    with builder.function("main", arguments):
-        with builder.dataflow():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    result = converter.convert()
-            except (AssertionError, InternalError, KeyError, OpError, *_FLATBUFFER_ERRORS) as error:
-                failure, result = error, arguments[0]  # the builder must be closed before it is raised
-            result = builder.emit_output(result)
-        builder.emit_func_output(result)
-    if failure is not None:
+    try:
+        with warnings.catch_warnings(), closed_on_error(lambda: builder):
+            warnings.simplefilter("ignore")
+            with builder.function("main", arguments):
+                with builder.dataflow():
+                    result = builder.emit_output(converter.convert())
+                builder.emit_func_output(result)
+    except (AssertionError, InternalError, KeyError, OpError, *_FLATBUFFER_ERRORS) as error:
         raise UserError(
-            f"{name}: operator {converter.current} cannot be imported: {reason(failure)[:200]}"
-        ) from failure
+            f"{name}: operator {converter.current} cannot be imported: {reason(error)[:200]}"
+        ) from error
     return builder.get()["main"], values, converter.names

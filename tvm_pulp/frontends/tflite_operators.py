@@ -37,7 +37,7 @@ class Converter(tflite_frontend.OperatorConverter):
         Operator and layer that are being imported, for messages.
     """
 
-    def __init__(self, graph: Graph, table: Table, builder: relax.BlockBuilder) -> None:
+    def __init__(self, graph: Graph, table: Any, builder: relax.BlockBuilder) -> None:
         def tensor(index: int) -> _Renamed:
             return _Renamed(graph.subgraph.Tensors(int(index)), Name=lambda: graph.names[int(index)].encode())
 
