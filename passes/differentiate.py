@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import tvm_pulp.passes.gradients  # noqa: F401  registers the rules
 from tvm import IRModule, relax
-from tvm_pulp.passes.kernel_call import is_kernel, is_needed, rule_of
+from tvm_pulp.passes.gradients.rule import RULES
+from tvm_pulp.passes.kernel_call import is_kernel, needed_arguments, rule_of
 from tvm_pulp.passes.rewrite import bindings, operands
 from tvm_pulp.target.errors import UserError
 
@@ -50,9 +51,9 @@ def differentiate(module: IRModule, name: str, parameters: Sequence[relax.Var]) 
                 "out of the trainable patterns"
             )
     for variable, value in bindings(function):
-        if variable in influential and is_kernel(value) and any(is_needed(value)):
+        if variable in influential and is_kernel(value) and any(needed_arguments(value)):
             rule, layer, _ = rule_of(value)
-            if not rule:
+            if rule not in RULES:
                 raise UserError(
                     f"layer {layer}: its operator has no gradient, but trained parameters come before it: "
                     f"freeze them by --freeze-until {layer}"

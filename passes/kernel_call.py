@@ -93,6 +93,6 @@ def rule_of(call: relax.Call) -> tuple[str, str, dict[str, Any]]:
     return str(call.attrs["rule"]), str(call.attrs["layer"]), plain(call.attrs["parameters"])
 
 
-def is_needed(call: relax.Call) -> tuple[bool, ...]:
+def needed_arguments(call: relax.Call) -> tuple[bool, ...]:
     """Tell for each argument of a kernel's call whether its gradient is needed."""
     return tuple(bool(flag) for flag in call.attrs["needed"])

@@ -14,6 +14,8 @@ from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.target.errors import UserError
 
 SOFTMAXES = ("nn.softmax", "nn.log_softmax")
+LABELS = "labels"
+"""Name of the argument."""
 LAYER = "loss"
 """Of the loss's kernels."""
 
@@ -27,6 +29,8 @@ def labels_type(model: Model, config: TrainConfig) -> relax.TensorType:
         If the model's output does not suit the loss.
     """
     output = _single_output(model)
+    if LABELS in model.inputs or LABELS in model.parameters:
+        raise UserError(f"{model.name}: an argument is named '{LABELS}' like that of the loss: rename it")
     shape = static_shape(output)
     if config.loss == "mse":
         return relax.TensorType(shape, "float32")

@@ -10,7 +10,7 @@ from tvm import IRModule, relax
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
 from tvm_pulp.passes.layer_names import layer_names
-from tvm_pulp.passes.loss import emit_loss, labels_type, loss_source
+from tvm_pulp.passes.loss import LABELS, emit_loss, labels_type, loss_source
 from tvm_pulp.passes.lower_forward import lower_forward
 from tvm_pulp.passes.lowerings.lowering import Lowering, RunningStatistics
 from tvm_pulp.passes.model import Model, with_batch
@@ -19,8 +19,6 @@ from tvm_pulp.passes.optimizer import accumulator_update, initial_states, optimi
 from tvm_pulp.passes.place_updates import Update
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters, training_batch_norms
-
-LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def build_training(model: Model, config: TrainConfig) -> TrainingGraph:
     if config.passes_per_step > 1:
         _add_update_step(builder, model, config, trainable, states)
     _add_inference(builder, with_batch(model, 1))
-    return TrainingGraph(name_kernels(builder.finalize()), model, config, trainable, states)
+    return TrainingGraph(name_kernels(builder.get()), model, config, trainable, states)
 
 
 def _copy(variable: relax.Var) -> relax.Var:
@@ -150,7 +148,7 @@ def _forward_with_loss(
             scalar = builder.emit(relax.op.reshape(loss, ()))
             results = [builder.emit_output(result) for result in (scalar, loss, output, *statistics)]
         builder.emit_func_output(results)
-    return builder.finalize(), lowering.running_statistics
+    return builder.get(), lowering.running_statistics
 
 
 def _running_update(
@@ -182,7 +180,7 @@ def _add_inference(builder: relax.BlockBuilder, model: Model) -> None:
             outputs = lower_forward(Lowering(source, layer_names(model), "infer"), model.function, arguments)
             results = [source.emit_output(output) for output in outputs]
         source.emit_func_output(results)
-    module = source.finalize()
+    module = source.get()
     bound, found = resolve(module["infer"])
     returned = found[0] if len(found) == 1 else found
     finish_function(builder, "infer", arguments, bound, module, returned)

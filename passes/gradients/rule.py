@@ -8,10 +8,9 @@ from typing import Any
 
 from tvm import relax
 from tvm.ir import Call
-from tvm_pulp.passes.kernel_call import KERNEL, emit_kernel, is_needed, rule_of
+from tvm_pulp.passes.kernel_call import KERNEL, emit_kernel, needed_arguments, rule_of
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.rewrite import static_shape
-from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
@@ -76,12 +75,10 @@ def differentiate_call(
 ) -> list:
     """Give the gradients of a kernel's call to TVM's `Gradient` pass (its FPrimalGradient)."""
     rule, layer, parameters = rule_of(call)
-    needed = is_needed(call)
+    needed = needed_arguments(call)
     none = [relax.op.grad.no_grad(argument) for argument in call.args]
     if not any(needed):
         return none
-    if rule not in RULES:
-        raise UserError(f"layer {layer}: no gradient for this operator; freeze it by --freeze-until {layer}")
     arguments = tuple(call.args[1:])
     partials = RULES[rule](Differentiated(builder, layer, parameters, arguments, needed, output, gradient))
     assert len(partials) == len(arguments), f"gradient rule {rule}: a gradient an argument"

@@ -7,9 +7,10 @@ import math
 from tvm import te
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
-from tvm_pulp.passes.operators.reduction import LONGEST_SUM
 from tvm_pulp.target.tvm_names import PrimFunc
 
+LONGEST_SUM = 4096
+"""Terms of one chain of FP32 additions, above which partial sums are worth a kernel that adds them up."""
 LARGEST_PARTIAL = 16384
 """Elements of all partial sums together, above which they are not worth their memory (64 KiB)."""
 

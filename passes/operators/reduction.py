@@ -9,8 +9,11 @@ from tvm import te
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel, number
 from tvm_pulp.target.tvm_names import PrimFunc
 
-LONGEST_SUM = 4096
-"""Terms that one chain of FP32 additions may have where it can be split."""
+LONGEST_SUM = 512
+"""Terms that one chain of FP32 additions may have where it can be split.
+
+Partial sums are at least an image row shorter than the data, so that they cost little; the rounding error of
+statistics over a batch falls with the root of the chain's length."""
 SHORT_SUM = 256
 """Terms up to which a sum is not worth a stage of its own."""
 WORKERS = 8

@@ -38,7 +38,7 @@ def operator_model(build: Build, arrays: Mapping[str, np.ndarray]) -> Model:
         builder.emit_func_output(result)
     inputs = tuple(name for name in arrays if "." not in name)
     parameters = {name: array for name, array in arrays.items() if "." in name}
-    return Model("operator", builder.finalize(), inputs, parameters)
+    return Model("operator", builder.get(), inputs, parameters)
 
 
 def training_module(model: Model, trained: tuple[str, ...], training_batch_norms: set[str]) -> IRModule:
@@ -61,13 +61,13 @@ def training_module(model: Model, trained: tuple[str, ...], training_batch_norms
             loss = lowering.kernel(kernel, [result, labels], "mse", {"scale": 0.5})
             outputs = [builder.emit_output(v) for v in (builder.emit(relax.op.reshape(loss, ())), result)]
         builder.emit_func_output(outputs)
-    forward = builder.finalize()
+    forward = builder.get()
     parameters = {v.name: v for v in forward["forward"].params}
     module, name = differentiate(forward, "forward", [parameters[name] for name in trained])
     bound, results = resolve(module[name])
     finished = relax.BlockBuilder()
     finish_function(finished, "step", list(module[name].params), bound, module, results[1:])
-    return finished.finalize()
+    return finished.get()
 
 
 def check_operator(

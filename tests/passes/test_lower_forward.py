@@ -24,4 +24,4 @@ def test_kernels_of_layers_of_the_same_name_stay_apart() -> None:
         for v, f in module.functions.items()
         if isinstance(f, PrimFunc) and str(f.attrs["pulp.operator"]) == "conv2d"
     ]
-    assert sorted(forward) == ["conv_forward", "conv_forward_1"]
+    assert sorted(forward) == ["conv_forward", "conv_forward1"]
