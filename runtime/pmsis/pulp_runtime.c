@@ -6,8 +6,7 @@ PI_CL_L1 struct pulp_dma pulp_dma;
 #ifdef PULP_BARE_METAL
 
 void pulp_dma_wait_for_all(void) {
-  while (REGISTER(DMA_STATUS) & pulp_dma.allocated) (void)EVENT_LOAD(EVENT_WAIT_CLEAR);
-  REGISTER(DMA_STATUS) = pulp_dma.allocated;
+  dma_wait_for_ids(pulp_dma.allocated);
   pulp_dma.open_slot = 0;
   pulp_dma.allocated = 0;
   for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) pulp_dma.ids[slot] = 0;

@@ -80,12 +80,10 @@ static inline void pulp_dma_command_2d(int slot, uint32_t l1, uint32_t l2, uint3
 /* Wait for all transfers of the slot; none is fine. */
 static inline void dma_wait(int slot) {
   const uint32_t ids = pulp_dma.ids[slot];
-  while (REGISTER(DMA_STATUS) & ids) (void)EVENT_LOAD(EVENT_WAIT_CLEAR);
-  REGISTER(DMA_STATUS) = ids;
+  dma_wait_for_ids(ids);
   pulp_dma.ids[slot] = 0;
   pulp_dma.allocated &= ~ids;
   pulp_dma.open_slot = 0;
-  __asm__ volatile("" ::: "memory");
 }
 
 #else

@@ -177,3 +177,32 @@ def test_pi_cl_dma_as_the_sdk_has_it(run_worker):
         }"""
     )
     assert result.stdout == "0 0"
+
+
+def test_a_transfer_that_was_not_slept_for_does_not_end_a_barrier(run_worker):
+    """The DMA's event is buffered; core 0 must still wait for the late workers."""
+    _, result = run_worker(
+        COPY
+        + """
+        static volatile int arrived[PULP_CORES];
+        static void worker(void *argument) {
+          (void)argument;
+          const int core = (int)pi_core_id();
+          int early = 0;
+          for (int round = 1; round <= 3; round++) {
+            if (core == 0) {
+              dma_start_1d(0, l1, l2, 64, 1);
+              for (volatile int i = 0; i < 100; i++);
+              dma_wait(0);
+            } else {
+              for (volatile int i = 0; i < 500; i++);
+            }
+            arrived[core] = round;
+            cluster_barrier();
+            for (int i = 0; i < PULP_CORES; i++) early += arrived[i] != round;
+            cluster_barrier();
+          }
+          if (core == 0) printf("%d", early);
+        }"""
+    )
+    assert result.stdout == "0"

@@ -71,8 +71,7 @@ void pi_cl_team_fork(int nb_cores, void (*entry)(void *), void *arg) {
 
 /* Where every core of the cluster comes to from crt0.S, and stays. */
 void cluster_core_main(uint32_t core) {
-  REGISTER(EVENT_UNIT + EVENT_MASK) =
-      1u << DMA_EVENT | 1u << BARRIER_EVENT | 1u << MUTEX_EVENT | 1u << DISPATCH_EVENT;
+  REGISTER(EVENT_UNIT + EVENT_MASK) = 1u << BARRIER_EVENT | 1u << MUTEX_EVENT | 1u << DISPATCH_EVENT;
   if (core == 0) {
     for (;;) {
       struct pi_cluster_task *task;

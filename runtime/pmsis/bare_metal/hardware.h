@@ -13,7 +13,9 @@
 #define FETCH_ENABLE 0x08
 #define BOOT_ADDRESSES 0x40
 
-#define EVENT_MASK 0x08
+#define EVENT_MASK 0x00 /* events that wake the core; + 4 clears bits of it, + 8 sets bits */
+#define EVENT_MASK_CLEAR 0x04
+#define EVENT_MASK_SET 0x08
 #define EVENT_WAIT_CLEAR 0x3C
 #define DISPATCH_FIFO 0x80
 #define DISPATCH_TEAM 0x84

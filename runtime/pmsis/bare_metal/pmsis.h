@@ -141,11 +141,20 @@ static inline void pi_cl_dma_cmd_2d(uint32_t ext, uint32_t loc, uint32_t size, u
   REGISTER(DMA_QUEUE) = stride;
 }
 
-static inline void pi_cl_dma_cmd_wait(pi_cl_dma_cmd_t *cmd) {
-  while ((REGISTER(DMA_STATUS) >> cmd->id) & 1) (void)EVENT_LOAD(EVENT_WAIT_CLEAR);
-  REGISTER(DMA_STATUS) = 1u << cmd->id;
+/* Wait until none of these ids (a bit each) is in flight, and free them. The event of the DMA wakes the core only
+ * here: left over from a transfer that was not slept for, it would end the wait of a barrier. */
+static inline void dma_wait_for_ids(uint32_t ids) {
+  if (REGISTER(DMA_STATUS) & ids) {
+    REGISTER(EVENT_UNIT + EVENT_MASK_SET) = 1u << DMA_EVENT;
+    do (void)EVENT_LOAD(EVENT_WAIT_CLEAR);
+    while (REGISTER(DMA_STATUS) & ids);
+    REGISTER(EVENT_UNIT + EVENT_MASK_CLEAR) = 1u << DMA_EVENT;
+  }
+  REGISTER(DMA_STATUS) = ids;
   __asm__ volatile("" ::: "memory");
 }
+
+static inline void pi_cl_dma_cmd_wait(pi_cl_dma_cmd_t *cmd) { dma_wait_for_ids(1u << cmd->id); }
 
 /* ---- performance counters of this core ---- */
 
