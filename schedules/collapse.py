@@ -1,7 +1,7 @@
 """Merge neighbouring axes of a stage that every access walks through together.
 
-An elementwise stage over NCHW tensors becomes one flat loop, a per-channel scale a loop over images, channels and
-pixels: longer DMA lines, simpler C.
+An elementwise stage over NCHW tensors becomes one flat loop, a per-channel scale a loop over images,
+channels and pixels: longer DMA lines, simpler C.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm_pulp.target.tvm_names import (
     AllocBuffer,
@@ -18,11 +19,14 @@ from tvm_pulp.target.tvm_names import (
     ForKind,
     IfThenElse,
     IntImm,
+    PrimFunc,
     SeqStmt,
     Stmt,
     StringImm,
     Var,
     address_of,
+    buffer_dtype,
+    buffer_shape,
     call_extern,
     const,
     decl_buffer,
@@ -127,7 +131,7 @@ def dma_2d(
     slot: int | Expr, l1: Buffer, l1_offset: int | Expr, l2: Buffer, l2_offset: int | Expr, size: int | Expr,
     stride: int | Expr, line: int | Expr, direction: int,
 ) -> Stmt:  # fmt: skip
-    """Return the start of a transfer of ``size`` bytes in lines of ``line`` bytes, ``stride`` bytes apart in L2."""
+    """Return the start of a transfer of ``size`` bytes, L2 in lines of ``line`` bytes ``stride`` apart."""
     return Evaluate(
         call_extern(
             "int32", "dma_start_2d", index(slot), address_of(element(l1, l1_offset)),
@@ -139,6 +143,37 @@ def dma_2d(
 def scope(comment: str, body: Stmt) -> Stmt:
     """Return a named scope: printed as a comment and braces."""
     return AttrStmt(const(0, "int32"), "pulp.scope", StringImm(comment), body)
+
+
+def flat_argument(parameter: Buffer) -> Buffer:
+    """Return a buffer of one dimension for a parameter of the original function."""
+    return decl_buffer(
+        (math.prod(buffer_shape(parameter)),), buffer_dtype(parameter), name=str(parameter.name)
+    )
+
+
+def kernel_function(
+    function: PrimFunc,
+    arguments: list[Buffer],
+    body: Stmt,
+    l1: L1Allocator,
+    cores: int,
+    attributes: Mapping[str, Any],
+) -> PrimFunc:
+    """Return the lowered form of ``function``, with its attributes and those that the printer reads."""
+    kept = {str(key): value for key, value in function.attrs.items() if str(key).startswith("pulp.")}
+    shapes = [
+        f"{p.name} {'x'.join(map(str, buffer_shape(p))) or 'scalar'} {buffer_dtype(p)}"
+        for p in function.params
+    ]
+    own = {
+        "global_symbol": str(function.attrs.get("global_symbol", "kernel")),
+        "pulp.l1_bytes": l1.peak,
+        "pulp.l1_offsets": l1.offsets,
+        "pulp.cores": cores,
+        "pulp.arguments": shapes,
+    }
+    return PrimFunc(arguments, body).with_attrs({**kept, **own, **attributes})
 
 
 def ceil_div(value: int, divisor: int) -> int:

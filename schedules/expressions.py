@@ -117,5 +117,5 @@ def reads_buffer(node: Expr, buffer: Buffer) -> bool:
     return any(part.source.same_as(buffer) for part in loads(node))
 
 
-__all__ = ["children", "is_identity_access", "loads", "multiply_by_reciprocals", "reads_buffer", "rewrite", "same",
-           "substitute", "variables", "walk"]  # fmt: skip
+__all__ = ["children", "is_identity_access", "loads", "multiply_by_reciprocals", "reads_buffer", "rewrite",
+           "same", "substitute", "variables", "walk"]  # fmt: skip

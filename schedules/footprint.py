@@ -92,7 +92,7 @@ def _scaled(index: Expr, axes: Mapping[Var, TileAxis]) -> Range | None:
 
 
 def clip(box: Range, extent: int, analyzer: arith.Analyzer) -> Range:
-    """Clip a range to ``0 .. extent - 1``; at least one element remains, so that a transfer is never empty."""
+    """Clip a range to ``0 .. extent - 1``; one element remains at least: no transfer is empty."""
     last = extent - 1
     low, high = analyzer.simplify(box.low), analyzer.simplify(box.high)
     clipped_low = low

@@ -14,50 +14,14 @@ A stage (see ``computation``) is a pipeline over tiles, one barrier a tile::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tvm_pulp.schedules.base import ClusterFeatures
-from tvm_pulp.schedules.collapse import ViewTable, collapse
-from tvm_pulp.schedules.computation import Program, Stage, read_program
-from tvm_pulp.schedules.dialect import (
-    TO_L1,
-    TO_L2,
-    L1Allocator,
-    as_int,
-    barrier,
-    element,
-    index,
-    scope,
-    sequence,
-    store,
-    when,
-)
-from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.schedules.point_nest import PointNest
-from tvm_pulp.schedules.tile_loop import TileLoop
-from tvm_pulp.schedules.tiling import (
-    ReadView,
-    StageAccess,
-    Tiling,
-    choose_tiling,
-    stage_access,
-    tiled_axes,
-)
-from tvm_pulp.schedules.transfers import Box, flat_offset, transfer
+from tvm_pulp.schedules.computation import Program
+from tvm_pulp.schedules.dialect import barrier, flat_argument, kernel_function, sequence
+from tvm_pulp.schedules.stage_lowering import KernelContext, StageLowering
+from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import (
-    Bind,
-    Buffer,
-    Expr,
-    PrimFunc,
-    Stmt,
-    Var,
-    arith,
-    buffer_dtype,
-    buffer_shape,
-    decl_buffer,
-)
+from tvm_pulp.target.tvm_names import PrimFunc, Stmt, buffer_dtype, buffer_shape
 
 
 def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
@@ -75,265 +39,47 @@ def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
     UserError
         Where an intermediate result that must be kept whole does not fit L1, or a block is no TE compute.
     """
-    return _GenericLowering(function, features).build()
+    program = read_program(function)
+    kernel = KernelContext(
+        name=str(function.attrs.get("global_symbol", "kernel")),
+        features=features,
+        flat={p: flat_argument(p) for p in program.parameters},
+    )
+    body = sequence(_place_intermediates(program, kernel), _lower_stages(program, kernel))
+    return kernel_function(
+        function,
+        [kernel.flat[p] for p in program.parameters],
+        body,
+        kernel.l1,
+        features.cores,
+        {"pulp.schedule": "generic", "pulp.tile": "; ".join(kernel.tile_texts), "pulp.notes": kernel.notes},
+    )
 
 
-@dataclass
-class _Tile:
-    """One L1 buffer of a tensor: where its box starts and how large it is, for a given tile number."""
-
-    read: ReadView
-    buffer: Buffer
-    elements: int
-    same_for: int
-
-
-class _GenericLowering:
-    def __init__(self, function: PrimFunc, features: ClusterFeatures) -> None:
-        self.function = function
-        self.features = features
-        self.program: Program = read_program(function)
-        self.flat: dict[Buffer, Buffer] = {
-            p: decl_buffer((math.prod(buffer_shape(p)),), buffer_dtype(p), name=str(p.name))
-            for p in self.program.parameters
-        }
-        self.l1 = L1Allocator()
-        self.in_l1: dict[Buffer, Buffer] = {}
-        self.notes: list[str] = []
-        self.tile_texts: list[str] = []
-
-    @property
-    def name(self) -> str:
-        """Name of the kernel, for messages."""
-        return str(self.function.attrs.get("global_symbol", "kernel"))
-
-    def build(self) -> PrimFunc:
-        declarations: list[Stmt] = []
-        for intermediate in self.program.intermediates:
-            elements = math.prod(buffer_shape(intermediate))
-            buffer, declaration = self.l1.allocate(
-                str(intermediate.name), elements, buffer_dtype(intermediate)
-            )
-            self.in_l1[intermediate] = buffer
-            declarations.append(declaration)
-        if self.l1.peak > self.features.kernel_l1_bytes:
-            largest = max(self.program.intermediates, key=lambda b: math.prod(buffer_shape(b)))
-            raise UserError(
-                f"kernel '{self.name}': the intermediate result '{largest.name}' must be kept whole and does not fit "
-                f"L1 ({self.l1.peak} of {self.features.kernel_l1_bytes} bytes): split the computation in two kernels"
-            )
-        parts: list[Stmt] = []
-        for number, stage in enumerate(self.program.stages):
-            if number:
-                parts.append(barrier())
-            with self.l1.reuse():
-                parts.append(_StageLowering(self, stage, number).build())
-        attributes = {str(k): v for k, v in self.function.attrs.items() if str(k).startswith("pulp.")}
-        attributes |= {
-            "global_symbol": self.name,
-            "pulp.l1_bytes": self.l1.peak,
-            "pulp.l1_offsets": self.l1.offsets,
-            "pulp.cores": self.features.cores,
-            "pulp.tile": "; ".join(self.tile_texts),
-            "pulp.schedule": "generic",
-            "pulp.arguments": [
-                f"{p.name} {'x'.join(map(str, buffer_shape(p))) or 'scalar'} {buffer_dtype(p)}"
-                for p in self.program.parameters
-            ],
-        }
-        if self.notes:
-            attributes["pulp.notes"] = self.notes
-        body = sequence(declarations, parts)
-        return PrimFunc([self.flat[p] for p in self.program.parameters], body).with_attrs(attributes)
+def _lower_stages(program: Program, kernel: KernelContext) -> list[Stmt]:
+    parts: list[Stmt] = []
+    for number, stage in enumerate(program.stages):
+        if number:
+            parts.append(barrier())
+        with kernel.l1.reuse():
+            parts.append(StageLowering(kernel, stage).build())
+    return parts
 
 
-class _StageLowering:
-    def __init__(self, parent: _GenericLowering, stage: Stage, number: int) -> None:
-        self.parent = parent
-        self.number = number
-        self.views: ViewTable
-        self.stage, self.views = collapse(stage)
-        self.access: StageAccess = stage_access(self.stage, self.views, list(parent.in_l1))
-        features = parent.features
-        tiling = choose_tiling(self.access, features.kernel_l1_bytes - parent.l1.top, features.cores)
-        if tiling is None:
-            raise UserError(
-                f"kernel '{parent.name}': block '{stage.name}' does not fit L1 "
-                f"({features.kernel_l1_bytes} bytes) even with the smallest tiles"
-            )
-        self.tiling: Tiling = tiling
-        self.analyzer = arith.Analyzer()
-        axes = tiled_axes(self.stage, tiling.tiles)
-        self.loop = TileLoop(axes, {axis.var for axis in self.stage.reduction}, self.analyzer)
-        self.declarations: list[Stmt] = []
-        self.inputs: list[_Tile] = []
-        self.outputs: dict[int, tuple[Buffer, int]] = {}
-        self.partial: list[Buffer] | None = None
-
-    def build(self) -> Stmt:
-        self._allocate()
-        self._describe()
-        loads = self._loads if self.inputs else None
-        stores = self._stores if self.outputs else None
-        body = self.loop.run(loads, stores, self._compute)
-        return scope(self.stage.name, sequence(self.declarations, body))
-
-    # L1
-
-    def _allocate(self) -> None:
-        l1, tiles = self.parent.l1, self.tiling.tiles
-        for read in self.access.reads:
-            if any(read.view.buffer.same_as(b) for b in self.tiling.direct):
-                self.parent.notes.append(
-                    f"'{read.view.base.name}' does not fit L1 and is read from L2 directly"
-                )
-                continue
-            elements = self._aligned(read.tile_elements(tiles), buffer_dtype(read.view.base))
-            same_for = self.loop.period(read.axes)
-            copies = 2 if same_for < self.loop.total else 1
-            name = f"{read.view.base.name}_l1"
-            buffer, declaration = l1.allocate(name, elements * copies, buffer_dtype(read.view.base))
-            self.declarations.append(declaration)
-            self.inputs.append(_Tile(read, buffer, elements, same_for))
-        points = math.prod(tiles[axis.var] for axis in self.stage.spatial)
-        copies = 2 if self.loop.total > self.loop.reduction_tiles else 1
-        for number in self.access.writes:
-            out = self.stage.stores[number].out
-            elements = self._aligned(points, buffer_dtype(out))
-            buffer, declaration = l1.allocate(f"{out.name}_out", elements * copies, buffer_dtype(out))
-            self.declarations.append(declaration)
-            self.outputs[number] = (buffer, elements)
-        if self.tiling.nest.split is not None or self.loop.reduction_tiles > 1:
-            self.partial = []
-            workers = self.parent.features.cores if self.tiling.nest.split is not None else 1
-            for reduction in self.stage.reductions:
-                buffer, declaration = l1.allocate(
-                    "partial", points * workers, str(reduction.accumulator.ty.dtype)
-                )
-                self.declarations.append(declaration)
-                self.partial.append(buffer)
-
-    @staticmethod
-    def _aligned(elements: int, dtype: str) -> int:
-        """Round up so that the second copy is aligned as well."""
-        return -(-elements // 4) * 4 if dtype != "bool" else -(-elements // 16) * 16
-
-    def _describe(self) -> None:
-        sizes = [f"{axis.var.name} {self.tiling.tiles[axis.var]}/{axis.extent}"
-                 for axis in self.stage.spatial + self.stage.reduction]  # fmt: skip
-        self.parent.tile_texts.append(f"{self.stage.name}: {', '.join(sizes) or 'one value'}")
-
-    # DMA
-
-    def _box(self, read: ReadView, axes: Mapping[Var, TileAxis]) -> Box:
-        ranges = [d.range(axes, self.analyzer) for d in read.dimensions]
-        sizes = tuple(self.analyzer.simplify(r.high - r.low + 1) for r in ranges)
-        return Box(read.view.shape, tuple(r.low for r in ranges), sizes)
-
-    def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        axes = self.loop.at(tile)
-        steps = []
-        for entry in self.inputs:
-            start = self.loop.copy_start(tile, entry.same_for, entry.elements)
-            l2 = self.parent.flat[entry.read.view.base]
-            box = self._box(entry.read, axes)
-            step = transfer(slot, entry.buffer, start, l2, box, TO_L1, self.analyzer)
-            steps.append(self.loop.when_new(tile, entry.same_for, step))
-        return [step for step in steps if step is not None]
-
-    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        axes = self.loop.at(tile)
-        spatial = [axes[axis.var] for axis in self.stage.spatial]
-        shape = tuple(axis.extent for axis in self.stage.spatial)
-        box = Box(shape, tuple(axis.offset for axis in spatial), tuple(axis.size for axis in spatial))
-        steps = []
-        for number, (buffer, elements) in self.outputs.items():
-            start = self.loop.copy_start(tile, self.loop.reduction_tiles, elements)
-            l2 = self.parent.flat[self.stage.stores[number].out]
-            steps.append(transfer(slot, buffer, start, l2, box, TO_L2, self.analyzer))
-        return steps
-
-    # the work on one tile
-
-    def _compute(self, tile: Expr) -> Stmt:
-        binds: list[Stmt] = []
-
-        def name(text: str, value: Expr) -> Expr:
-            """Give a value that changes from tile to tile a name."""
-            value = self.analyzer.simplify(value)
-            if isinstance(value, Var) or not self._varies(value):
-                return value
-            var = Var(text, "int32")
-            binds.append(Bind(var, value))
-            bound = self.analyzer.const_int_bound(value)
-            self.analyzer.update(var, arith.ConstIntBound(bound.min_value, bound.max_value), True)
-            return var
-
-        raw = self.loop.at(tile)
-        axes: dict[Var, TileAxis] = {}
-        for axis in self.loop.axes:
-            offset = name(f"{axis.var.name}_start", raw[axis.var].offset)
-            size = name(f"{axis.var.name}_size", self.loop.size(axis, offset))
-            axes[axis.var] = TileAxis(offset, size, axis.tile)
-        places: dict[Buffer, tuple[Buffer, Expr, Box]] = {}
-        for input_tile in self.inputs:
-            box = self._box(input_tile.read, axes)
-            base = str(input_tile.read.view.base.name)
-            low = tuple(name(f"{base}_start_{d}", value) for d, value in enumerate(box.low))
-            size = tuple(name(f"{base}_size_{d}", value) for d, value in enumerate(box.size))
-            start = name(f"{base}_turn", self.loop.copy_start(tile, input_tile.same_for, input_tile.elements))
-            places[input_tile.read.view.buffer] = (input_tile.buffer, start, Box(box.shape, low, size))
-        turns = {
-            number: name(
-                f"{buffer.name}_turn", self.loop.copy_start(tile, self.loop.reduction_tiles, elements)
-            )
-            for number, (buffer, elements) in self.outputs.items()
-        }
-
-        def access(read: Expr) -> Expr:
-            view = self.views.of(read.source)
-            indices = list(read.indices)
-            if view.buffer in places:
-                buffer, start, box = places[view.buffer]
-                local = [i - low for i, low in zip(indices, box.low, strict=True)]
-                return element(buffer, self.analyzer.simplify(start + flat_offset(local, list(box.size))))
-            holder = self.parent.in_l1.get(view.base, self.parent.flat.get(view.base))
-            return element(
-                holder, self.analyzer.simplify(flat_offset(indices, [index(e) for e in view.shape]))
-            )
-
-        def put(number: int, point: list[Expr], value: Expr) -> Stmt:
-            spatial = self.stage.spatial
-            if number in self.outputs:
-                buffer, _ = self.outputs[number]
-                offset = turns[number] + flat_offset(point, [axes[axis.var].size for axis in spatial])
-                return store(buffer, value, [self.analyzer.simplify(offset)])
-            place = [axes[axis.var].offset + p for axis, p in zip(spatial, point, strict=True)]
-            offset = flat_offset(place, [index(axis.extent) for axis in spatial])
-            return store(
-                self.parent.in_l1[self.stage.stores[number].out], value, [self.analyzer.simplify(offset)]
-            )
-
-        nest = PointNest(
-            stage=self.stage,
-            plan=self.tiling.nest,
-            offsets={var: axis.offset for var, axis in axes.items()},
-            sizes={var: axis.size for var, axis in axes.items()},
-            access=access,
-            put=put,
-            first_tile=self.loop.first_in_reduction(tile),
-            last_tile=self.loop.last_in_reduction(tile),
-            partial=self.partial,
-            cores=self.parent.features.cores,
-            analyzer=self.analyzer,
+def _place_intermediates(program: Program, kernel: KernelContext) -> list[Stmt]:
+    """Results that pass from stage to stage stay in L1 for the whole kernel."""
+    declarations = []
+    for buffer in program.intermediates:
+        elements = math.prod(buffer_shape(buffer))
+        kernel.in_l1[buffer], declaration = kernel.l1.allocate(
+            str(buffer.name), elements, buffer_dtype(buffer)
         )
-        steps: list[Stmt] = [*binds, nest.build()]
-        if self.tiling.nest.split is not None:
-            combine = sequence(barrier(), nest.combine())
-            last = self.loop.last_in_reduction(tile)
-            steps.append(combine if last is None else when(last, combine))
-        return sequence(steps)
-
-    @staticmethod
-    def _varies(value: Expr) -> bool:
-        return as_int(value) is None
+        declarations.append(declaration)
+    limit = kernel.features.kernel_l1_bytes
+    if kernel.l1.peak > limit:
+        largest = max(program.intermediates, key=lambda buffer: math.prod(buffer_shape(buffer)))
+        raise UserError(
+            f"kernel '{kernel.name}': the intermediate result '{largest.name}' must be kept whole and does "
+            f"not fit L1 ({kernel.l1.peak} of {limit} bytes): split the computation in two kernels"
+        )
+    return declarations

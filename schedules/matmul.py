@@ -1,10 +1,10 @@
 """Matrix multiplication: linear layers and 1x1 convolutions, forward, data gradient and weight gradient.
 
-``C[b] = op(A[b]) · op(B[b])``, or the sum of that over the batch. Tiles of A, B and C in L1, ping-pong buffers with
-DMA both ways beside the work, register blocks shared out over the workers.
+``C[b] = op(A[b]) · op(B[b])``, or the sum of that over the batch. Tiles of A, B and C in L1, ping-pong
+buffers with DMA both ways beside the work, register blocks shared out over the workers.
 
-Every tile lies in L1 with the row length of a full tile, so that the micro-kernel's distances are constants: for
-the last tile of an axis that runs along rows the rows start earlier, as far as a full tile reaches.
+Every tile lies in L1 with the row length of a full tile, so that the micro-kernel's distances are constants:
+for the last tile of an axis that runs along rows the rows start earlier, as far as a full tile reaches.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class MatmulTemplate:
         found = search(workload.sizes, features.cores, features.kernel_l1_bytes)
         if found is None:
             raise UserError(
-                f"matmul '{workload.name}' does not fit L1 ({features.kernel_l1_bytes} bytes) with any tile size"
+                f"matmul '{workload.name}' does not fit L1 ({features.kernel_l1_bytes} bytes) with any "
+                "tile size"
             )
         return asdict(found)
 

@@ -10,7 +10,9 @@ from tvm_pulp.schedules.dialect import (
     L1Allocator,
     as_int,
     element,
+    flat_argument,
     index,
+    kernel_function,
     parallel,
     sequence,
 )
@@ -28,9 +30,7 @@ from tvm_pulp.target.tvm_names import (
     Var,
     address_of,
     arith,
-    buffer_shape,
     call_extern,
-    decl_buffer,
     tirx,
 )
 
@@ -54,9 +54,7 @@ class MatmulBuilder:
         self.variables = v = {axis: Var(name, "int32") for axis, name in names.items()}
         axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
         self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer)
-        self.a, self.b_argument, self.c = (
-            decl_buffer((_elements(p),), "float32", name=str(p.name)) for p in workload.function.params
-        )
+        self.a, self.b_argument, self.c = (flat_argument(p) for p in workload.function.params)
         self.l1 = L1Allocator()
 
     def build(self) -> PrimFunc:
@@ -76,24 +74,18 @@ class MatmulBuilder:
         self.a_elements, self.b_elements, self.c_elements = elements
         self.a_period, self.b_period, self.c_period = periods
         body = self.loop.run(self._loads, self._stores, self._compute)
-        attributes = {
-            str(k): v for k, v in self.workload.function.attrs.items() if str(k).startswith("pulp.")
-        }
-        attributes |= {
-            "global_symbol": self.workload.name,
-            "pulp.schedule": "matmul",
-            "pulp.l1_bytes": self.l1.peak,
-            "pulp.l1_offsets": self.l1.offsets,
-            "pulp.cores": self.features.cores,
-            "pulp.tile": self._describe(),
-            "pulp.arguments": [
-                f"{p.name} {'x'.join(map(str, buffer_shape(p)))} float32"
-                for p in self.workload.function.params
-            ],
-            "pulp.micro_kernels": [self._micro_kernel()],
-        }
-        arguments = [self.a, self.b_argument, self.c]
-        return PrimFunc(arguments, sequence(declarations, body)).with_attrs(attributes)
+        return kernel_function(
+            self.workload.function,
+            [self.a, self.b_argument, self.c],
+            sequence(declarations, body),
+            self.l1,
+            self.features.cores,
+            {
+                "pulp.schedule": "matmul",
+                "pulp.tile": self._describe(),
+                "pulp.micro_kernels": [self._micro_kernel()],
+            },
+        )
 
     def _describe(self) -> str:
         w, b = self.w, self.b
@@ -115,7 +107,7 @@ class MatmulBuilder:
     # boxes
 
     def _shifted(self, axis: str, axes: Axes) -> tuple[Expr, Expr]:
-        """Return where a full tile's row starts that holds this tile, and how far into it this tile starts."""
+        """Return where a full tile's row that holds this tile starts, and how far into it the tile does."""
         extent, tile = self.w.extent(axis), self.b.tile(axis)
         offset = axes[self.variables[axis]].offset
         if extent % tile == 0:
@@ -199,7 +191,9 @@ class MatmulBuilder:
         worker = Var("worker", "int32")
         call = call_extern(
             "int32", "matmul_tile", worker,
-            address_of(element(self.a_l1, a)), address_of(element(self.b_l1, b)), address_of(element(self.c_l1, c)),
+            address_of(element(self.a_l1, a)),
+            address_of(element(self.b_l1, b)),
+            address_of(element(self.c_l1, c)),
             m, n, k,
             *((index(1), images) if w.reduce_batch else (images, index(1))),
             name("a_image", a_image) if w.batch_a else index(0),
@@ -209,14 +203,7 @@ class MatmulBuilder:
         return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
 
 
-def _elements(buffer: Buffer) -> int:
-    total = 1
-    for extent in buffer_shape(buffer):
-        total *= extent
-    return total
-
-
 def _rests(extent: int, tile: int, block: int) -> set[int]:
-    """Return the rows (or columns) that are left over after whole register blocks, in full and in edge tiles."""
+    """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
     sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
     return {size % block for size in sizes}

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.computation import Axis, Reduction, Stage
+from tvm_pulp.schedules.computation import Axis, Stage
 from tvm_pulp.schedules.dialect import (
     as_int,
-    ceil_div,
     element,
     index,
     parallel,
@@ -19,22 +18,18 @@ from tvm_pulp.schedules.dialect import (
     store,
     when,
 )
-from tvm_pulp.schedules.expressions import loads, rewrite, same, substitute, variables, walk
+from tvm_pulp.schedules.expressions import loads, rewrite, same, substitute, variables
+from tvm_pulp.schedules.guards import guards_of, identity_element
+from tvm_pulp.schedules.point_plan import NestPlan
 from tvm_pulp.target.tvm_names import (
     Add,
     AllocBuffer,
     Bind,
     Buffer,
     BufferLoad,
-    Call,
-    Div,
     Expr,
-    FloatImm,
     For,
     ForKind,
-    Max,
-    Min,
-    Mul,
     Select,
     Stmt,
     Var,
@@ -45,170 +40,6 @@ from tvm_pulp.target.tvm_names import (
     load,
     tirx,
 )
-
-_MAX_POINTS = 16
-_LEAST_EFFICIENCY = 0.85
-
-
-@dataclass(frozen=True)
-class NestPlan:
-    """How the points of a tile are walked.
-
-    ``unroll`` gives the block size of an axis (1 where absent), ``group`` the spatial axes whose blocks are shared
-    out over the workers, ``split`` the reduction axis that is shared out instead (each worker sums up its part),
-    ``efficiency`` the workers' share of time at work.
-    """
-
-    unroll: Mapping[Var, int]
-    group: tuple[Var, ...]
-    split: Var | None
-    efficiency: float
-
-
-def plan_nest(stage: Stage, tiles: Mapping[Var, int], cores: int) -> NestPlan:
-    """Choose the register block and the split over the workers for tiles of the given sizes."""
-    unroll = _choose_unroll(stage, tiles)
-    group, efficiency = _choose_group(stage, tiles, unroll, cores)
-    while efficiency < _LEAST_EFFICIENCY and unroll:
-        smaller = dict(unroll)
-        widest = max(smaller, key=lambda var: smaller[var])
-        smaller[widest] //= 2
-        if smaller[widest] <= 1:
-            del smaller[widest]
-        smaller_group, smaller_efficiency = _choose_group(stage, tiles, smaller, cores)
-        if smaller_efficiency < 1.5 * efficiency:
-            break
-        unroll, group, efficiency = smaller, smaller_group, smaller_efficiency
-    split = None
-    if (
-        stage.reduction
-        and efficiency < 0.5
-        and all(_identity_element(r) is not None for r in stage.reductions)
-    ):
-        longest = max(stage.reduction, key=lambda axis: tiles[axis.var])
-        extent = tiles[longest.var]
-        split_efficiency = extent / (ceil_div(extent, cores) * cores)
-        if extent >= 2 and split_efficiency > efficiency:
-            split, efficiency, group = longest.var, split_efficiency, ()
-    return NestPlan(unroll, group, split, efficiency)
-
-
-def _choose_unroll(stage: Stage, tiles: Mapping[Var, int]) -> dict[Var, int]:
-    """Block one or two axes: those along which most reads are shared."""
-    if not stage.spatial:
-        return {}
-    if not stage.reductions:
-        innermost = stage.spatial[-1].var
-        heavy = any(_is_heavy(s.value) for s in stage.stores)
-        return {} if heavy or tiles[innermost] < 4 else {innermost: 4}
-    updates = [r.update for r in stage.reductions]
-    reads = [access for update in updates for access in loads(update)]
-    guarded = {var for update in updates for guard in guards_of(update)[0] for var in variables(guard)}
-
-    def shared(axis: Axis) -> int:
-        return sum(1 for read in reads if not any(axis.var in variables(i) for i in read.indices))
-
-    ranked = sorted(
-        (axis for axis in stage.spatial if tiles[axis.var] >= 2),
-        key=lambda axis: (axis.var in guarded, -shared(axis), -min(tiles[axis.var], 4)),
-    )
-    unroll: dict[Var, int] = {}
-    limit = _MAX_POINTS // max(1, len(stage.reductions))
-    for axis in ranked[:2]:
-        if axis.var in guarded and unroll:
-            break
-        if len(unroll) == 1 and shared(axis) == 0:
-            break
-        width = 4 if tiles[axis.var] >= 4 else tiles[axis.var]
-        if math.prod(unroll.values()) * width <= limit:
-            unroll[axis.var] = width
-    return unroll
-
-
-def _is_heavy(value: Expr) -> bool:
-    """Calls and divisions gain nothing from unrolling."""
-    return any(
-        isinstance(part, Div) or (isinstance(part, Call) and "if_then_else" not in str(part.op.name))
-        for part in walk(value)
-    )
-
-
-def _choose_group(
-    stage: Stage, tiles: Mapping[Var, int], unroll: Mapping[Var, int], cores: int
-) -> tuple[tuple[Var, ...], float]:
-    blocks = [ceil_div(tiles[axis.var], unroll.get(axis.var, 1)) for axis in stage.spatial]
-    best: tuple[tuple[Var, ...], float] = ((), 1.0 / cores)
-    if not stage.spatial:
-        return best
-    for length in range(1, len(blocks) + 1):
-        for first in range(len(blocks) - length + 1):
-            count = math.prod(blocks[first : first + length])
-            efficiency = count / (ceil_div(count, cores) * cores)
-            if efficiency > best[1] + 0.02:
-                best = (tuple(axis.var for axis in stage.spatial[first : first + length]), efficiency)
-        if best[1] >= _LEAST_EFFICIENCY:
-            break
-    return best
-
-
-def guards_of(update: Expr) -> tuple[list[Expr], Expr]:
-    """Split ``sum + (condition ? x : 0) * y`` into the condition and ``sum + x * y``.
-
-    Where the condition fails such a term adds nothing, so that it need not be computed.
-
-    Returns
-    -------
-    (list, Expr)
-        The conditions, and the update where all of them hold.
-    """
-    if isinstance(update, Add) and isinstance(update.a, Var):
-        conditions, term = _zero_guards(update.b)
-        return conditions, Add(update.a, term)
-    if isinstance(update, Max | Min) and isinstance(update.a, Var):
-        parts = _conditional(update.b)
-        if parts is not None and isinstance(parts[2], FloatImm):
-            smallest = -3.4e38 if isinstance(update, Max) else 3.4e38
-            outside = float(parts[2].value)
-            if (outside <= smallest) if isinstance(update, Max) else (outside >= smallest):
-                return [parts[0]], type(update)(update.a, parts[1])
-    return [], update
-
-
-def _conditional(node: Expr) -> tuple[Expr, Expr, Expr] | None:
-    if isinstance(node, Select):
-        return node.condition, node.true_value, node.false_value
-    if isinstance(node, Call) and str(node.op.name).endswith("if_then_else"):
-        return tuple(node.args)
-    return None
-
-
-def _zero_guards(term: Expr) -> tuple[list[Expr], Expr]:
-    parts = _conditional(term)
-    if parts is not None and isinstance(parts[2], FloatImm) and float(parts[2].value) == 0.0:
-        inner, value = _zero_guards(parts[1])
-        return ([parts[0], *inner], value) if not loads(parts[0]) else ([], term)
-    if isinstance(term, Mul):
-        left, a = _zero_guards(term.a)
-        right, b = _zero_guards(term.b)
-        return [*left, *right], Mul(a, b)
-    return [], term
-
-
-def _identity_element(reduction: Reduction) -> Expr | None:
-    """Return the value that leaves a sum, product, maximum or minimum as it is; None for another combination."""
-    update, accumulator = reduction.update, reduction.accumulator
-    if not isinstance(update, Add | Mul | Max | Min):
-        return None
-    if not (isinstance(update.a, Var) and update.a.same_as(accumulator)):
-        return None
-    if accumulator in variables(update.b):
-        return None
-    dtype = expr_dtype(accumulator)
-    if isinstance(update, Add):
-        return const(0, dtype)
-    if isinstance(update, Mul):
-        return const(1, dtype)
-    return tirx.min_value(dtype) if isinstance(update, Max) else tirx.max_value(dtype)
 
 
 @dataclass
@@ -232,8 +63,9 @@ class PointNest:
     last_tile
         Condition that the reduction ends with this tile; None where the tile holds it all.
     partial
-        Flat L1 buffer for each reduction: running results between tiles, or of each worker where the reduction is
-        split; element ``point`` or ``worker * points + point``. None where they stay in registers.
+        Flat L1 buffer for each reduction: running results between tiles, or of each worker where the
+        reduction is split; element ``point`` or ``worker * points + point``. None where they stay in
+        registers.
     cores
         Number of workers.
     """
@@ -310,7 +142,7 @@ class PointNest:
     def _full_or_rest(
         self, axes: list[Axis], starts: Mapping[Var, Expr], points: dict[Var, list[Expr]], worker: Expr | None
     ) -> Stmt:
-        """Return code for a full register block, or a loop over what is left of an axis at the tile's edge."""
+        """Return code for a full register block, or a loop over what is left at the tile's edge."""
         if not axes:
             names = list(points)
             combinations = [
@@ -382,7 +214,7 @@ class PointNest:
         for r, (reduction, buffer) in enumerate(zip(self.stage.reductions, buffers, strict=True)):
             for p, point in enumerate(points):
                 start = (
-                    _identity_element(reduction) if worker is not None else self._bound(reduction.init, point)
+                    identity_element(reduction) if worker is not None else self._bound(reduction.init, point)
                 )
                 first.append(store(buffer, start, [p]))
                 if self.partial is not None:
@@ -454,7 +286,7 @@ class PointNest:
         return math.prod(self.plan.unroll.values()) * len(self.stage.reductions) <= 4
 
     def _results(self, points: list[dict[Var, Expr]], sums: list[list[Expr]]) -> Stmt:
-        """Return the stage's stores for all points: every value first, so that reads are not held up by stores."""
+        """Return the stage's stores for all points: values first, so that no read waits for a store."""
         binds: list[Stmt] = []
         puts: list[Stmt] = []
         for p, point in enumerate(points):

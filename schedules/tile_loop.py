@@ -1,4 +1,4 @@
-"""The loop over tiles that all schedules share: coordinates of a tile, ping-pong buffers, and the DMA pipeline."""
+"""The loop over tiles that all schedules share: coordinates, ping-pong buffers, and the DMA pipeline."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ class TileLoop:
     def copy_start(self, tile: Expr, same_for: int, elements: int) -> Expr:
         """Return the element where the copy of a ping-pong buffer for a tile starts.
 
-        ``same_for`` is the number of consecutive tiles that use the same copy, ``elements`` the size of a copy.
+        ``same_for`` is the number of consecutive tiles that use the same copy, ``elements`` the size of a
+        copy.
         """
         if same_for >= self.total:
             return index(0)
@@ -108,11 +109,12 @@ class TileLoop:
         return None if self.analyzer.can_prove(tirx.Not(condition)) else when(condition, body)
 
     def run(self, loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]) -> Stmt:
-        """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a tile.
+        """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a
+        tile.
 
-        One barrier a tile: behind it the tile's data are there, and all workers are done with the tile before,
-        whose input buffers the next loads overwrite and whose results may leave. Slots 0 and 1 carry loads, 2 and
-        3 stores, of even and odd tiles.
+        One barrier a tile: behind it the tile's data are there, and all workers are done with the tile
+        before, whose input buffers the next loads overwrite and whose results may leave. Slots 0 and 1 carry
+        loads, 2 and 3 stores, of even and odd tiles.
         """
         if self.total == 1:
             return self._single(loads, stores, compute)

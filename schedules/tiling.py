@@ -1,4 +1,4 @@
-"""Choose tile sizes for a stage so that what a tile reads and writes fits L1, by an estimate of the cycles."""
+"""Choose tile sizes for a stage: what a tile reads and writes fits L1, the estimate of cycles is low."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tvm_pulp.schedules.computation import Stage
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div, item_bytes
 from tvm_pulp.schedules.expressions import loads, variables, walk
 from tvm_pulp.schedules.footprint import Dimension, dimension
-from tvm_pulp.schedules.point_nest import NestPlan, plan_nest
+from tvm_pulp.schedules.point_plan import NestPlan, plan_nest
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Buffer, Call, Expr, Var, buffer_dtype
 
@@ -79,8 +79,8 @@ def stage_access(stage: Stage, views: ViewTable, in_l1: list[Buffer]) -> StageAc
 def choose_tiling(access: StageAccess, budget: int, cores: int) -> Tiling | None:
     """Return the tiling with the lowest estimate that fits ``budget`` bytes of L1; None where none does.
 
-    Starting from one tile that holds all, the axis whose halving costs least is halved again and again. A tensor
-    whose box does not fit whatever the tiles is read from L2 directly.
+    Starting from one tile that holds all, the axis whose halving costs least is halved again and again. A
+    tensor whose box does not fit whatever the tiles is read from L2 directly.
     """
     direct: list[Buffer] = []
     while True:
@@ -108,7 +108,7 @@ def _search(access: StageAccess, budget: int, cores: int, direct: tuple[Buffer, 
                 best, steps_since_best = here, 0
             if steps_since_best >= 4:
                 return best
-        candidates = []
+        candidates: list[tuple[float, int, dict[Var, int]]] = []
         for axis in axes:
             size = tiles[axis.var]
             if size == 1:
@@ -124,7 +124,7 @@ def _search(access: StageAccess, budget: int, cores: int, direct: tuple[Buffer, 
 
 
 def _halve(extent: int, size: int) -> int:
-    """Return about half a tile: twice as many tiles of nearly equal size, a multiple of 4 where that is easy."""
+    """Return about half a tile: twice as many of nearly equal size, a multiple of 4 where that is easy."""
     count = ceil_div(extent, size) * 2
     half = min(ceil_div(extent, count), size - 1)
     if half > 8:

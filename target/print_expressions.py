@@ -1,7 +1,7 @@
 """Print scalar TIR expressions as C99.
 
-Integer division and remainder of TIR round down; C's round towards zero, so they are printed as ``/`` and ``%``
-only where the dividend is known not to be negative.
+Integer division and remainder of TIR round down; C's round towards zero, so they are printed as ``/`` and
+``%`` only where the dividend is known not to be negative.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import re
 
 import numpy as np
-
 from tvm_pulp.target.tvm_names import (
     EQ,
     GE,
@@ -65,8 +64,9 @@ C_TYPES = {
 }
 
 _RESERVED = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "auto break case char const continue default do double else enum extern float for goto if inline int "
+    "long register restrict return short signed sizeof static struct switch typedef union unsigned void "
+    "volatile while "
     "asm core l1 bool true false main".split()
 )
 

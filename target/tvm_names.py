@@ -79,7 +79,7 @@ Expr = Any
 Buffer = Any
 """A buffer: in this release a ``Var`` whose ``ty`` is a ``BufferType``."""
 
-BINARY_NODES: tuple[type, ...] = (
+BINARY_NODES: tuple[Any, ...] = (
     Add, Sub, Mul, Div, Mod, FloorDiv, FloorMod, Min, Max,
     EQ, NE, LT, LE, GT, GE, And, Or, BitwiseAnd, BitwiseOr, BitwiseXor, LShift, RShift,
 )  # fmt: skip

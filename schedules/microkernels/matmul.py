@@ -1,8 +1,9 @@
 """Matrix multiplication in L1: panels of register blocks, software-pipelined, with hardware loops.
 
-A *panel* computes consecutive register blocks of ``rows x columns`` results in one row of blocks. In the inner loop
-each register is loaded again right after its last use, so that neither the FPU nor a load ever waits. The same
-code serves A·B, Aᵀ·B and A·Bᵀ: only the distances between elements differ, and they are constants.
+A *panel* computes consecutive register blocks of ``rows x columns`` results in one row of blocks. In the
+inner loop each register is loaded again right after its last use, so that neither the FPU nor a load ever
+waits. The same code serves A·B, Aᵀ·B and A·Bᵀ: only the distances between elements differ, and they are
+constants.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LARGEST_IMMEDIATE = 2047
 
 @dataclass(frozen=True)
 class Distances:
-    """Elements from one row of A to the next, one step of the sum to the next in A, and the same for B's columns."""
+    """Elements from one row of A to the next, one step of the sum to the next, and the same for B."""
 
     a_row: int
     a_step: int
@@ -128,7 +129,8 @@ def panel_assembly(name: str, rows: int, columns: int, d: Distances) -> str:
     )
     text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
     text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
-    return f"void {name}(const float *, const float *, float *, const struct matmul_panel *);\n__asm__(\n{text}\n);"
+    arguments = "const float *, const float *, float *, const struct matmul_panel *"
+    return f"void {name}({arguments});\n__asm__(\n{text}\n);"
 
 
 class _Text:
@@ -152,7 +154,8 @@ class _Text:
 def panel_c(name: str, rows: int, columns: int, d: Distances) -> str:
     """Return the same panel in plain C."""
     return f"""\
-static void {name}(const float *restrict a, const float *restrict b, float *restrict c, const struct matmul_panel *p) {{
+static void {name}(const float *restrict a, const float *restrict b, float *restrict c,
+                       const struct matmul_panel *p) {{
   for (int32_t block = 0; block < p->blocks; ++block, b += {columns * d.b_column}, c += {columns}) {{
     float sum[{rows}][{columns}];
     for (int32_t i = 0; i < {rows}; ++i)
@@ -222,12 +225,14 @@ struct matmul_panel {{
 
 /* The share of worker `core` in images x m x n results over k terms: contiguous runs of register blocks.
  * With `segments` above 1 the sum runs over that many images instead. */
-static void matmul_tile(int core, const float *a, const float *b, float *c, int32_t m, int32_t n, int32_t k,
-                        int32_t images, int32_t segments, int32_t a_image, int32_t b_image, int32_t accumulate) {{
+static void matmul_tile(int core, const float *a, const float *b, float *c, int32_t m, int32_t n,
+                        int32_t k, int32_t images, int32_t segments, int32_t a_image, int32_t b_image,
+                        int32_t accumulate) {{
   const int32_t columns = (n + {block_columns - 1}) / {block_columns};
   const int32_t blocks = (m + {block_rows - 1}) / {block_rows} * columns;
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks * images);
-  struct matmul_panel panel = {{0, k, segments, 4 * (a_image - k * {d.a_step}), 4 * (b_image - k * {d.b_step}), 4 * n, accumulate}};
+  struct matmul_panel panel = {{
+      0, k, segments, 4 * (a_image - k * {d.a_step}), 4 * (b_image - k * {d.b_step}), 4 * n, accumulate}};
   for (int32_t at = pulp_chunk(core, PULP_CORES, blocks * images); at < last;) {{
     const int32_t image = at / blocks, i = (at - image * blocks) / columns;
     const int32_t row = i * {block_rows};

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -69,11 +70,11 @@ void dma_start_2d(int slot, const volatile void *l1, const volatile void *l2, ui
                   uint32_t line, int direction) {
   if (line == 0 || bytes % line) { ++errors; return; }
   for (uint32_t i = 0; i < bytes / line; ++i)
-    move(slot, (const volatile char *)l1 + i * line, (const volatile char *)l2 + (size_t)i * stride, line, direction);
+    move(slot, (const volatile char *)l1 + i * line, (const volatile char *)l2 + i * stride, line, direction);
 }
 
 void dma_wait(int slot) {
-  for (int i = 0; i < count[slot]; ++i) memcpy(pending[slot][i].to, pending[slot][i].from, pending[slot][i].bytes);
+  for (struct copy *c = pending[slot]; c < pending[slot] + count[slot]; ++c) memcpy(c->to, c->from, c->bytes);
   count[slot] = 0;
 }
 
@@ -108,29 +109,46 @@ int run(void **arguments, int l1_bytes, int defer) {
 """
 
 
+_MAIN_C = r"""
+/* A program for sanitizers, which do not like to be loaded into Python. */
+int main(void) {
+  void *arguments[] = {ARGUMENTS};
+  return run(arguments, L1_BYTES, 1) != 0;
+}
+"""
+
+
+def write_sources(function: PrimFunc, folder: Path) -> str:
+    """Write kernel, runtime and harness to a folder; returns the kernel's text."""
+    source = print_kernel(function, "kernel")
+    arguments = ", ".join(f"arguments[{i}]" for i in range(len(function.params)))
+    body = f"{{ kernel(core, l1, {arguments}); }}"
+    wrapper = f"void kernel_under_test(int core, char *l1, void **arguments) {body}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pulp_runtime.h").write_text(_RUNTIME_H)
+    (folder / "kernel.c").write_text(source)
+    (folder / "harness.c").write_text(f'#include "kernel.c"\n{_HARNESS_C}\n{wrapper}')
+    return source
+
+
+def compile_c(source: Path, output: Path, *flags: str) -> None:
+    """Compile for the host, warnings as errors."""
+    command = ["gcc", "-std=gnu11", "-Wall", "-Werror", "-Wno-unused", "-pthread", *flags]
+    command += ["-I", str(source.parent), "-I", str(KERNELS), str(source), "-o", str(output)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 class HostKernel:
     """A cluster-dialect function compiled for the host."""
 
-    def __init__(self, function: PrimFunc, directory: Path, flags: tuple[str, ...] = ()) -> None:
+    def __init__(self, function: PrimFunc, directory: Path) -> None:
         self.function = function
-        self.source = print_kernel(function, "kernel")
-        arguments = ", ".join(f"arguments[{i}]" for i in range(len(function.params)))
-        wrapper = (
-            f'#include "kernel.c"\n{_HARNESS_C}\n'
-            f"void kernel_under_test(int core, char *l1, void **arguments) {{ kernel(core, l1, {arguments}); }}\n"
-        )
-        key = hashlib.sha256((self.source + wrapper + " ".join(flags)).encode()).hexdigest()[:16]
-        folder = directory / key
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "pulp_runtime.h").write_text(_RUNTIME_H)
-        (folder / "kernel.c").write_text(self.source)
-        (folder / "harness.c").write_text(wrapper)
-        library = folder / "kernel.so"
+        key = hashlib.sha256(print_kernel(function, "kernel").encode()).hexdigest()[:16]
+        self.source = write_sources(function, directory / key)
+        library = directory / key / "kernel.so"
         if not library.exists():
-            command = ["gcc", "-std=gnu11", "-O1", "-Wall", "-Werror", "-Wno-unused", "-fPIC", "-shared", "-pthread",
-                       *flags, "-I", str(folder), "-I", str(KERNELS), str(folder / "harness.c"), "-o", str(library)]  # fmt: skip
-            result = subprocess.run(command, capture_output=True, text=True)
-            assert result.returncode == 0, f"{result.stderr}\n{self.source}"
+            compile_c(directory / key / "harness.c", library, "-O1", "-fPIC", "-shared")
         self.library = ctypes.CDLL(str(library))
 
     def __call__(self, arrays: list[np.ndarray], deferred: bool = True) -> None:
@@ -184,3 +202,23 @@ def check(function: PrimFunc, features: object, directory: Path, *, rtol: float 
         error = float(np.abs(want.astype(np.float64) - got).max(initial=0.0)) / scale
         assert error <= rtol, f"{parameter.name}: error {error:.3g}\n{kernel.source}"
     return kernel
+
+
+def run_with_sanitizer(function: PrimFunc, directory: Path, sanitizer: str) -> None:
+    """Run a cluster-dialect function on arguments of zeros under a sanitizer; fails at its first report."""
+    write_sources(function, directory)
+    sizes = [
+        int(np.prod(buffer_shape(p), dtype=np.int64)) * np.dtype(buffer_dtype(p)).itemsize
+        for p in function.params
+    ]
+    arguments = ", ".join(f"calloc({size}, 1)" for size in sizes)
+    main = _MAIN_C.replace("ARGUMENTS", arguments).replace(
+        "L1_BYTES", str(int(function.attrs["pulp.l1_bytes"]))
+    )
+    harness = directory / "harness.c"
+    harness.write_text(harness.read_text() + main)
+    program = directory / "program"
+    compile_c(harness, program, "-O1", "-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "halt_on_error=1"}
+    result = subprocess.run([str(program)], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[:4000]

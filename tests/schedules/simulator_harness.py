@@ -66,8 +66,8 @@ def run_on_simulator(
 ) -> Measurement:
     """Run a cluster-dialect function in place on the arrays.
 
-    With more than one run the results are those of the last, so that a kernel that updates its arguments in place
-    must be run once.
+    With more than one run the results are those of the last, so that a kernel that updates its arguments in
+    place must be run once.
     """
     write_runtime(directory, "program", features)
     sources = directory / "codegen" / "host" / "src"
