@@ -17,6 +17,7 @@ from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.operators.batch_norm import batch_norm_running
 from tvm_pulp.passes.optimizer import accumulator_update, initial_states, optimizer_update
 from tvm_pulp.passes.place_updates import Update
+from tvm_pulp.passes.rewrite import closed_on_error
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters, training_batch_norms
 
@@ -140,7 +141,8 @@ def _forward_with_loss(
         training_batch_norms(model, trainable),
         {parameters[name] for name in trainable},
     )
-    with builder.function("forward", [*inputs, labels, *parameters.values()]):
+    arguments = [*inputs, labels, *parameters.values()]
+    with closed_on_error(lambda: builder), builder.function("forward", arguments):
         with builder.dataflow():
             (output,) = lower_forward(lowering, model.function, [*inputs, *parameters.values()])
             loss = emit_loss(lowering, loss_source(model, config), labels, model, config)
@@ -175,7 +177,7 @@ def _add_update_step(
 def _add_inference(builder: relax.BlockBuilder, model: Model) -> None:
     source = relax.BlockBuilder()
     arguments = [_copy(variable) for variable in model.function.params]
-    with source.function("infer", arguments):
+    with closed_on_error(lambda: source), source.function("infer", arguments):
         with source.dataflow():
             outputs = lower_forward(Lowering(source, layer_names(model), "infer"), model.function, arguments)
             results = [source.emit_output(output) for output in outputs]
