@@ -8,6 +8,7 @@ from tests.passes.single_operator import normal, operator_model
 def build(builder: relax.BlockBuilder, x: relax.Var, w: relax.Var, b: relax.Var) -> relax.Expr:
     y = builder.emit(relax.op.matmul(x, builder.emit(relax.op.permute_dims(w), "turned")), "product")
     y = builder.emit(relax.op.add(y, builder.emit(relax.op.reshape(b, (1, 3)), "row")), "sum")
+    y = builder.emit(relax.op.nn.relu(y), "blocks.0.fc")
     return builder.emit(relax.op.nn.relu(y), "activation")
 
 
@@ -18,6 +19,7 @@ def test_layers_are_those_of_the_parameters_that_are_read() -> None:
     found = {variable.name: names.layer(variable) for variable, _ in bindings(model.function)}
     assert found["product"] == found["sum"] == found["turned"] == "blocks.0.fc"
     assert found["activation"] == "activation"
+    assert found["blocks.0.fc"] == "blocks.0.fc.relu"
 
 
 def test_operands_are_called_by_the_parameter() -> None:

@@ -61,6 +61,8 @@ class Importer(onnx_frontend.ONNXGraphImporter):
         if isinstance(result, relax.Call):
             result = self.bb.emit(result)
             self._record(result, layer, op_name)
+        elif isinstance(result, relax.Var) and result not in self.names and result not in list(inputs):
+            self._record(result, layer, op_name)  # TVM's converter has emitted it
         elif isinstance(result, relax.Tuple) and op_name == "BatchNormalization":
             call = self.bb.emit(result.fields[0].tuple_value)
             output = self.bb.emit(relax.TupleGetItem(call, 0))

@@ -6,11 +6,10 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import inliner, numpy_helper
 
+from tvm_pulp.frontends.onnx_fold import RANDOM, constant_node, fold, read_tensors
 from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
 from tvm_pulp.passes.rewrite import reason
 from tvm_pulp.target.errors import UserError
@@ -25,16 +24,6 @@ _USUAL_NAMES = {
     "Gemm": {1: "weight", 2: "bias"},
     "MatMul": {0: "weight", 1: "weight"},
     "Add": {0: "bias", 1: "bias"},
-}
-# Inputs of which only shape or type are read, by operator.
-_METADATA_ONLY = {"Shape": (0,), "Size": (0,), "CastLike": (1,)}
-_RANDOM = {
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
 }
 
 
@@ -74,7 +63,8 @@ def prepare(
                 "supported"
             )
     _set_input_shapes(graph, name, input_shapes, batch)
-    _fold(model)
+    fold(model)
+    _remove_random_masks(graph)
     _separate_settings(graph)
     _name_anonymous(graph)
     _check_types(graph, name)
@@ -145,86 +135,27 @@ def _set_input_shapes(
         value.type.tensor_type.ClearField("shape")
 
 
-def _fold(model: onnx.ModelProto) -> None:
-    """Compute nodes that depend on constants and static shapes alone; float initialisers are no constants."""
-    graph = model.graph
-    constants = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in graph.initializer
-        if not np.issubdtype(numpy_helper.to_array(tensor).dtype, np.floating)
-    }
-    folded = True
-    while folded:
-        known = _known_tensors(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
-        folded = False
-        kept = []
-        for node in graph.node:
-            results = _evaluate(node, constants, known, model.opset_import)
-            if results is None:
-                kept.append(node)
-            else:
-                constants.update(zip(node.output, results, strict=True))
-                folded = folded or node.op_type != "Constant"
-        del graph.node[:]
-        graph.node.extend(_constant_node(n, constants[n]) for n in _read(kept, graph) if n in constants)
-        graph.node.extend(kept)
-        for tensor in [t for t in graph.initializer if t.name in constants]:
-            graph.initializer.remove(tensor)
-    # what nothing reads any more, among it the initialisers that only folded nodes read
-    read = set(_read(list(graph.node), graph))
-    for tensor in [t for t in graph.initializer if t.name not in read]:
-        graph.initializer.remove(tensor)
-
-
-def _read(nodes: list[onnx.NodeProto], graph: onnx.GraphProto) -> dict[str, None]:
-    names = dict.fromkeys(name for node in nodes for name in node.input if name)
-    return names | dict.fromkeys(value.name for value in graph.output)
-
-
-def _constant_node(name: str, value: np.ndarray) -> onnx.NodeProto:
-    return helper.make_node(
-        "Constant", [], [name], name=name, value=numpy_helper.from_array(np.asarray(value))
-    )
-
-
-def _known_tensors(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Zeros of the shape and type of every tensor whose shape is static, in no memory."""
-    known = {}
-    for value in [*graph.input, *graph.value_info, *graph.output]:
-        tensor = value.type.tensor_type
-        if tensor.elem_type and tensor.HasField("shape"):
-            if all(d.HasField("dim_value") for d in tensor.shape.dim):
-                shape = [d.dim_value for d in tensor.shape.dim]
-                known[value.name] = np.broadcast_to(_zero(tensor.elem_type), shape)
-    for initialiser in graph.initializer:
-        known[initialiser.name] = np.broadcast_to(_zero(initialiser.data_type), list(initialiser.dims))
-    return known
-
-
-def _zero(elem_type: int) -> np.ndarray:
-    return np.zeros((), helper.tensor_dtype_to_np_dtype(elem_type))
-
-
-def _evaluate(
-    node: onnx.NodeProto,
-    constants: Mapping[str, np.ndarray],
-    known: Mapping[str, np.ndarray],
-    opsets: Sequence[onnx.OperatorSetIdProto],
-) -> list[np.ndarray] | None:
-    """Results of a node that depends on constants or a static shape alone, else None."""
-    feeds = {name: constants[name] for name in node.input if name in constants}
-    for index in _METADATA_ONLY.get(node.op_type, ()):
-        if node.input[index] in known:
-            feeds[node.input[index]] = known[node.input[index]]
-    if any(name and name not in feeds for name in node.input) or node.op_type in _RANDOM:
-        return None
-    if any(attribute.HasField("g") for attribute in node.attribute):
-        return None  # control flow
-    inputs = [helper.make_tensor_value_info(name, 0, None) for name in feeds]
-    outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output]
-    graph = helper.make_graph([node], "constant", inputs, outputs)
-    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(opsets)))
-    return [np.asarray(result) for result in evaluator.run(None, feeds)]
+def _remove_random_masks(graph: onnx.GraphProto) -> None:
+    """Remove products with random tensors, which is how exporters write some dropouts in training mode."""
+    known = {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    random: set[str] = set()
+    same: dict[str, str] = {}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+        from_random = [name for name in node.input if name in random]
+        others = [name for name in node.input if name and name not in random | known]
+        if node.op_type in RANDOM or (from_random and not others):
+            random.update(node.output)
+        elif node.op_type == "Mul" and len(from_random) == len(others) == 1:
+            same[node.output[0]] = others[0]
+    kept = [node for node in graph.node if (random | same.keys()).isdisjoint(node.output)]
+    if any(name in random for node in kept for name in node.input):
+        return  # noise that is no dropout: the importer refuses its operator
+    for value in graph.output:
+        value.name = same.get(value.name, value.name)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _separate_settings(graph: onnx.GraphProto) -> None:
@@ -237,7 +168,7 @@ def _separate_settings(graph: onnx.GraphProto) -> None:
             if index < len(node.input) and node.input[index] in initialisers:
                 setting = f"{node.input[index]}.{node.output[0]}.{index}"
                 value = numpy_helper.to_array(initialisers[node.input[index]])
-                added.append(_constant_node(setting, value))
+                added.append(constant_node(setting, value))
                 node.input[index] = setting
         for index in _PARAMETERS.get(node.op_type, ()):
             constant = constants.get(node.input[index]) if index < len(node.input) else None
@@ -259,7 +190,7 @@ def _separate_settings(graph: onnx.GraphProto) -> None:
     nodes = [*added, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    read = set(_read(nodes, graph))
+    read = set(read_tensors(nodes, graph))
     for tensor in [t for t in graph.initializer if t.name not in read]:
         graph.initializer.remove(tensor)
     for value in [v for v in graph.input if v.name in initialisers]:

@@ -16,6 +16,7 @@ from tvm_pulp.target.errors import UserError
 # Operators that stay whole, as the importer's own forms of them are simpler than PyTorch's decompositions.
 _KEPT_WHOLE = ("adaptive_avg_pool2d", "hardsigmoid", "hardswish", "silu")
 # Operators that change nothing in a model that PyTorch-style training is compared with sample by sample.
+_RANDOM = {"bernoulli", "rand", "rand_like"}
 _IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"}
 
 
@@ -59,8 +60,24 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = program.run_decompositions(table)
+    _remove_random_masks(program)
     _write_out_alpha(program)
     return program
+
+
+def _remove_random_masks(program: ExportedProgram) -> None:
+    """Remove products with random tensors, which dropouts are in a program that is decomposed already."""
+    graph = program.graph_module.graph
+    random: set[torch.fx.Node] = set()
+    for node in list(graph.nodes):
+        from_random = [source for source in node.all_input_nodes if source in random]
+        others = [source for source in node.all_input_nodes if source not in random]
+        if operator_of_node(node) in _RANDOM or (from_random and not others):
+            random.add(node)
+        elif operator_of_node(node) == "mul" and len(from_random) == len(others) == 1:
+            node.replace_all_uses_with(others[0])
+            graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def _write_out_alpha(program: ExportedProgram) -> None:

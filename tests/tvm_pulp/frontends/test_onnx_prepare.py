@@ -19,29 +19,6 @@ def kinds(graph):
     return [node.op_type for node in graph.node if node.op_type != "Constant"]
 
 
-def test_shapes_that_are_computed_become_constants():
-    """What exporters write for x.reshape(x.shape[0], -1)."""
-    nodes = [
-        helper.make_node("Relu", ["x"], ["r"]),
-        helper.make_node("Shape", ["r"], ["shape"]),
-        helper.make_node("Constant", [], ["zero"], value_int=0),
-        helper.make_node("Gather", ["shape", "zero"], ["n"], axis=0),
-        helper.make_node("Constant", [], ["axes"], value_ints=[0]),
-        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"]),
-        helper.make_node("Concat", ["n1", "rest"], ["target"], axis=0),
-        helper.make_node("Reshape", ["r", "target"], ["f"]),
-        helper.make_node("Shape", ["f"], ["shape_f"]),
-        helper.make_node("Reshape", ["f", "shape_f"], ["g"]),
-        helper.make_node("MatMul", ["g", "w"], ["y"]),
-    ]
-    values = {"rest": np.array([-1], np.int64), "w": random_input(144, 5)}
-    graph = prepared(nodes, values)
-    assert kinds(graph) == ["Relu", "Reshape", "Reshape", "MatMul"]
-    constants = {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in graph.node if not n.input}
-    assert [list(value) for value in constants.values()] == [[2, -1], [2, 144]]
-    assert [tensor.name for tensor in graph.initializer] == ["w"]
-
-
 def test_settings_are_no_parameters_even_if_a_layer_reads_the_same_initialiser():
     nodes = [
         helper.make_node("Clip", ["x", "zero", "six"], ["c"]),
@@ -71,10 +48,21 @@ def test_a_bias_of_zeros_that_is_no_initialiser_is_dropped():
     assert list(graph.node)[-1].input[2] == ""
 
 
-def test_initialisers_that_nothing_reads_go():
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
-    graph = prepared(nodes, {"w": WEIGHT, "unused": random_input(3)})
-    assert [tensor.name for tensor in graph.initializer] == ["w"]
+def test_products_with_random_masks_are_dropouts_and_go():
+    """What torch's dynamo exporter writes for a dropout in place in training mode."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("RandomUniformLike", ["c"], ["r"]),
+        helper.make_node("Constant", [], ["half"], value_float=0.5),
+        helper.make_node("Less", ["r", "half"], ["l"]),
+        helper.make_node("Cast", ["l"], ["m"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Div", ["m", "half"], ["d"]),
+        helper.make_node("Mul", ["c", "d"], ["p"]),
+        helper.make_node("Relu", ["p"], ["y"]),
+    ]
+    assert kinds(prepared(nodes, {"w": WEIGHT})) == ["Conv", "Relu"]
+    nodes[-1] = helper.make_node("Add", ["p", "r"], ["y"])
+    assert "RandomUniformLike" in kinds(prepared(nodes, {"w": WEIGHT}))
 
 
 def test_initialisers_that_are_listed_as_inputs_are_no_inputs():

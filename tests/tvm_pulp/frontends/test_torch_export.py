@@ -105,8 +105,9 @@ def test_a_saved_program(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-def test_a_program_that_is_decomposed_already():
-    program = exported(conv_net().eval()).run_decompositions()
+@pytest.mark.parametrize("train", [True, False])
+def test_a_program_that_is_decomposed_already(train):
+    program = exported(conv_net().train(train)).run_decompositions()
     assert operators(load_model(program)) == " ".join(OPERATORS).split()
 
 
@@ -135,6 +136,7 @@ def test_a_program_that_is_decomposed_already():
         (lambda x: x.transpose(1, 3), ["permute_dims"]),
         (lambda x: x.mean((2, 3)), ["mean", "reshape"]),
         (lambda x: functional.dropout(x, 0.5, training=True).sigmoid(), ["sigmoid"]),
+        (lambda x: functional.dropout2d(x, 0.5, training=True).sigmoid(), ["sigmoid"]),
     ],
 )
 def test_operators(function, expected):
