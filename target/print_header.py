@@ -88,7 +88,7 @@ def print_header(model: str, plan: MemoryPlan, micro_batches: int = 1) -> str:
             lines += [
                 f"extern {c_type(buffer.dtype)} {symbol}[{elements(buffer)}];"
                 f" /* {comment(buffer.name)} {shape_text(buffer.shape)} */",
-                f"#define {symbol.upper()}_BYTES {buffer.bytes}",
+                f"#define {symbol}_BYTES {buffer.bytes}",
             ]
     calls = max((len(function.calls) for function in plan.functions), default=0)
     lines += [

@@ -63,7 +63,7 @@ def _steps(model: str, plan: MemoryPlan) -> list[str]:
     loads = []
     for buffer in batch_layout(plan):
         symbol = symbol_of(model, buffer)
-        loads += [f"  memcpy({symbol}, data, {symbol.upper()}_BYTES);", f"  data += {symbol.upper()}_BYTES;"]
+        loads += [f"  memcpy({symbol}, data, {symbol}_BYTES);", f"  data += {symbol}_BYTES;"]
     lines = [
         "extern const char data_start[]; /* batches.S */",
         "",

@@ -48,7 +48,7 @@ def test_symbols_of_the_contract(hand_made):
         "extern uint32_t net_kernel_cycles[3];",
         "void tvmgen_net_train_step(void);",
         "void tvmgen_net_infer(void);",
-        "#define NET_INPUT_X_BYTES 512",
+        "#define net_input_x_BYTES 512",
     ):
         assert declaration in header
 

@@ -274,3 +274,14 @@ def test_a_core_without_xpulp_gets_plain_c(hand_made, tmp_path, option, plain):
     hand_made.write(tmp_path, f"pulp -has-xpulp={option}")
     text = (tmp_path / "codegen" / "host" / "include" / "pulp_config.h").read_text()
     assert ("#define PULP_PLAIN_C 1" in text) == plain
+
+
+def test_names_that_differ_in_case_only(hand_made, tmp_path):
+    plan = hand_made.plan
+    weight = next(b for b in plan.buffers if b.kind == "parameter")
+    other = replace(weight, name="FEATURES.0.weight", shape=(4, 8), bytes=128)
+    hand_made.values[other.name] = np.ones((4, 8), np.float32)
+    hand_made.with_plan(buffers=(*plan.buffers, other)).write(tmp_path)
+    session = Session(find().build(tmp_path))
+    assert session.read("net_parameter_FEATURES__0__weight").sum() == 32
+    assert session.read("net_parameter_features__0__weight").size == 16
