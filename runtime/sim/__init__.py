@@ -3,22 +3,22 @@
 from .configuration import Cache, Configuration
 from .errors import (
     BadAccess,
-    CheckFailed,
     CycleLimit,
     Deadlock,
     ElfError,
     Interrupted,
     SimulationError,
+    TraceError,
     UnknownInstruction,
 )
 from .machine import CoreStatistics, Machine, Result, Symbol
+from .profile import Profile
 from .reports import Access, Report
 
 __all__ = [
     "Access",
     "BadAccess",
     "Cache",
-    "CheckFailed",
     "Configuration",
     "CoreStatistics",
     "CycleLimit",
@@ -26,9 +26,11 @@ __all__ = [
     "ElfError",
     "Interrupted",
     "Machine",
+    "Profile",
     "Report",
     "Result",
     "SimulationError",
     "Symbol",
+    "TraceError",
     "UnknownInstruction",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .compare import load_configuration
 from .compare import main as compare_main
@@ -17,6 +17,7 @@ from .machine import Machine, Result
 
 _USAGE = 64
 _LARGEST_PROGRAM_CODE = 63
+_CHECKS_FOUND = 75
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         "--target", default="pulp-open", help="chip: a name or a JSON file (default pulp-open)"
     )
     parser.add_argument("--stats", action="store_true", help="print cycles and instructions at the end")
+    parser.add_argument("--profile", action="store_true", help="print where the cycles went")
+    parser.add_argument("--trace", metavar="FILE", help="write a trace for Chrome or Perfetto (JSON)")
+    parser.add_argument("--checks", action="store_true", help="check memory use and report races")
     parser.add_argument("--no-timing", action="store_true", help="several times faster, without cycles")
     parser.add_argument("--max-cycles", type=int, metavar="N", help="end the run after N cycles")
     return parser
@@ -71,21 +75,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    code, result = _run(options, show)
+    if result is not None:
+        _print_findings(options, result)
+        if code == 0 and result.reports:
+            code = _CHECKS_FOUND
+    return code
+
+
+def _run(options: argparse.Namespace, show: Callable[[str], None]) -> tuple[int, Result | None]:
     try:
-        machine = Machine(load_configuration(options.target), timing=not options.no_timing, on_output=show)
+        machine = Machine(
+            load_configuration(options.target),
+            timing=not options.no_timing,
+            checks=options.checks,
+            on_output=show,
+            profile=options.profile,
+            trace=options.trace,
+        )
         machine.load(options.program)
         result = machine.run(options.max_cycles)
     except ValueError as error:
         print(f"pulp-sim: {error}", file=sys.stderr)
-        return _USAGE
+        return _USAGE, None
     except SimulationError as error:
         print(f"pulp-sim: {error}", file=sys.stderr)
-        if options.stats and isinstance(error.result, Result):
-            _print_statistics(error.result, not options.no_timing)
-        return error.exit_code
+        return error.exit_code, error.result if isinstance(error.result, Result) else None
+    returned = result.exit_code
+    return (returned if 0 <= returned <= _LARGEST_PROGRAM_CODE else _LARGEST_PROGRAM_CODE), result
+
+
+def _print_findings(options: argparse.Namespace, result: Result) -> None:
     if options.stats:
         _print_statistics(result, not options.no_timing)
-    return min(result.exit_code, _LARGEST_PROGRAM_CODE) if result.exit_code >= 0 else _LARGEST_PROGRAM_CODE
+    if result.profile is not None:
+        print(result.profile.table(), file=sys.stderr)
+    for report in result.reports:
+        print(report, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class Interrupted(SimulationError):
     exit_code = 130
 
 
-class CheckFailed(SimulationError):
-    """A check of memory use found a fault and the run was asked to stop there."""
+class TraceError(SimulationError):
+    """The trace file cannot be written."""
 
     exit_code = 74
 
@@ -71,5 +71,5 @@ BY_KIND: tuple[type[SimulationError], ...] = (
     CycleLimit,
     Deadlock,
     Interrupted,
-    CheckFailed,
+    TraceError,
 )

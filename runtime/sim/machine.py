@@ -12,6 +12,7 @@ from . import _sim
 from .configuration import Configuration
 from .errors import BY_KIND, ElfError, SimulationError
 from .lines import LineTable
+from .profile import Profile, make_profile
 from .reports import Report, make_report
 
 _NO_LIMIT = 2**62
@@ -79,6 +80,8 @@ class Result:
         The cluster's cores in order, then the fabric controller.
     reports : tuple of Report
         What the checks found.
+    profile : Profile or None
+        Where the cycles went, if the machine was asked to tell.
     """
 
     exit_code: int
@@ -87,6 +90,7 @@ class Result:
     stdout: str
     cores: tuple[CoreStatistics, ...]
     reports: tuple[Report, ...] = ()
+    profile: Profile | None = None
 
 
 class Machine:
@@ -103,6 +107,10 @@ class Machine:
         Check memory use while the program runs.
     on_output : callable, optional
         Called with each line that the program prints, as it comes.
+    profile : bool, optional
+        Count where cycles go; needs timing.
+    trace : path, optional
+        Write a trace for Chrome or Perfetto to this file; needs timing.
 
     Examples
     --------
@@ -118,6 +126,8 @@ class Machine:
         timing: bool = True,
         checks: bool = False,
         on_output: Callable[[str], None] | None = None,
+        profile: bool = False,
+        trace: str | os.PathLike[str] | None = None,
     ) -> None:
         self.configuration = configuration or Configuration.named("pulp-open")
         self.timing = timing
@@ -126,8 +136,17 @@ class Machine:
         self._symbols: dict[str, Symbol] | None = None
         self._lines = LineTable(b"")
         self._buffers: list[tuple[int, int, str]] = []
+        if (profile or trace is not None) and not timing:
+            raise ValueError("a profile or a trace needs timing")
         if checks:
             self._engine.enable_checks()
+        if profile:
+            self._engine.enable_profile()
+        if trace is not None:
+            try:
+                self._engine.enable_trace(os.fspath(trace))
+            except _sim.Fault as fault:
+                raise _error(fault) from None
         if on_output is not None:
             callback = on_output
             self._engine.on_output(lambda text: callback(text.decode("utf-8", "replace")))
@@ -237,6 +256,7 @@ class Machine:
             )
             for core in found["cores"]
         )
+        rows = self._engine.profile()
         return Result(
             exit_code=found["exit_code"],
             cycles=found["cycles"],
@@ -244,6 +264,7 @@ class Machine:
             stdout=found["output"].decode("utf-8", "replace"),
             cores=cores,
             reports=tuple(self.reports()),
+            profile=None if rows is None else make_profile(rows, [core.name for core in cores]),
         )
 
     def reports(self) -> list[Report]:

@@ -101,6 +101,23 @@ py::list reports(const Machine& machine) {
     return result;
 }
 
+py::object profile(const Machine& machine) {
+    if (!machine.profiler) {
+        return py::none();
+    }
+    py::list rows;
+    const auto& entries = machine.profiler->entries();
+    for (size_t core = 0; core < entries.size(); ++core) {
+        for (size_t function = 0; function < entries[core].size(); ++function) {
+            const Profiler::Entry& entry = entries[core][function];
+            if (entry.instructions != 0) {
+                rows.append(py::make_tuple(core, machine.profiler->functions()[function], entry.instructions, entry.cycles));
+            }
+        }
+    }
+    return rows;
+}
+
 Checker& checker_of(Machine& machine) {
     if (!machine.checker) {
         throw py::value_error("the machine runs without checks");
@@ -159,6 +176,9 @@ PYBIND11_MODULE(_sim, module) {
              }),
              py::arg("configuration"), py::arg("timing"))
         .def("enable_checks", &Machine::enable_checks)
+        .def("enable_profile", &Machine::enable_profile)
+        .def("enable_trace", &Machine::enable_trace)
+        .def("profile", &profile)
         .def("reports", &reports)
         .def("declare_flag",
              [](Machine& machine, uint32_t address, uint32_t size) { checker_of(machine).declare_flag(address, size); })
@@ -201,4 +221,5 @@ PYBIND11_MODULE(_sim, module) {
         .def("symbols", &symbols)
         .def("where", &Machine::where);
     module.def("encodings", &encoding_table);
+    module.attr("causes") = cause_names;
 }

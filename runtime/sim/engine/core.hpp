@@ -27,8 +27,8 @@ enum Counter {
 
 // Where the cycles of a core go; they sum up to the cycles between its start and the end.
 enum Cause {
-    CauseInstruction, CauseFpu, CauseLoadUse, CauseBranch, CauseFetch, CauseL2, CauseBarrier,
-    CauseDma, CauseEvent, CauseL1Conflict, CauseLatency, CauseSleep, cause_count
+    CauseInstruction, CauseFpu, CauseLoadUse, CauseBranch, CauseFetch, CauseL2, CauseL1Conflict, CauseMisaligned,
+    CauseLatency, CauseBarrier, CauseDispatch, CauseMutex, CauseDma, CauseEvent, CauseSleep, cause_count
 };
 
 struct HardwareLoop {
@@ -68,6 +68,7 @@ struct Core {
     bool wait_is_plain_access = false;  // blocked by lw or sw instead of p.elw
     bool started = false;
     Cause sleep_cause = CauseEvent;
+    int32_t path_stall = 0, conflict_stall = 0;     // parts of the stall of a load or store
 
     // CSRs
     uint32_t hart = 0;

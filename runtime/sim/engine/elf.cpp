@@ -12,6 +12,7 @@ namespace {
 constexpr uint16_t machine_riscv = 243;
 constexpr uint32_t segment_load = 1;
 constexpr uint32_t section_symbols = 2;
+constexpr uint16_t absolute_section = 0xfff1;
 
 [[noreturn]] void bad(const std::string& what) { throw Fault(FaultKind::Elf, what); }
 
@@ -128,11 +129,11 @@ void read_symbols(const Reader& reader, const std::vector<uint8_t>& image, ElfFi
                 continue;   // undefined, section or file
             }
             std::string name = reader.text(text + reader.at<uint32_t>(entry), text_end);
-            if (name.empty() || name[0] == '$') {
-                continue;   // mapping symbols
+            if (name.empty() || name[0] == '$' || name.compare(0, 2, ".L") == 0) {
+                continue;   // mapping symbols and local labels
             }
             elf.symbols.push_back({std::move(name), reader.at<uint32_t>(entry + 4),
-                                   reader.at<uint32_t>(entry + 8), type == 2});
+                                   reader.at<uint32_t>(entry + 8), type == 2, section == absolute_section});
         }
     }
     std::stable_sort(elf.symbols.begin(), elf.symbols.end(),
@@ -163,7 +164,7 @@ std::string ElfFile::describe(uint32_t address) const {
             best = &*it;
             break;
         }
-        if (best == nullptr && it->size == 0 && address - it->address < 0x10000) {
+        if (best == nullptr && it->size == 0 && !it->is_absolute && address - it->address < 0x10000) {
             best = &*it;
         }
     }
@@ -185,7 +186,7 @@ const Symbol* ElfFile::function_at(uint32_t address) const {
         if (it->is_function && (it->size == 0 || address - it->address < it->size)) {
             return &*it;
         }
-        if (fallback == nullptr && it->size == 0) {
+        if (fallback == nullptr && it->size == 0 && !it->is_absolute) {
             fallback = &*it;
         }
     }

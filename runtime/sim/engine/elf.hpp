@@ -18,6 +18,7 @@ struct Symbol {
     uint32_t address;
     uint32_t size;
     bool is_function;
+    bool is_absolute;               // a number, not a place in a section
 };
 
 struct ElfFile {

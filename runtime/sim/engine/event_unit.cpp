@@ -92,6 +92,7 @@ Access EventUnit::core_read(uint32_t index, Core* waiter, uint32_t offset, uint3
             if (offset == 0x3c) {
                 unit.clear_mask = unit.event_mask;
             }
+            waiter->sleep_cause = machine_.dma.busy() ? CauseDma : CauseEvent;
             const Access result = wait(*waiter, State::WaitingEvent);
             value = unit.event_mask & unit.status;
             return result;
@@ -278,6 +279,7 @@ Access EventUnit::mutex_read(Core& core, uint32_t id) {
         return Access::Done;
     }
     mutex.waiting |= 1u << core.index;
+    core.sleep_cause = CauseMutex;
     cores_[core.index].clear_mask = 1u << event_mutex;
     return wait(core, State::WaitingEvent);
 }
@@ -354,6 +356,7 @@ Access EventUnit::dispatch_read(Core& core, uint32_t& value) {
         return Access::Done;
     }
     entry->waiting |= self;
+    core.sleep_cause = CauseDispatch;
     unit.clear_mask = 1u << event_dispatch;
     return wait(core, State::WaitingEvent);
 }

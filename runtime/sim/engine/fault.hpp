@@ -14,7 +14,7 @@ enum class FaultKind {
     CycleLimit,     // max_cycles reached
     Deadlock,       // every core sleeps and nothing is in flight
     Interrupted,    // Ctrl-C
-    Check,          // a check found something and was asked to stop the run
+    Trace,          // the trace cannot be written
 };
 
 class Fault : public std::runtime_error {

@@ -78,6 +78,10 @@ void Machine::enable_checks() {
     reset_cores();
 }
 
+void Machine::enable_profile() { profiler = std::make_unique<Profiler>(*this); }
+
+void Machine::enable_trace(const std::string& path) { tracer = std::make_unique<Tracer>(*this, path); }
+
 void Machine::load_elf(const std::vector<uint8_t>& image) {
     ElfFile file = parse_elf(image);
     for (const Segment& segment : file.segments) {
@@ -111,6 +115,9 @@ void Machine::restart() {
     reset_cores();
     if (checker) {
         checker->reset();
+    }
+    if (profiler) {
+        profiler->reset();
     }
     if (elf.segments.empty()) {
         return;

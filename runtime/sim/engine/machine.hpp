@@ -42,6 +42,8 @@ public:
     Machine& operator=(const Machine&) = delete;
 
     void enable_checks();
+    void enable_profile();
+    void enable_trace(const std::string& path);
     void load_elf(const std::vector<uint8_t>& image);
     void restart();
     void write(uint32_t address, const uint8_t* data, size_t size);

@@ -6,6 +6,7 @@
 
 #include "checker.hpp"
 #include "machine.hpp"
+#include "tracer.hpp"
 
 namespace sim {
 
@@ -141,7 +142,7 @@ void Mchan::command_complete(Core& core, uint32_t channel) {
     command->event = (flags >> 20 & 1) != 0;
     command->interrupt = (flags >> 21 & 1) != 0;
     command->broadcast = (flags >> 22 & 1) != 0;
-    command->local = port.words[1] & 0xfffff;
+    command->local = command->first_local = port.words[1] & 0xfffff;
     command->external = command->line_start = port.words[2];
     if (command->is_2d) {
         command->length = command->left_in_line = port.words[3];
@@ -374,6 +375,9 @@ void Mchan::transfer_local() {
             account(command, burst->size);
         }
         if (finished && command.left_to_write == 0) {
+            if (machine_.tracer) {
+                machine_.tracer->transferred(command, now);
+            }
             free_command(&command);
         }
     }

@@ -33,6 +33,7 @@ public:
 
     struct Command {
         bool to_l1 = false, is_2d = false, event = false, interrupt = false, broadcast = false;
+        uint32_t first_local = 0;
         uint32_t local = 0, external = 0, size = 0, length = 0, stride = 0;
         uint32_t left_to_read = 0, left_to_write = 0, left_in_line = 0, line_start = 0;
         uint32_t counter = 0, channel = 0, issuer = 0;

@@ -51,7 +51,9 @@ uint32_t Machine::path_latency(const Core& core, uint32_t address) const {
 
 uint32_t Machine::load(Core& core, uint32_t address, uint32_t size) {
     const uint8_t* source = memory.find(address, size);
-    int32_t latency = static_cast<int32_t>(path_latency(core, address));
+    const int32_t latency = static_cast<int32_t>(path_latency(core, address));
+    core.path_stall = latency;
+    core.conflict_stall = 0;
     if (source == nullptr) {
         const uint32_t offset = address - configuration.l1_base - test_and_set_offset;
         if (offset < configuration.l1_bytes && offset + size <= configuration.l1_bytes) {
@@ -76,6 +78,7 @@ uint32_t Machine::load(Core& core, uint32_t address, uint32_t size) {
             if (core.cycle < free) {
                 const int32_t wait = static_cast<int32_t>(free - core.cycle);
                 core.stall += wait;
+                core.conflict_stall = wait;
                 core.pccr[CounterL1Contention] += core.counting ? static_cast<uint32_t>(wait) : 0;
                 ++free;
             } else {
@@ -85,6 +88,7 @@ uint32_t Machine::load(Core& core, uint32_t address, uint32_t size) {
     }
     core.stall += latency;
     if (crosses) {
+        core.path_stall += latency;
         core.stall += 1 + latency;      // the second half follows as an access of its own
         core.pccr[CounterLoad] += core.counting ? 1 : 0;
     }
@@ -100,6 +104,8 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
     uint8_t* target = memory.find(address, size);
     const int32_t latency = static_cast<int32_t>(path_latency(core, address));
     core.stall += latency;
+    core.path_stall = latency;
+    core.conflict_stall = 0;
     if (target == nullptr) {
         const uint32_t offset = address - configuration.l1_base - test_and_set_offset;
         if (offset < configuration.l1_bytes && offset + size <= configuration.l1_bytes) {
@@ -113,6 +119,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
         return;
     }
     if ((address & 3) + size > 4) {
+        core.path_stall += latency;
         core.stall += 1 + latency;
         core.pccr[CounterLoad] += core.counting ? 1 : 0;    // the chip counts the second half as a load
     }
@@ -120,7 +127,8 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
         if (configuration.l1_bank_conflicts && timing && !core.is_fabric_controller) {
             int64_t& free = l1_bank_free_[(address >> 2) % configuration.l1_banks];
             if (core.cycle < free) {
-                core.stall += static_cast<int32_t>(free - core.cycle);
+                core.conflict_stall = static_cast<int32_t>(free - core.cycle);
+                core.stall += core.conflict_stall;
                 ++free;
             } else {
                 free = core.cycle + 1;

@@ -287,7 +287,7 @@ void Machine::finish() {
         }
     }
     if (profiler) {
-        profiler->finish(*this, end_cycle);
+        profiler->finish(end_cycle);
     }
     if (tracer) {
         tracer->finish(end_cycle);
