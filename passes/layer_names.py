@@ -19,7 +19,8 @@ class LayerNames:
     Attributes
     ----------
     layers : mapping of Var to str
-        Layer of each binding: that of the parameter that it reads, else the variable's name.
+        Layer of each binding: that of the parameter that it reads, else the variable's name; followed by the
+        operator ("conv1.relu") where a layer of parameters has this name too.
     parameters : mapping of Var to str
         The parameter that a variable is, or is a view of.
     """
@@ -55,12 +56,17 @@ def layer_names(model: Model) -> LayerNames:
         By the variables of `model.function`.
     """
     parameters = {variable: name for name, variable in model.parameter_variables.items()}
+    of_parameters = {layer_of(name) for name in model.parameters}
     layers = {}
     for variable, value in bindings(model.function):
         read = operands(value)
         owners = _owners(read, parameters)
-        layers[variable] = owners[0] if owners else variable.name
-        if operator_name(value) in VIEWS and read and read[0] in parameters:
+        operator = operator_name(value)
+        name = variable.name
+        if name in of_parameters:
+            name = f"{name}.{operator.removeprefix('nn.')}"
+        layers[variable] = owners[0] if owners else name
+        if operator in VIEWS and read and read[0] in parameters:
             parameters[variable] = parameters[read[0]]
     return LayerNames(layers, parameters)
 
