@@ -49,7 +49,7 @@ def nhwc_to_nchw(model: Model) -> Model:
         if operator_name(value) == "nn.conv2d" and _is_nhwc(value):
             weight = value.args[1]
             origin = layouts.origin(weight)
-            array = layouts.evaluate(weight, parameters)
+            array = layouts.evaluate(weight)
             layout = str(value.attrs.kernel_layout)
             parameters[origin] = np.ascontiguousarray(array.transpose([layout.index(axis) for axis in _OIHW]))
             arguments[origin] = relax.Var(origin, relax.TensorType(parameters[origin].shape, "float32"))
@@ -97,12 +97,12 @@ class _Layouts:
             weight = operands(self.chains[weight.name])[0]
         return weight.name
 
-    def evaluate(self, weight: relax.Var, parameters: dict[str, np.ndarray]) -> np.ndarray:
+    def evaluate(self, weight: relax.Var) -> np.ndarray:
         """Value of a weight that is computed from a parameter."""
         if weight.name not in self.chains:
-            return parameters[weight.name]
+            return self.model.parameters[weight.name]
         value = self.chains[weight.name]
-        source = self.evaluate(operands(value)[0], parameters)
+        source = self.evaluate(operands(value)[0])
         if operator_name(value) == "permute_dims":
             return source.transpose([int(axis) for axis in value.attrs.axes])
         if operator_name(value) == "reshape":
