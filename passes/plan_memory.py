@@ -107,11 +107,12 @@ def check_fits(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> No
         return
     largest = max(plan.functions, key=lambda f: f.arena_bytes)
     advice = [f"-l2-bytes={1 << (needed - 1).bit_length()}"]
-    batch = graph.config.micro_batch or graph.config.batch_size
-    smaller = _micro_batch_that_fits(batch, plan.arena_bytes, features.l2_bytes - fixed)
-    if smaller is not None and largest.name != "infer":
-        advice.insert(0, f"--micro-batch {smaller}")
-    advice.append("a larger frozen part by --freeze-until")
+    if graph.config is not None:
+        batch = graph.config.samples_per_pass
+        smaller = _micro_batch_that_fits(batch, plan.arena_bytes, features.l2_bytes - fixed)
+        if smaller is not None and largest.name != "infer":
+            advice.insert(0, f"--micro-batch {smaller}")
+        advice.append("a larger frozen part by --freeze-until")
     raise UserError(
         f"L2 is {needed - features.l2_bytes} bytes short: {largest.name} needs {plan.arena_bytes} for "
         f"activations and gradients and {fixed} for parameters, optimiser state, inputs and outputs; "

@@ -32,8 +32,8 @@ class TrainingGraph:
         Relax functions ``train_step``, or ``gradient_step`` and ``update_step``, and ``infer``; PrimFuncs.
     model : Model
         As imported, with the batch size of one forward pass.
-    config : TrainConfig
-        What it was made with.
+    config : TrainConfig or None
+        What it was made with; None for an inference graph.
     trainable : tuple of str
         Names of the parameters that are updated.
     states : mapping of str to ndarray
@@ -42,7 +42,7 @@ class TrainingGraph:
 
     module: IRModule
     model: Model
-    config: TrainConfig
+    config: TrainConfig | None
     trainable: tuple[str, ...]
     states: Mapping[str, np.ndarray]
 
@@ -77,7 +77,7 @@ def build_training(model: Model, config: TrainConfig) -> TrainingGraph:
     _add_step(builder, model, config, trainable, states)
     if config.passes_per_step > 1:
         _add_update_step(builder, model, config, trainable, states)
-    _add_inference(builder, with_batch(model, 1))
+    add_inference(builder, with_batch(model, 1))
     return TrainingGraph(name_kernels(builder.get()), model, config, trainable, states)
 
 
@@ -174,7 +174,8 @@ def _add_update_step(
     finish_function(builder, "update_step", arguments, [], IRModule(), [], updates)
 
 
-def _add_inference(builder: relax.BlockBuilder, model: Model) -> None:
+def add_inference(builder: relax.BlockBuilder, model: Model) -> None:
+    """Add the function ``infer`` to the module that is built."""
     source = relax.BlockBuilder()
     arguments = [_copy(variable) for variable in model.function.params]
     with closed_on_error(lambda: source), source.function("infer", arguments):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from tvm_pulp.batches import load_batches
@@ -31,9 +32,10 @@ def check(
 ) -> CheckReport:
     """Train `steps` batches on the cluster and in PyTorch.
 
-    Two PyTorch runs judge. One goes its own way from the same start: its losses are compared. The
-    other takes over the cluster's parameters before each step, so that every tensor of every step is
-    compared after one step of its own, and rounding of earlier steps does not pile up.
+    PyTorch judges in two ways. One run goes its own way from the same start: its losses are compared.
+    Another takes over the cluster's parameters before each step, so that every tensor of every step is
+    compared after one step of its own, and rounding of earlier steps does not pile up; the same step
+    in float64 tells how far rounding alone puts PyTorch off.
 
     Parameters
     ----------
@@ -66,23 +68,27 @@ def check(
     config = TrainConfig(**train)
     free = Oracle(model, config, metadata.trainable)
     stepwise = Oracle(model, config, metadata.trainable)
+    exact = Oracle(model, config, metadata.trainable, dtype=torch.float64)
     session = start(package, runner or SimulatorRunner(timing=False))
     rows = Rows()
     results, reference_losses = [], []
     for index in tqdm(range(steps), desc="check", unit="step", disable=not progress):
         samples = batches.step(index)
         labels = {name: samples[name] for name in samples if name != "labels"}, samples["labels"]
-        stepwise.load(read_tensors(session, metadata))
+        before = read_tensors(session, metadata)
+        stepwise.load(before)
+        exact.load(before)
         result = step(session, metadata, samples, "train_step")
-        expected = stepwise.step(*labels)
+        expected, precise = stepwise.step(*labels), exact.step(*labels)
         reference = free.step(*labels)
         results.append(result)
         reference_losses.append(reference.loss)
         rows.add("loss", np.array(result.loss), np.array(reference.loss), LOSS_TOLERANCE, index)
-        rows.add("output", result.output, expected.output, TENSOR_TOLERANCE, index)
+        rows.add("output", result.output, expected.output, TENSOR_TOLERANCE, index, precise.output)
         actual = read_tensors(session, metadata)
+        values = {**precise.gradients_by_name(), **exact.tensors()}
         for name, value in {**expected.gradients_by_name(), **stepwise.tensors()}.items():
             if name in actual:
-                rows.add(name, actual[name], value, TENSOR_TOLERANCE, index)
+                rows.add(name, actual[name], value, TENSOR_TOLERANCE, index, values[name])
     run = RunResult(tuple(results), read_tensors(session, metadata))
     return CheckReport(rows.rows(), run, np.array(reference_losses))

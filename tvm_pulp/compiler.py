@@ -16,9 +16,10 @@ from tvm_pulp.frontends import load_model
 from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
+from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.plan_memory import plan_memory
 from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.passes.training_graph import TrainingGraph, build_inference, build_training
+from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.schedules import lower
 from tvm_pulp.target import features as target_features

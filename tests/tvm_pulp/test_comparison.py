@@ -31,3 +31,17 @@ def test_not_a_number_never_passes():
     assert not report(([np.nan], [1.0])).passed
     assert not report(([np.inf], [1.0])).passed
     assert not report(([1e-9], [0.0])).passed
+
+
+def test_rounding_passes_only_where_pytorch_itself_is_uncertain():
+    def row(actual, expected, exact):
+        rows = Rows()
+        values = [np.array([1.0, value]) for value in (actual, expected, exact)]
+        rows.add("g", values[0], values[1], TENSOR_TOLERANCE, 0, values[2])
+        return rows.rows()[0]
+
+    assert row(1 + 5e-5, 1 - 3e-5, 1.0).only_rounding
+    assert not row(1 + 5e-4, 1 - 3e-5, 1.0).passed
+    assert not row(1 + 5e-5, 1 - 3e-6, 1.0).passed
+    assert not row(1 + 5e-6, 1.0, 1.0).only_rounding
+    assert row(1 + 5e-6, 1.0, 1.0).passed
