@@ -164,7 +164,15 @@ def _read_block(realize: BlockRealize, function: PrimFunc) -> Computation:
     indices = [narrow(index) for index in store.indices]
     _check_store(name, out, indices, spatial)
     init = narrow(block.init.value) if block.init is not None else None
-    return Computation(name, tuple(spatial), tuple(reduction), out, narrow(store.value), init)
+    value = narrow(store.value)
+    if init is not None and not reduction:  # all axes of the sum have extent 1: one update of the first value
+        value = rewrite(value, lambda part: init if _reads(part, out) else None)
+        init = None
+    return Computation(name, tuple(spatial), tuple(reduction), out, value, init)
+
+
+def _reads(part: Expr, buffer: Buffer) -> bool:
+    return isinstance(part, BufferLoad) and bool(part.source.same_as(buffer))
 
 
 def _short(name: str) -> str:
