@@ -55,8 +55,12 @@ def forward(
         return None  # shapes and bounds, which operators read from the call
 
     result = model.function.body.body
+    bound = dict(bindings(model.function))
+    last = result
+    while isinstance(bound.get(last), relax.Var):  # names for one value
+        last = bound[last]
     logits = None
-    for variable, value in bindings(model.function):
+    for variable, value in bound.items():
         if isinstance(value, relax.TupleGetItem):
             values[variable.name] = operand(value.tuple_value)[value.index]
             continue
@@ -69,7 +73,7 @@ def forward(
             values[variable.name] = [_batch_norm(value, arguments, trains)]
             continue
         values[variable.name] = evaluate(value, arguments)
-        if variable.same_as(result) and operator_name(value) in _LOGARITHMIC:
+        if variable.same_as(last) and operator_name(value) in _LOGARITHMIC:
             if values[variable.name].ndim == 2 and int(value.attrs.axis) == 1:
                 logits = arguments[0]
     output = operand(result)

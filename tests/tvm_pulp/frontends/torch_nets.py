@@ -18,7 +18,7 @@ class ConvNet(nn.Module):
         self.norm1 = nn.BatchNorm2d(8, momentum=0.2, eps=1e-3)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.block = nn.Sequential(
-            nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Dropout()
+            nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Dropout()
         )
         self.dropout = nn.Dropout(inplace=True)
         self.classifier = nn.Linear(8, 5)
