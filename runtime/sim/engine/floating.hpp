@@ -17,6 +17,7 @@ constexpr uint32_t canonical_nan = 0x7fc00000;
 // RISC-V gives one NaN for every invalid operation.
 inline uint32_t canonical(float f) { return f != f ? canonical_nan : to_bits(f); }
 
+struct Single { static constexpr int exponent_bits = 8, fraction_bits = 23; };
 struct Half { static constexpr int exponent_bits = 5, fraction_bits = 10; };
 struct Brain { static constexpr int exponent_bits = 8, fraction_bits = 7; };     // bfloat16
 
@@ -42,7 +43,7 @@ inline double widen(uint32_t bits) {
     return negative ? -value : value;
 }
 
-// A double (which must be exact or rounded to odd) to 16 bits, rounded once.
+// A double (which must be exact or rounded to odd) to a narrower format, rounded once.
 template <typename Format>
 inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) {
     constexpr int m = Format::fraction_bits, e = Format::exponent_bits;
@@ -52,7 +53,7 @@ inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) 
         return infinity | 1u << (m - 1);
     }
     const uint64_t bits = double_bits(value);
-    const uint32_t sign = static_cast<uint32_t>(bits >> 63) << 15;
+    const uint32_t sign = static_cast<uint32_t>(bits >> 63) << (e + m);
     const int exponent = static_cast<int>(bits >> 52 & 0x7ff) - 1023;
     if (exponent == 1024) {
         return sign | infinity;
@@ -93,24 +94,46 @@ inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) 
     return sign | static_cast<uint32_t>(result);
 }
 
-// a + b as a double rounded to odd: rounding that once more to 16 bits gives the right result.
-inline double add_to_odd(double a, double b) {
-    const double sum = a + b;
-    if (!(std::fabs(sum) < HUGE_VAL)) {
-        return sum;
+// The neighbour with an odd last bit of a result that was rounded to nearest with this error left over.
+// Rounding it once more to a narrower format gives what rounding the exact result would give.
+inline double to_odd(double nearest, double error) {
+    if (error == 0 || error != error || !(std::fabs(nearest) < HUGE_VAL)) {
+        return nearest;
     }
-    const double from_b = sum - a;
-    const double error = (a - (sum - from_b)) + (b - from_b);
-    if (error == 0) {
-        return sum;
-    }
-    uint64_t bits = double_bits(sum);
+    uint64_t bits = double_bits(nearest);
     if ((bits & 1) == 0) {
-        // Truncation would have given the neighbour nearer to zero when the error points there.
-        const bool toward_zero = (error < 0) != (sum < 0);
+        const bool toward_zero = (error < 0) != (nearest < 0);
         bits = toward_zero ? bits - 1 : bits + 1;
     }
     return from_double_bits(bits);
+}
+
+inline double add_to_odd(double a, double b) {
+    const double sum = a + b;
+    const double from_b = sum - a;
+    return to_odd(sum, (a - (sum - from_b)) + (b - from_b));
+}
+
+inline double divide_to_odd(double a, double b) {
+    const double quotient = a / b;
+    const double rest = std::fma(-quotient, b, a);
+    return to_odd(quotient, b < 0 ? -rest : rest);
+}
+
+inline double root_to_odd(double a) {
+    const double root = std::sqrt(a);
+    return to_odd(root, std::fma(-root, root, a));
+}
+
+// The sum of two exact doubles in a format. A zero that comes of cancelling is negative only when
+// rounding down.
+template <typename Format>
+inline uint32_t sum(double a, double b, Rounding rounding) {
+    const double odd = add_to_odd(a, b);
+    if (odd == 0 && (a != 0 || std::signbit(a) != std::signbit(b))) {
+        return rounding == Rounding::Down ? 1u << (Format::exponent_bits + Format::fraction_bits) : 0;
+    }
+    return narrow<Format>(odd, rounding);
 }
 
 // a * b + c with one rounding. The product of two 16-bit numbers is exact in double.
@@ -120,7 +143,7 @@ inline uint32_t fused_16(uint32_t a, uint32_t b, uint32_t c, bool negate_product
     double addend = widen<Format>(c);
     if (negate_product) { product = -product; }
     if (negate_addend) { addend = -addend; }
-    return narrow<Format>(add_to_odd(product, addend));
+    return sum<Format>(product, addend, Rounding::NearestEven);
 }
 
 }  // namespace sim

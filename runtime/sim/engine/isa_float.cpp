@@ -1,5 +1,4 @@
 // Zfinx: single precision in the integer registers.
-#include <cfenv>
 #include <cmath>
 #include <iterator>
 
@@ -12,47 +11,38 @@ namespace sim {
 namespace {
 
 // The rounding mode of an instruction: bits 12..14 (in immediate2), 7 = the dynamic mode of fcsr.
-inline uint32_t mode_of(const Core& core, const Instruction& i) {
-    return i.immediate2 == 7 ? core.fcsr >> 5 & 7 : i.immediate2;
+inline Rounding mode_of(const Core& core, const Instruction& i) {
+    const uint32_t mode = i.immediate2 == 7 ? core.fcsr >> 5 & 7 : i.immediate2;
+    return mode < 5 ? static_cast<Rounding>(mode) : Rounding::NearestEven;
 }
 
-// Runs an operation in a rounding mode other than nearest-even.
-template <typename Operation>
-__attribute__((noinline)) uint32_t in_mode(uint32_t mode, Operation operation) {
-    static const int host[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD, FE_TONEAREST};
-    const int before = std::fegetround();
-    std::fesetround(host[mode < 5 ? mode : 0]);
-    const uint32_t result = operation();
-    std::fesetround(before);
-    return result;
-}
-
-#define ROUNDED(name, expression)                                                      \
-    void name(Core& core, const Instruction& i) {                                      \
-        const auto operation = [&core, &i]() -> uint32_t {                             \
-            [[maybe_unused]] volatile float va = to_float(core.x[i.rs1]);              \
-            [[maybe_unused]] volatile float vb = to_float(core.x[i.rs2]);              \
-            [[maybe_unused]] volatile float vc = to_float(core.x[i.rs3]);              \
-            const float a = va, b = vb, c = vc;                                        \
-            (void)a; (void)b; (void)c;                                                 \
-            return canonical(expression);                                              \
-        };                                                                             \
-        const uint32_t mode = mode_of(core, i);                                        \
-        if (SIM_LIKELY(mode == 0)) {                                                   \
-            [[maybe_unused]] const float a = to_float(core.x[i.rs1]);                  \
-            [[maybe_unused]] const float b = to_float(core.x[i.rs2]);                  \
-            [[maybe_unused]] const float c = to_float(core.x[i.rs3]);                  \
-            core.x[i.rd] = canonical(expression);                                      \
-        } else {                                                                       \
-            core.x[i.rd] = in_mode(mode, operation);                                   \
-        }                                                                              \
+// The host rounds to nearest even. Other modes compute in double, exactly or rounded to odd, and round that:
+// a double has more than twice the digits.
+#define ROUNDED(name, nearest, other)                                                           \
+    __attribute__((noinline)) uint32_t name##_directed(const Core& core, const Instruction& i, Rounding mode) { \
+        [[maybe_unused]] const double a = to_float(core.x[i.rs1]);                              \
+        [[maybe_unused]] const double b = to_float(core.x[i.rs2]);                              \
+        [[maybe_unused]] const double c = to_float(core.x[i.rs3]);                              \
+        return (other);                                                                         \
+    }                                                                                           \
+    void name(Core& core, const Instruction& i) {                                               \
+        const Rounding mode = mode_of(core, i);                                                 \
+        if (SIM_UNLIKELY(mode != Rounding::NearestEven)) {                                      \
+            core.x[i.rd] = name##_directed(core, i, mode);                                      \
+            return;                                                                             \
+        }                                                                                       \
+        [[maybe_unused]] const float a = to_float(core.x[i.rs1]);                               \
+        [[maybe_unused]] const float b = to_float(core.x[i.rs2]);                               \
+        [[maybe_unused]] const float c = to_float(core.x[i.rs3]);                               \
+        core.x[i.rd] = canonical(nearest);                                                      \
     }
 
-ROUNDED(fadd, a + b)
-ROUNDED(fsub, a - b)
-ROUNDED(fmul, a * b)
-ROUNDED(fdiv, a / b)
-ROUNDED(fsqrt, std::sqrt(a))
+ROUNDED(fadd, a + b, sum<Single>(a, b, mode))
+ROUNDED(fsub, a - b, sum<Single>(a, -b, mode))
+ROUNDED(fmul, a * b, narrow<Single>(a * b, mode))
+ROUNDED(fdiv, a / b, narrow<Single>(divide_to_odd(a, b), mode))
+ROUNDED(fsqrt, std::sqrt(a), narrow<Single>(root_to_odd(a), mode))
+
 // Fused operations use the host's instruction where it has one; otherwise the library computes them.
 #if defined(__x86_64__)
 #define WITH_HOST_FMA __attribute__((target("fma")))
@@ -62,15 +52,15 @@ bool host_has_fma() { return __builtin_cpu_supports("fma"); }
 bool host_has_fma() { return true; }
 #endif
 
-#define FUSED(name, factor, addend)                                                                       \
-    ROUNDED(name##_any, __builtin_fmaf(factor, b, addend))                                                \
-    WITH_HOST_FMA void name(Core& core, const Instruction& i) {                                 \
-        if (SIM_UNLIKELY(mode_of(core, i) != 0)) {                                              \
-            name##_any(core, i);                                                                \
-            return;                                                                             \
-        }                                                                                       \
+#define FUSED(name, factor, addend)                                                                     \
+    ROUNDED(name##_any, __builtin_fmaf(factor, b, addend), sum<Single>((factor) * b, addend, mode))     \
+    WITH_HOST_FMA void name(Core& core, const Instruction& i) {                                         \
+        if (SIM_UNLIKELY(mode_of(core, i) != Rounding::NearestEven)) {                                  \
+            name##_any(core, i);                                                                        \
+            return;                                                                                     \
+        }                                                                                               \
         const float a = to_float(core.x[i.rs1]), b = to_float(core.x[i.rs2]), c = to_float(core.x[i.rs3]); \
-        core.x[i.rd] = canonical(__builtin_fmaf(factor, b, addend));                                      \
+        core.x[i.rd] = canonical(__builtin_fmaf(factor, b, addend));                                    \
     }
 FUSED(fmadd, a, c)
 FUSED(fmsub, a, -c)
@@ -121,13 +111,13 @@ uint32_t classify(uint32_t v) {
 BITS(fclass, classify(a))
 
 // A float as an integral double in a rounding mode (exact: every float is a double).
-inline double integral(uint32_t bits, uint32_t mode) {
+inline double integral(uint32_t bits, Rounding mode) {
     const double v = to_float(bits);
     switch (mode) {
-        case 0: return std::nearbyint(v);      // the host stays in nearest-even
-        case 1: return std::trunc(v);
-        case 2: return std::floor(v);
-        case 3: return std::ceil(v);
+        case Rounding::NearestEven: return std::nearbyint(v);
+        case Rounding::TowardZero: return std::trunc(v);
+        case Rounding::Down: return std::floor(v);
+        case Rounding::Up: return std::ceil(v);
         default: return std::round(v);
     }
 }
@@ -144,26 +134,11 @@ void fcvt_wu_s(Core& core, const Instruction& i) {
     const double v = integral(bits, mode_of(core, i));
     core.x[i.rd] = is_nan(bits) || v >= 4294967296.0 ? 0xffffffffu : v < 0 ? 0 : static_cast<uint32_t>(v);
 }
-
-// An integer to float in modes other than nearest-even; a double holds every 32-bit integer.
-template <typename Integer>
-uint32_t convert_integer(Integer value, uint32_t mode) {
-    if (mode == 0) { return to_bits(static_cast<float>(value)); }
-    const double exact = static_cast<double>(value);
-    if (mode == 4) {
-        const float nearest = static_cast<float>(exact);
-        const float other = std::nextafterf(nearest, exact > static_cast<double>(nearest) ? INFINITY : -INFINITY);
-        const bool tie = std::fabs(exact - static_cast<double>(nearest)) == std::fabs(static_cast<double>(other) - exact);
-        return to_bits(tie && std::fabs(other) > std::fabs(nearest) ? other : nearest);
-    }
-    return in_mode(mode, [exact]() { volatile double v = exact; volatile float f = static_cast<float>(v); return to_bits(f); });
-}
+// A double holds every 32-bit integer.
 void fcvt_s_w(Core& core, const Instruction& i) {
-    core.x[i.rd] = convert_integer(static_cast<int32_t>(core.x[i.rs1]), mode_of(core, i));
+    core.x[i.rd] = narrow<Single>(static_cast<int32_t>(core.x[i.rs1]), mode_of(core, i));
 }
-void fcvt_s_wu(Core& core, const Instruction& i) {
-    core.x[i.rd] = convert_integer(core.x[i.rs1], mode_of(core, i));
-}
+void fcvt_s_wu(Core& core, const Instruction& i) { core.x[i.rd] = narrow<Single>(core.x[i.rs1], mode_of(core, i)); }
 
 }  // namespace
 

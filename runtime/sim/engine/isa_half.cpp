@@ -32,11 +32,11 @@ template <typename Format> inline bool is_nan_16(uint32_t v) { return (v & 0x7ff
             return (expression);                                                                     \
         }                                                                                            \
     };
-OPERATION2(Add, narrow<F>(add_to_odd(widen<F>(a), widen<F>(b)), r))
-OPERATION2(Sub, narrow<F>(add_to_odd(widen<F>(a), -widen<F>(b)), r))
+OPERATION2(Add, sum<F>(widen<F>(a), widen<F>(b), r))
+OPERATION2(Sub, sum<F>(widen<F>(a), -widen<F>(b), r))
 OPERATION2(Mul, narrow<F>(widen<F>(a) * widen<F>(b), r))
-OPERATION2(Div, narrow<F>(widen<F>(a) / widen<F>(b), r))
-OPERATION2(Sqrt, ((void)b, narrow<F>(std::sqrt(widen<F>(a)), r)))
+OPERATION2(Div, narrow<F>(divide_to_odd(widen<F>(a), widen<F>(b)), r))
+OPERATION2(Sqrt, ((void)b, narrow<F>(root_to_odd(widen<F>(a)), r)))
 OPERATION2(SignCopy, (a & 0x7fff) | (b & 0x8000))
 OPERATION2(SignNegate, (a & 0x7fff) | (~b & 0x8000))
 OPERATION2(SignXor, (a & 0xffff) ^ (b & 0x8000))
@@ -88,7 +88,7 @@ void scalar_fused(Core& core, const Instruction& i) {
     double addend = widen<F>(core.x[i.rs3]);
     if (negate_product) { product = -product; }
     if (negate_addend) { addend = -addend; }
-    core.x[i.rd] = narrow<F>(add_to_odd(product, addend), scalar_rounding<F>(core, i));
+    core.x[i.rd] = sum<F>(product, addend, scalar_rounding<F>(core, i));
 }
 inline double integral(double v, Rounding r) {
     switch (r) {

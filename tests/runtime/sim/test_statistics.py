@@ -75,7 +75,8 @@ def test_causes_are_told_apart() -> None:
 
     assert cycles(0, "L2") - cycles(3, "L2") == 140
     assert 45 <= cycles(1, "load use") - cycles(3, "load use") <= 50
-    assert cycles(2, "branch") - cycles(3, "branch") >= 98
+    # 49 taken branches; core 3 takes one more, over the code of core 2
+    assert cycles(2, "branch") - cycles(3, "branch") == 2 * 49 - 2
     assert cycles(3, "barrier") > cycles(2, "barrier") + 100
 
 
