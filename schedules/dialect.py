@@ -30,6 +30,7 @@ from tvm_pulp.target.tvm_names import (
     call_extern,
     const,
     decl_buffer,
+    dtype_bytes,
     load,
 )
 
@@ -41,11 +42,6 @@ ALIGNMENT = 16
 
 TO_L1, TO_L2 = 1, 0
 """Directions of a transfer."""
-
-
-def item_bytes(dtype: str) -> int:
-    """Return the size in bytes of one element."""
-    return 1 if dtype == "bool" else int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz")) // 8
 
 
 def index(value: int | Expr) -> Expr:
@@ -212,7 +208,7 @@ class L1Allocator:
         while unique in self.offsets:
             unique, number = f"{name}_{number}", number + 1
         self.offsets[unique] = self.top
-        self.top += ceil_div(elements * item_bytes(dtype), ALIGNMENT) * ALIGNMENT
+        self.top += ceil_div(elements * dtype_bytes(dtype), ALIGNMENT) * ALIGNMENT
         self.peak = max(self.peak, self.top)
         buffer = decl_buffer((elements,), dtype, name=unique, scope="global.l1")
         return buffer, AllocBuffer(buffer)

@@ -134,8 +134,10 @@ class TileLoop:
             self._range(previous, 0, self.total - 2)
             steps = sequence(stores(previous, tirx.floormod(previous, 2) + 2))
             ended = self.last_in_reduction(previous)
-            steps = steps if ended is None else when(ended, steps)
-            body.append(when(tile > 0, sequence(define, steps)))
+            if ended is None:
+                body.append(when(tile > 0, sequence(define, steps)))
+            elif self.reduction_tiles < self.total:  # else the only result leaves after the loop
+                body.append(when(tile > 0, sequence(define, when(ended, steps))))
         body.append(compute(tile))
         first = loads(index(0), index(0)) if loads else []
         steps = sequence(*first, serial(tile, self.total, sequence(*body)))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from tvm_pulp.schedules.collapse import View, ViewTable
 from tvm_pulp.schedules.computation import Stage
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div, item_bytes
+from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.expressions import loads, variables, walk
 from tvm_pulp.schedules.footprint import Dimension, dimension
 from tvm_pulp.schedules.point_plan import NestPlan, plan_nest
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
-from tvm_pulp.target.tvm_names import Buffer, Call, Expr, Var, buffer_dtype
+from tvm_pulp.target.tvm_names import Buffer, Call, Expr, Var, buffer_dtype, dtype_bytes
 
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TRANSFER = 30.0
@@ -149,7 +149,7 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
         if any(read.view.buffer.same_as(b) for b in direct):
             direct_reads += 1
             continue
-        size = read.tile_elements(tiles) * item_bytes(buffer_dtype(read.view.base))
+        size = read.tile_elements(tiles) * dtype_bytes(buffer_dtype(read.view.base))
         repeats = total_tiles / period(axes, read.axes)
         l1_bytes += _aligned(size) * (2 if repeats > 1 else 1)
         lines = _transfers(read, tiles)
@@ -159,7 +159,7 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
     spatial_tiles = math.prod(counts[axis.var] for axis in stage.spatial)
     points = math.prod(tiles[axis.var] for axis in stage.spatial)
     for number in access.writes:
-        size = points * item_bytes(buffer_dtype(stage.stores[number].out))
+        size = points * dtype_bytes(buffer_dtype(stage.stores[number].out))
         l1_bytes += _aligned(size) * (2 if spatial_tiles > 1 else 1)
         traffic += spatial_tiles * size
         transfers += spatial_tiles

@@ -9,10 +9,9 @@ from tvm_pulp.schedules.dialect import (
     dma_1d,
     dma_2d,
     index,
-    item_bytes,
     serial,
 )
-from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, Var, arith, buffer_dtype
+from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, Var, arith, buffer_dtype, dtype_bytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def transfer(
     direction
         ``TO_L1`` or ``TO_L2``.
     """
-    item = item_bytes(buffer_dtype(l2))
+    item = dtype_bytes(buffer_dtype(l2))
     rank = len(box.shape)
     full = [as_int(size) == extent for size, extent in zip(box.size, box.shape, strict=True)]
     strides = [1] * rank

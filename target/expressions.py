@@ -41,3 +41,8 @@ def loads(node: Expr) -> list[Expr]:
 def variables(node: Expr) -> set[Var]:
     """Return the variables that an expression uses, buffers left out."""
     return {part for part in walk(node) if isinstance(part, Var)}
+
+
+def call_name(call: Expr) -> str:
+    """Return the bare name of the operator that a call node applies, e.g. ``"exp"``."""
+    return str(call.op.name).rsplit(".", 1)[-1]

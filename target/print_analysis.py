@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tvm_pulp.target.expressions import variables
-from tvm_pulp.target.print_expressions import call_name
+from tvm_pulp.target.expressions import call_name, variables
 from tvm_pulp.target.tvm_names import (
     AttrStmt,
     Bind,

@@ -10,6 +10,8 @@ import math
 import re
 
 import numpy as np
+from tvm_pulp.target.expressions import call_name
+from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, flat_index
 from tvm_pulp.target.tvm_names import (
     EQ,
     GE,
@@ -45,7 +47,6 @@ from tvm_pulp.target.tvm_names import (
     Sub,
     Var,
     arith,
-    buffer_shape,
     expr_dtype,
 )
 
@@ -167,11 +168,6 @@ def c_identifier(name: str) -> str:
     return text
 
 
-def call_name(call: Expr) -> str:
-    """Return the bare name of the operator that a call node applies, e.g. ``"exp"``."""
-    return str(call.op.name).rsplit(".", 1)[-1]
-
-
 class NameTable:
     """Gives every variable and buffer of one C function its own identifier."""
 
@@ -200,29 +196,40 @@ class ExpressionPrinter:
     def __init__(self, names: NameTable, analyzer: arith.Analyzer) -> None:
         self.names = names
         self.analyzer = analyzer
+        self.pointers: list[WalkingPointer] = []
+        self.reads: list[HoistedRead] = []
 
     def __call__(self, expression: Expr) -> str:
         """Return C for an expression."""
         return self._print(expression)[0]
 
-    def flat_index(self, buffer: Buffer, indices: list[Expr]) -> Expr:
-        """Return the row-major element offset of a multi-dimensional index."""
-        flat: Expr = None
-        for index, extent in zip(indices, buffer_shape(buffer), strict=True):
-            flat = index if flat is None else flat * extent + index
-        return self.analyzer.simplify(flat) if flat is not None else IntImm("int32", 0)
-
     def element(self, buffer: Buffer, indices: list[Expr]) -> str:
         """Return C for one element of a buffer, e.g. ``x[4 * i + j]``."""
-        return f"{self.names[buffer]}[{self(self.flat_index(buffer, list(indices)))}]"
+        index = flat_index(buffer, indices, self.analyzer)
+        for read in self.reads:
+            if read.buffer.same_as(buffer) and self._constant(index - read.index) == 0:
+                return self.names[read.variable]
+        for pointer in self.pointers:
+            if pointer.buffer.same_as(buffer):
+                distance = self._constant(index - (pointer.step * pointer.loop + pointer.base))
+                if distance is not None:
+                    return f"{self.names[pointer.variable]}[{distance}]"
+        return f"{self.names[buffer]}[{self(index)}]"
+
+    def _constant(self, value: Expr) -> int | None:
+        value = self.analyzer.simplify(value)
+        return int(value.value) if isinstance(value, IntImm) else None
 
     def address(self, load: Expr) -> str:
         """Return C for the address of an element, e.g. ``x + (4 * i + j)``."""
-        index = self.flat_index(load.source, list(load.indices))
+        return self.offset(load.source, flat_index(load.source, list(load.indices), self.analyzer))
+
+    def offset(self, buffer: Buffer, index: Expr) -> str:
+        """Return C for a pointer to the element at a flat index."""
         if isinstance(index, IntImm) and int(index.value) == 0:
-            return self.names[load.source]
+            return self.names[buffer]
         text, level = self._print(index)
-        return f"{self.names[load.source]} + {text if level >= _MULTIPLY else f'({text})'}"
+        return f"{self.names[buffer]} + {text if level >= _MULTIPLY else f'({text})'}"
 
     def _at(self, expression: Expr, level: int) -> str:
         """Print with parentheses where the expression binds less tightly than ``level``."""

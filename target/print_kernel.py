@@ -11,6 +11,7 @@ from typing import Any
 
 from tvm_pulp.target.print_analysis import is_dma_only, used_variables, written_buffers
 from tvm_pulp.target.print_expressions import ExpressionPrinter, NameTable, c_type
+from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, plan_pointers
 from tvm_pulp.target.tvm_names import (
     AllocBuffer,
     AttrStmt,
@@ -31,6 +32,7 @@ from tvm_pulp.target.tvm_names import (
     buffer_dtype,
     buffer_scope,
     buffer_shape,
+    dtype_bytes,
     expr_dtype,
 )
 
@@ -203,7 +205,7 @@ class _KernelPrinter:
             offset = self.offsets[str(buffer.name)]
         else:
             offset = self.next_offset
-            size = elements * _item_bytes(buffer_dtype(buffer))
+            size = elements * dtype_bytes(buffer_dtype(buffer))
             self.next_offset += (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
         self.line(f"{kind} *const {self.names[buffer]} = ({kind} *)(l1 + {offset});")
 
@@ -219,43 +221,69 @@ class _KernelPrinter:
         self.close()
 
     def loop(self, node: For) -> None:
-        variable, name = node.loop_var, self.names[node.loop_var]
-        self.bind_range(variable, node.min, node.extent)
-        end = self.analyzer.simplify(node.min + node.extent)
+        self.bind_range(node.loop_var, node.min, node.extent)
+        parallel = node.kind == ForKind.PARALLEL
+        if parallel:
+            first, last = self.chunk(node)
+        else:
+            first, last = self.print(node.min), self.print(self.analyzer.simplify(node.min + node.extent))
         inside_dma = is_dma_only(node)
-        if node.kind == ForKind.PARALLEL:
-            self.parallel(node)
-            return
-        if node.kind == ForKind.UNROLLED:
-            self.line(f"#pragma GCC unroll {int(node.extent.value)}")
-        self.open(f"for (int32_t {name} = {self.print(node.min)}; {name} < {self.print(end)}; ++{name})")
+        pointers, reads = ([], []) if inside_dma else plan_pointers(node, self.analyzer)
+        name = self.names[node.loop_var]
+        if parallel:
+            self.names.reserve(f"{name}_first")
+            self.names.reserve(f"{name}_end")
+            self.line(f"const int32_t {name}_first = {first}, {name}_end = {last};")
+            first, last = f"{name}_first", f"{name}_end"
+        self.hoist(pointers, reads, first)
+        steps = "".join(f", {self.names[p.variable]} += {self.print(p.step)}" for p in pointers)
+        if node.annotations and "pragma_unroll" in node.annotations:
+            self.line(f"#pragma GCC unroll {int(node.annotations['pragma_unroll'])}")
+        self.open(f"for (int32_t {name} = {first}; {name} < {last}; ++{name}{steps})")
+        self.print.pointers += pointers
+        self.print.reads += reads
         self.body(node.body, inside_dma)
+        del self.print.pointers[len(self.print.pointers) - len(pointers) :]
+        del self.print.reads[len(self.print.reads) - len(reads) :]
         self.close()
 
-    def parallel(self, node: For) -> None:
-        """Iterations in contiguous chunks; the first workers take one more where they do not divide."""
-        name, minimum = self.names[node.loop_var], self.print(node.min)
-        cores = str(self.cores) if self.cores else "PULP_CORES"
+    def hoist(self, pointers: list[WalkingPointer], reads: list[HoistedRead], first: str) -> None:
+        """Declare what an innermost loop walks along with and what it reads once."""
+        for read in reads:
+            value = self.print.element(read.buffer, [read.index])
+            self.line(f"const {c_type(buffer_dtype(read.buffer))} {self.names[read.variable]} = {value};")
+        for pointer in pointers:
+            constant = "" if pointer.written else "const "
+            start = pointer.base
+            if first.lstrip("-").isdigit():
+                start = self.analyzer.simplify(pointer.base + pointer.step * int(first))
+            text = self.print.offset(pointer.buffer, start)
+            if not first.lstrip("-").isdigit():
+                step = self.print(pointer.step)
+                text += f" + {first}" if step == "1" else f" + {first} * ({step})"
+            kind = c_type(buffer_dtype(pointer.buffer))
+            self.line(f"{constant}{kind} *{self.names[pointer.variable]} = {text};")
+
+    def chunk(self, node: For) -> tuple[str, str]:
+        """A worker's iterations: contiguous; the first workers take one more where they do not divide."""
+        minimum = self.print(node.min)
         offset = "" if minimum == "0" else f"{minimum} + "
-        if isinstance(node.extent, IntImm) and self.cores:
-            each, rest = divmod(int(node.extent.value), self.cores)
-            if each == 1 and rest == 0:
-                first, last = f"{offset}core", f"{offset}core + 1"
-            elif each == 0:
-                first, last = f"{offset}pulp_min(core, {rest})", f"{offset}pulp_min(core + 1, {rest})"
-            elif rest == 0:
-                first, last = f"{offset}core * {each}", f"{offset}(core + 1) * {each}"
-            else:
-                first = f"{offset}core * {each} + pulp_min(core, {rest})"
-                last = f"{offset}(core + 1) * {each} + pulp_min(core + 1, {rest})"
-        else:
+        if not (isinstance(node.extent, IntImm) and self.cores):
+            cores = str(self.cores) if self.cores else "PULP_CORES"
             total = self.print(node.extent)
-            first = f"{offset}pulp_chunk(core, {cores}, {total})"
-            last = f"{offset}pulp_chunk(core + 1, {cores}, {total})"
-        self.line(f"for (int32_t {name} = {first}, {name}_end = {last}; {name} < {name}_end; ++{name}) {{")
-        self.depth += 1
-        self.statement(node.body)
-        self.close()
+            return (
+                f"{offset}pulp_chunk(core, {cores}, {total})",
+                f"{offset}pulp_chunk(core + 1, {cores}, {total})",
+            )
+        each, rest = divmod(int(node.extent.value), self.cores)
+        if rest == 0 and each == 1:
+            return f"{offset}core", f"{offset}core + 1"
+        if rest == 0:
+            return f"{offset}core * {each}", f"{offset}(core + 1) * {each}"
+        extra = f"pulp_min(core, {rest})", f"pulp_min(core + 1, {rest})"
+        if each == 0:
+            return f"{offset}{extra[0]}", f"{offset}{extra[1]}"
+        return f"{offset}core * {each} + {extra[0]}", f"{offset}(core + 1) * {each} + {extra[1]}"
 
     def bind_range(self, variable: Var, minimum: Expr, extent: Expr) -> None:
         """Tell the analyzer what is known of a loop variable."""
@@ -264,7 +292,3 @@ class _KernelPrinter:
         limit = 2**31 - 1
         if abs(low.min_value) < limit and abs(high.max_value) < limit and high.max_value > low.min_value:
             self.analyzer.update(variable, arith.ConstIntBound(low.min_value, high.max_value - 1), True)
-
-
-def _item_bytes(dtype: str) -> int:
-    return 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8

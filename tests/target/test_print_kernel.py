@@ -85,16 +85,16 @@ def test_runs_of_dma_statements_are_for_core_0() -> None:
 @pytest.mark.parametrize(
     "extent,bounds",
     [
-        (8, "i = core, i_end = core + 1"),
-        (24, "i = core * 3, i_end = (core + 1) * 3"),
-        (5, "i = pulp_min(core, 5), i_end = pulp_min(core + 1, 5)"),
-        (19, "i = core * 2 + pulp_min(core, 3), i_end = (core + 1) * 2 + pulp_min(core + 1, 3)"),
+        (8, "i_first = core, i_end = core + 1"),
+        (24, "i_first = core * 3, i_end = (core + 1) * 3"),
+        (5, "i_first = pulp_min(core, 5), i_end = pulp_min(core + 1, 5)"),
+        (19, "i_first = core * 2 + pulp_min(core, 3), i_end = (core + 1) * 2 + pulp_min(core + 1, 3)"),
     ],
 )
 def test_parallel_loops_share_out_contiguous_chunks(extent: int, bounds: str) -> None:
-    (head, *_) = body(parallel(I, extent, store(Y, element(X, I), [I])), cores=8)
-    assert head == f"for (int32_t {bounds}; i < i_end; ++i) {{"
-    first, last = bounds.removeprefix("i = ").split(", i_end = ")
+    head, *_ = body(parallel(I, extent, store(Y, element(X, I), [I])), cores=8)
+    assert head == f"const int32_t {bounds};"
+    first, last = bounds.removeprefix("i_first = ").split(", i_end = ")
     ranges = [range(_bound(first, core), _bound(last, core)) for core in range(8)]
     assert [i for chunk in ranges for i in chunk] == list(range(extent))
 
@@ -106,9 +106,41 @@ def _bound(text: str, core: int) -> int:
 def test_parallel_loops_of_a_length_known_at_run_time() -> None:
     size, define = bind("size", call_extern("int32", "length"))
     lines = body(define, parallel(I, size, store(Y, element(X, I), [I])), cores=8)
-    assert lines[1].startswith(
-        "for (int32_t i = pulp_chunk(core, 8, size), i_end = pulp_chunk(core + 1, 8, size);"
+    assert (
+        lines[1]
+        == "const int32_t i_first = pulp_chunk(core, 8, size), i_end = pulp_chunk(core + 1, 8, size);"
     )
+
+
+def test_pointers_walk_along_with_innermost_loops() -> None:
+    stride, define = bind("stride", call_extern("int32", "length"))
+    value = element(X, I * stride + 5) + element(X, I * stride + 7) * element(X, 3)
+    assert body(define, serial(I, 9, store(Y, value, [I * 2 + 1]))) == [
+        "const int32_t stride = length();",
+        "const float data_x_value = data_x[3];",
+        "const float *data_x_at = data_x + 5;",
+        "float *y_at = y + 1;",
+        "for (int32_t i = 0; i < 9; ++i, data_x_at += stride, y_at += 2) {",
+        "y_at[0] = data_x_at[0] + data_x_at[2] * data_x_value;",
+        "}",
+    ]
+
+
+def test_no_pointer_where_the_index_is_made_in_the_loop() -> None:
+    row, define = bind("row", I % 4)
+    lines = body(serial(I, 16, sequence(define, store(Y, element(X, row * 8), [row]))))
+    assert lines[-2] == "y[row] = data_x[row * 8];"
+
+
+def test_conditional_reads_stay_in_the_loop() -> None:
+    """They may be out of bounds where the condition does not hold."""
+    lines = body(serial(I, 4, when(I < 2, store(Y, element(X, 63), [I]))))
+    assert "y_at[0] = data_x[63];" in lines
+
+
+def test_what_the_loop_writes_is_read_in_the_loop() -> None:
+    lines = body(serial(I, 4, store(Y, element(Y, 9) + element(X, I), [I])))
+    assert "y_at[0] = y_at[9] + data_x_at[0];" in lines or "y_at[0] = y[9] + data_x_at[0];" in lines
 
 
 def test_buffers_lie_one_after_the_other_aligned_or_where_the_plan_says() -> None:

@@ -33,18 +33,13 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
                     dma_start_2d(following % 2, data_l1 + following % 2 * 1020, data + following * 510, 4080, 8160, 2040, 1);
                     dma_start_2d(following % 2, weight_l1 + following % 2 * 216, weight + following * 18, 864, 288, 72, 1);
                 }
-                if (tile > 0) {
-                    const int32_t previous = tile - 1;
-                    if (0) {
-                        dma_start_1d(previous % 2 + 2, output_out, output, 6912, 0);
-                    }
-                }
             }
             const int32_t data_turn = tile % 2 * 1020;
             const int32_t weight_turn = tile % 2 * 216;
             for (int32_t o_block = 0; o_block < 3; ++o_block) {
                 for (int32_t h = 0; h < 9; ++h) {
-                    for (int32_t w = core, w_end = core + 1; w < w_end; ++w) {
+                    const int32_t w_first = core, w_end = core + 1;
+                    for (int32_t w = w_first; w < w_end; ++w) {
                         float sum[8];
                         if (tile == 0) {
                             sum[0] = 0.0f;
@@ -68,15 +63,17 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
                         for (int32_t kh = 0; kh < 3; ++kh) {
                             for (int32_t kw = 0; kw < 3; ++kw) {
                                 if (1 <= h * 2 + kh && h * 2 + kh < 18 && 1 <= w * 2 + kw && w * 2 + kw < 16) {
-                                    for (int32_t channel = 0; channel < 2; ++channel) {
-                                        sum[0] = sum[0] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw - 16] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw];
-                                        sum[1] = sum[1] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw - 16] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 18];
-                                        sum[2] = sum[2] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw - 16] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 36];
-                                        sum[3] = sum[3] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw - 16] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 54];
-                                        sum[4] = sum[4] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw + 494] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw];
-                                        sum[5] = sum[5] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw + 494] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 18];
-                                        sum[6] = sum[6] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw + 494] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 36];
-                                        sum[7] = sum[7] + data_l1[channel * 255 + h * 30 + kh * 15 + w * 2 + data_turn + kw + 494] * weight_l1[o_block * 72 + channel * 9 + kh * 3 + weight_turn + kw + 54];
+                                    const float *data_l1_at = data_l1 + (h * 30 + kh * 15 + w * 2 + data_turn + kw - 16);
+                                    const float *weight_l1_at = weight_l1 + (o_block * 72 + kh * 3 + weight_turn + kw);
+                                    for (int32_t channel = 0; channel < 2; ++channel, data_l1_at += 255, weight_l1_at += 9) {
+                                        sum[0] = sum[0] + data_l1_at[0] * weight_l1_at[0];
+                                        sum[1] = sum[1] + data_l1_at[0] * weight_l1_at[18];
+                                        sum[2] = sum[2] + data_l1_at[0] * weight_l1_at[36];
+                                        sum[3] = sum[3] + data_l1_at[0] * weight_l1_at[54];
+                                        sum[4] = sum[4] + data_l1_at[510] * weight_l1_at[0];
+                                        sum[5] = sum[5] + data_l1_at[510] * weight_l1_at[18];
+                                        sum[6] = sum[6] + data_l1_at[510] * weight_l1_at[36];
+                                        sum[7] = sum[7] + data_l1_at[510] * weight_l1_at[54];
                                     }
                                 }
                             }

@@ -389,7 +389,8 @@ void matmul_in_tiles(int core, char *l1, const float *restrict a, const float *r
         const int32_t c_start = tile % 2 * 768;
         const int32_t m_size = pulp_min(32, 150 - tile % 5 * 32);
         const int32_t n_size = pulp_min(24, 70 - tile / 5 * 24);
-        for (int32_t worker = core, worker_end = core + 1; worker < worker_end; ++worker) {
+        const int32_t worker_first = core, worker_end = core + 1;
+        for (int32_t worker = worker_first; worker < worker_end; ++worker) {
             matmul_tile(worker, a_l1 + a_start, b_l1 + b_start, c_l1 + c_start, m_size, n_size, 90, 1, 1, 0, 0, 0);
         }
     }

@@ -50,23 +50,30 @@ void sgd_in_place(int core, char *l1, float *restrict parameter, const float *re
             const int32_t parameter_turn = tile % 2 * 1188;
             const int32_t momentum_out_turn = tile % 2 * 1188;
             const int32_t parameter_out_turn = tile % 2 * 1188;
-            for (int32_t i0_i1_i2_i3_block = core * 37 + pulp_min(core, 1), i0_i1_i2_i3_block_end = (core + 1) * 37 + pulp_min(core + 1, 1); i0_i1_i2_i3_block < i0_i1_i2_i3_block_end; ++i0_i1_i2_i3_block) {
-                const float momentum_value = 0.9f * momentum_l1[i0_i1_i2_i3_block * 4 + momentum_turn] + (gradient_l1[i0_i1_i2_i3_block * 4 + gradient_turn] + 0.0005f * parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn]);
-                const float parameter_value = parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn] - learning_rate_l1[0] * momentum_value;
-                const float momentum_value_1 = 0.9f * momentum_l1[i0_i1_i2_i3_block * 4 + momentum_turn + 1] + (gradient_l1[i0_i1_i2_i3_block * 4 + gradient_turn + 1] + 0.0005f * parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 1]);
-                const float parameter_value_1 = parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 1] - learning_rate_l1[0] * momentum_value_1;
-                const float momentum_value_2 = 0.9f * momentum_l1[i0_i1_i2_i3_block * 4 + momentum_turn + 2] + (gradient_l1[i0_i1_i2_i3_block * 4 + gradient_turn + 2] + 0.0005f * parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 2]);
-                const float parameter_value_2 = parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 2] - learning_rate_l1[0] * momentum_value_2;
-                const float momentum_value_3 = 0.9f * momentum_l1[i0_i1_i2_i3_block * 4 + momentum_turn + 3] + (gradient_l1[i0_i1_i2_i3_block * 4 + gradient_turn + 3] + 0.0005f * parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 3]);
-                const float parameter_value_3 = parameter_l1[i0_i1_i2_i3_block * 4 + parameter_turn + 3] - learning_rate_l1[0] * momentum_value_3;
-                momentum_out[i0_i1_i2_i3_block * 4 + momentum_out_turn] = momentum_value;
-                parameter_out[i0_i1_i2_i3_block * 4 + parameter_out_turn] = parameter_value;
-                momentum_out[i0_i1_i2_i3_block * 4 + momentum_out_turn + 1] = momentum_value_1;
-                parameter_out[i0_i1_i2_i3_block * 4 + parameter_out_turn + 1] = parameter_value_1;
-                momentum_out[i0_i1_i2_i3_block * 4 + momentum_out_turn + 2] = momentum_value_2;
-                parameter_out[i0_i1_i2_i3_block * 4 + parameter_out_turn + 2] = parameter_value_2;
-                momentum_out[i0_i1_i2_i3_block * 4 + momentum_out_turn + 3] = momentum_value_3;
-                parameter_out[i0_i1_i2_i3_block * 4 + parameter_out_turn + 3] = parameter_value_3;
+            const int32_t i0_i1_i2_i3_block_first = core * 37 + pulp_min(core, 1), i0_i1_i2_i3_block_end = (core + 1) * 37 + pulp_min(core + 1, 1);
+            const float learning_rate_l1_value = learning_rate_l1[0];
+            const float *momentum_l1_at = momentum_l1 + momentum_turn + i0_i1_i2_i3_block_first * (4);
+            const float *gradient_l1_at = gradient_l1 + gradient_turn + i0_i1_i2_i3_block_first * (4);
+            const float *parameter_l1_at = parameter_l1 + parameter_turn + i0_i1_i2_i3_block_first * (4);
+            float *momentum_out_at = momentum_out + momentum_out_turn + i0_i1_i2_i3_block_first * (4);
+            float *parameter_out_at = parameter_out + parameter_out_turn + i0_i1_i2_i3_block_first * (4);
+            for (int32_t i0_i1_i2_i3_block = i0_i1_i2_i3_block_first; i0_i1_i2_i3_block < i0_i1_i2_i3_block_end; ++i0_i1_i2_i3_block, momentum_l1_at += 4, gradient_l1_at += 4, parameter_l1_at += 4, momentum_out_at += 4, parameter_out_at += 4) {
+                const float momentum_value = 0.9f * momentum_l1_at[0] + (gradient_l1_at[0] + 0.0005f * parameter_l1_at[0]);
+                const float parameter_value = parameter_l1_at[0] - learning_rate_l1_value * momentum_value;
+                const float momentum_value_1 = 0.9f * momentum_l1_at[1] + (gradient_l1_at[1] + 0.0005f * parameter_l1_at[1]);
+                const float parameter_value_1 = parameter_l1_at[1] - learning_rate_l1_value * momentum_value_1;
+                const float momentum_value_2 = 0.9f * momentum_l1_at[2] + (gradient_l1_at[2] + 0.0005f * parameter_l1_at[2]);
+                const float parameter_value_2 = parameter_l1_at[2] - learning_rate_l1_value * momentum_value_2;
+                const float momentum_value_3 = 0.9f * momentum_l1_at[3] + (gradient_l1_at[3] + 0.0005f * parameter_l1_at[3]);
+                const float parameter_value_3 = parameter_l1_at[3] - learning_rate_l1_value * momentum_value_3;
+                momentum_out_at[0] = momentum_value;
+                parameter_out_at[0] = parameter_value;
+                momentum_out_at[1] = momentum_value_1;
+                parameter_out_at[1] = parameter_value_1;
+                momentum_out_at[2] = momentum_value_2;
+                parameter_out_at[2] = parameter_value_2;
+                momentum_out_at[3] = momentum_value_3;
+                parameter_out_at[3] = parameter_value_3;
             }
         }
         cluster_barrier();
