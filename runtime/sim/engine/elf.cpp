@@ -30,11 +30,13 @@ public:
         return value;
     }
 
+    // A name. Anything but printable ASCII is a damaged file; a placeholder keeps messages readable.
     std::string text(uint64_t offset, uint64_t end) const {
         end = std::min<uint64_t>(end, image_.size());
         std::string result;
-        while (offset < end && image_[offset] != 0) {
-            result.push_back(static_cast<char>(image_[offset++]));
+        for (; offset < end && image_[offset] != 0; ++offset) {
+            const uint8_t byte = image_[offset];
+            result.push_back(byte > 0x20 && byte < 0x7f ? static_cast<char>(byte) : '?');
         }
         return result;
     }

@@ -126,6 +126,8 @@ private:
     void finish();
     void interrupt_controller_changed();
     uint32_t path_latency(const Core& core, uint32_t address) const;
+    void create_page_tables();
+    void forget_decoded(uint32_t address, size_t size);
     Page* page_at(uint32_t address, bool create);
     [[noreturn]] void deadlock() const;
 
@@ -146,7 +148,6 @@ private:
     std::map<uint32_t, std::string> lines_;     // output of each core up to its line end
     uint32_t interrupt_mask_ = 0, interrupt_status_ = 0;
     uint32_t fetch_enable_ = 0, end_of_computation_ = 0;
-    std::vector<uint8_t> l1_bank_used_;
     std::vector<int64_t> l1_bank_free_;
 };
 

@@ -3,7 +3,8 @@
 import struct
 
 import pytest
-from golden import MODES, RULES, Operands, Rule
+from golden import RULES
+from golden_operands import MODES, Operands, Rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm_pulp.runtime.sim import Machine, _sim
