@@ -81,11 +81,25 @@ class MobileNet(nn.Module):
         return self.classifier(torch.flatten(x, 1))
 
 
+def offset_batch_norms(network: nn.Module) -> None:
+    """Draw the offsets of all batch norms from [-0.5, 0.5], as if the net had been trained before.
+
+    With the usual zeros, a positive scale before ReLU6, a depthwise convolution and another batch norm has no
+    effect on the output: its gradient is zero but for rounding, and no two float32 implementations agree on
+    it.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+
+
 def mobilenet_digits(seed: int = 0) -> MobileNet:
     """MobileNetV1-like net for 1x32x32 digits, 10 classes: 0.27 M multiply-accumulates an image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MobileNet((1, 32, 32), 8, [(16, 2), (32, 1), (32, 1), (64, 2), (64, 1)], 10)
+        network = MobileNet((1, 32, 32), 8, [(16, 2), (32, 1), (32, 1), (64, 2), (64, 1)], 10)
+        offset_batch_norms(network)
+    return network
 
 
 def mobilenet_v1(width: float = 0.25, resolution: int = 96, classes: int = 10, seed: int = 0) -> MobileNet:
@@ -95,4 +109,6 @@ def mobilenet_v1(width: float = 0.25, resolution: int = 96, classes: int = 10, s
     scaled = [(max(8, int(channels * width)), stride) for channels, stride in blocks]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MobileNet((3, resolution, resolution), max(8, int(32 * width)), scaled, classes)
+        network = MobileNet((3, resolution, resolution), max(8, int(32 * width)), scaled, classes)
+        offset_batch_norms(network)
+    return network
