@@ -270,3 +270,13 @@ def test_nan_in_a_weight_is_refused(tmp_path):
     y = w.operator("FULLY_CONNECTED", [x, w.constant("model/dense/MatMul", weight)], "y", (1, 3))
     with pytest.raises(UserError, match=r"parameter 'dense\.weight' holds NaN"):
         load(tmp_path, w.write([x], [y]))
+
+
+def test_nothing_is_printed(tmp_path, capfd):
+    w = Writer()
+    x = w.tensor("x", (1, 4))
+    y = w.operator("MEAN", [x, w.constant("axes", np.array([9], np.int32))], "y", (1,), KeepDims=0)
+    with pytest.raises(UserError, match="operator MEAN in layer 'mean' cannot be imported"):
+        load(tmp_path, w.write([x], [y]))
+    out, err = capfd.readouterr()
+    assert out == "" and err == ""

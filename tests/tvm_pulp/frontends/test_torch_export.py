@@ -265,3 +265,13 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match=r"not a readable torch\.export program"):
         load_model(path)
+
+
+def test_nothing_is_printed(capfd):
+    load_model(conv_net(), input_shapes={"x": [1, 3, 8, 8]})
+    for net in (Function(torch.erfinv), nn.GroupNorm(1, 3, affine=False), Function(torch.sum)):
+        name = "input" if isinstance(net, nn.GroupNorm) else "x"
+        with pytest.raises(UserError):
+            load_model(net, input_shapes={name: [2, 3]})
+    out, err = capfd.readouterr()
+    assert out == "" and err == ""
