@@ -97,8 +97,7 @@ void Machine::load_elf(const std::vector<uint8_t>& image) {
     }
     for (const Segment& segment : elf.segments) {
         uint8_t* target = memory.find(segment.address, segment.memory_size);
-        std::memcpy(target, segment.bytes.data(), segment.bytes.size());
-        std::memset(target + segment.bytes.size(), 0, segment.memory_size - segment.bytes.size());
+        std::fill(std::copy(segment.bytes.begin(), segment.bytes.end(), target), target + segment.memory_size, uint8_t{0});
         if (checker) {
             checker->host_wrote(segment.address, segment.memory_size);
         }
