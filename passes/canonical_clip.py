@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from tvm import relax
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import Emit, is_number, number, operator_name, rewrite
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 from tvm import relax
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import Emit, is_number, number, operands, operator_name, rewrite
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import bindings, operator_name
 from tvm_pulp.target.errors import UserError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import bindings, operands
 from tvm_pulp.target.errors import UserError

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import tvm_pulp.passes.gradients  # noqa: F401  registers the rules
 from tvm import IRModule, relax
+
+import tvm_pulp.passes.gradients  # noqa: F401  registers the rules
 from tvm_pulp.passes.gradients.rule import RULES
 from tvm_pulp.passes.kernel_call import is_kernel, needed_arguments, rule_of
 from tvm_pulp.passes.rewrite import bindings, operands

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tvm import IRModule, relax
+
 from tvm_pulp.passes.kernel_call import is_kernel, result_type
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.place_updates import Update, place_updates

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tvm import relax
+
 from tvm_pulp.passes.model import Model
 
 

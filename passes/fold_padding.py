@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tvm import relax
+
 from tvm_pulp.passes.canonical_attributes import conv2d_with
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import Emit, operator_name, rewrite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+
 from tvm_pulp.passes.finish_graph import name_kernels
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.training_graph import TrainingGraph, add_inference

@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm import ir, relax
 from tvm.ir import register_op_attr
+
 from tvm_pulp.passes.operators.kernel import argument_shapes, plain
 from tvm_pulp.target.tvm_names import PrimFunc
 

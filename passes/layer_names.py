@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tvm import relax
+
 from tvm_pulp.passes.model import Model, layer_of
 from tvm_pulp.passes.rewrite import bindings, operands, operator_name
 

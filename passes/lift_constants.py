@@ -8,6 +8,7 @@ import re
 import numpy as np
 from tvm import IRModule, relax
 from tvm.ir import GenericConst
+
 from tvm_pulp.passes.model import Model, layer_of
 from tvm_pulp.passes.rewrite import Emit, is_number, operands, operator_name, rewrite_function
 

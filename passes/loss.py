@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.cross_entropy import cross_entropy

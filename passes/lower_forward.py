@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings import LOWERINGS
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.rewrite import bindings, operator_name

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import IRModule, relax
 from tvm.error import InternalError
+
 from tvm_pulp.passes.rewrite import Emit, operands, operator_name, reason, rewrite_function, static_shape
 from tvm_pulp.target.errors import UserError
 

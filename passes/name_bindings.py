@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tvm import relax
+
 from tvm_pulp.passes.model import layer_of
 from tvm_pulp.passes.rewrite import Emit, bindings, operands, operator_name, rewrite_function
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from tvm import IRModule, relax
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import (
     Emit,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tvm import relax
+
 from tvm_pulp.passes.model import Model, layer_of
 from tvm_pulp.passes.operators.update import accumulate, sgd
 from tvm_pulp.passes.place_updates import Update

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm import relax
+
 from tvm_pulp.passes.rewrite import operands, operator_name
 from tvm_pulp.target.tvm_names import PrimFunc
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tvm import relax
+
 from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.errors import UserError

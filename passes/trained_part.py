@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from tvm import relax
+
 from tvm_pulp.passes.model import Model, layer_of
 from tvm_pulp.passes.rewrite import bindings, operands, operator_name
 from tvm_pulp.target.errors import UserError

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import IRModule, relax
+
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
 from tvm_pulp.passes.layer_names import layer_names

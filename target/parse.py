@@ -86,6 +86,7 @@ def _decode(text: str, where: str) -> dict[str, Any]:
 
 def _build(values: dict[str, Any]) -> Target:
     from tvm.target import Target
+
     from tvm_pulp.target.tags import register, tag_features, tag_names
 
     tag = values.pop("tag", None)

@@ -10,6 +10,7 @@ import math
 import re
 
 import numpy as np
+
 from tvm_pulp.target.expressions import call_name
 from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, flat_index
 from tvm_pulp.target.tvm_names import (

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
 from tvm_pulp.target.print_expressions import c_type
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text

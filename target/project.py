@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan

@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 from tvm import IRModule, relax
 from tvm.ir import GlobalVar
+
 from tvm_pulp.target.tvm_names import PrimFunc
 
 

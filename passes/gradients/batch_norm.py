@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tvm import relax
+
 from tvm_pulp.passes.gradients.rule import Differentiated, gradient_rule
 from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient, batch_norm_parameter_gradients
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tvm import relax
+
 from tvm_pulp.passes.gradients.rule import Differentiated
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.operators.kernel import Scalar

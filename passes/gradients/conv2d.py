@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tvm import relax
+
 from tvm_pulp.passes.gradients.rule import Differentiated, gradient_rule
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient

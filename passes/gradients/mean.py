@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tvm import relax
+
 from tvm_pulp.passes.gradients.rule import Differentiated, gradient_rule
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.operators.kernel import number

@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm import relax
 from tvm.ir import Call
+
 from tvm_pulp.passes.kernel_call import KERNEL, emit_kernel, needed_arguments, rule_of
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.rewrite import static_shape

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.batch_norm import lower_batch_norm
 from tvm_pulp.passes.lowerings.conv2d import lower_conv2d
 from tvm_pulp.passes.lowerings.elementwise import lower_binary, lower_unary

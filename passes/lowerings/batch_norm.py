@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.lowerings.lowering import Lowering, RunningStatistics
 from tvm_pulp.passes.operators.batch_norm import (

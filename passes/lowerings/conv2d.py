@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.lowerings.matmul import emit_product
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.operators.kernel import Scalar, number

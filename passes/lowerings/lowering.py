@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm import relax
+
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.layer_names import LayerNames
 from tvm_pulp.passes.operators.movement import permute_dims

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering, Transposed
 from tvm_pulp.passes.operators.matmul import Matmul, Operand, matmul
 from tvm_pulp.passes.rewrite import static_shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering, Transposed
 from tvm_pulp.passes.operators.movement import concat, pad
 from tvm_pulp.passes.rewrite import static_shape

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.operators.adaptive_avg_pool2d import adaptive_avg_pool2d
 from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.operators.softmax import softmax
 from tvm_pulp.passes.rewrite import operator_name, static_shape

@@ -7,6 +7,7 @@ outputs)`` on each axis (PyTorch's rule; windows may overlap).
 from __future__ import annotations
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number, value_if
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 

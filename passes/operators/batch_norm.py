@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
 from tvm_pulp.passes.operators.reduction import staged_sum
 from tvm_pulp.target.tvm_names import PrimFunc, tirx

@@ -7,6 +7,7 @@ section 3): offset's gradient = Σ g; scale's = Σ g·x̂; data's = scale/σ · 
 from __future__ import annotations
 
 from tvm import te
+
 from tvm_pulp.passes.operators.batch_norm import other_axes, samples_per_channel
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
 from tvm_pulp.passes.operators.reduction import staged_sum

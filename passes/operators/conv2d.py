@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
 from tvm_pulp.target.tvm_names import PrimFunc
 

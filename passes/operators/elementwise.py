@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
 

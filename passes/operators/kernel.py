@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm import te
+
 from tvm_pulp.target.tvm_names import IntImm, PrimFunc, buffer_shape, const, tirx
 
 Shape = tuple[int, ...]

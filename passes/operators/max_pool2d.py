@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if
 from tvm_pulp.passes.operators.pooling import Pool2d
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx

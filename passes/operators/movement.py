@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number, value_if, within
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import te
+
 from tvm_pulp.passes.operators.conv2d_data_gradient import WindowAxis
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, within
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel, number
 from tvm_pulp.target.tvm_names import PrimFunc
 

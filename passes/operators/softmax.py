@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 

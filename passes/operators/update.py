@@ -7,6 +7,7 @@ The step is that of `torch.optim.SGD` with dampening 0: ``v = momentum * v + (g 
 from __future__ import annotations
 
 from tvm import te
+
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
 from tvm_pulp.target.tvm_names import PrimFunc
 

@@ -2,30 +2,28 @@
 
 import pytest
 import torch
-from examples.models import mobilenet_digits, residual_digits
 
 import tvm_pulp
 from examples.digits import digits
-from tests.e2e.settings import CONFIG, PROJECT
+from examples.models import mobilenet_digits, residual_digits
+from tests.e2e.settings import CONFIG, MOBILENET_SEED, PROJECT, RESIDUAL_SEED, SAMPLES
 
 
 @pytest.fixture(scope="session")
 def samples():
     """Digits as a package wants them: "x" and "labels"."""
     images, labels = digits()
-    return {"x": images, "labels": labels}
+    return {"x": images[:SAMPLES], "labels": labels[:SAMPLES]}
 
 
 @pytest.fixture(scope="session")
 def mobilenet():
-    torch.manual_seed(0)
-    return mobilenet_digits().train()
+    return mobilenet_digits(seed=MOBILENET_SEED).train()
 
 
 @pytest.fixture(scope="session")
 def residual():
-    torch.manual_seed(0)
-    return residual_digits().train()
+    return residual_digits(seed=RESIDUAL_SEED).train()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from tests.e2e.settings import CONFIG
 
 def assert_agrees(report):
     assert report.passed, f"\n{report}"
+    assert not any(row.only_rounding for row in report.rows), f"\n{report}"
 
 
 @pytest.mark.xdist_group("mobilenet")
@@ -17,7 +18,7 @@ def test_mobilenet_for_20_steps(mobilenet_package, samples):
     report = mobilenet_package.check(samples, 20)
     assert_agrees(report)
     assert len(report.run.steps) == 20
-    assert report.run.losses[-1] < report.run.losses[0], "20 steps of training lower the loss"
+    assert report.run.losses[-4:].mean() < report.run.losses[:4].mean(), "20 steps of training lower the loss"
     names = {row.name for row in report.rows}
     assert {"loss", "output"} < names
     assert any("running_var" in name for name in names)
@@ -73,7 +74,7 @@ def cifar_like(count):
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_resnet8_of_mlperf_tiny(resnet8, freeze):
-    config = dict(learning_rate=1e-3, momentum=0.9, weight_decay=5e-4, batch_size=2)
+    config = dict(learning_rate=1e-7, momentum=0.9, weight_decay=5e-4, batch_size=2)
     if freeze:
         model = tvm_pulp.compile(resnet8, target="pulp -l2-bytes=33554432")
         layers = [t.name.rpartition(".")[0] for t in model.metadata.of_kind("parameter")]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from tvm import IRModule, relax
+
+from tests.host_executor import HostExecutor
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, resolve
 from tvm_pulp.passes.layer_names import layer_names
@@ -15,8 +17,6 @@ from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.mse import mse
 from tvm_pulp.passes.rewrite import static_shape
-
-from tests.host_executor import HostExecutor
 
 TOLERANCE = 1e-5
 """Largest error of a tensor, relative to its largest value."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tvm
 from tvm import IRModule, relax
+
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.rewrite import bindings, operator_name
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.canonical_attributes import canonical_attributes
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import build_model, call
+from tvm_pulp.passes.canonical_attributes import canonical_attributes
+from tvm_pulp.target.errors import UserError
 
 WEIGHT = {"w": np.ones((8, 2, 3, 3), "float32")}
 

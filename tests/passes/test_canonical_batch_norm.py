@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.canonical_batch_norm import canonical_batch_norm
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import build_model, call
+from tvm_pulp.passes.canonical_batch_norm import canonical_batch_norm
+from tvm_pulp.target.errors import UserError
 
 NAMES = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
 PARAMETERS = {name: np.ones(4, "float32") for name in NAMES}

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.canonical_clip import canonical_clip
 
 from tests.passes.small_models import build_model, call, operators, random_input, run
+from tvm_pulp.passes.canonical_clip import canonical_clip
 
 
 def number(value):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.canonical_elementwise import canonical_elementwise
-from tvm_pulp.passes.rewrite import is_number
 
 from tests.passes.small_models import build_model, call, operators, random_input, run
+from tvm_pulp.passes.canonical_elementwise import canonical_elementwise
+from tvm_pulp.passes.rewrite import is_number
 
 
 @pytest.mark.parametrize(

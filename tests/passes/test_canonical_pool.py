@@ -5,12 +5,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.passes.canonical_pool import canonical_pool
-from tvm_pulp.passes.rewrite import static_shape
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import build_model, call, operators, random_input, run
 from tvm_pulp.oracle.operators import evaluate
+from tvm_pulp.passes.canonical_pool import canonical_pool
+from tvm_pulp.passes.rewrite import static_shape
+from tvm_pulp.target.errors import UserError
 
 
 @pytest.mark.parametrize(

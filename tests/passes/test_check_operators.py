@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.check_operators import check_operators
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import build_model
+from tvm_pulp.passes.check_operators import check_operators
+from tvm_pulp.target.errors import UserError
 
 
 @pytest.mark.parametrize(

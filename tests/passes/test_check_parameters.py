@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.check_parameters import check_parameters, refuse_shared
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import build_model, random_input
+from tvm_pulp.passes.check_parameters import check_parameters, refuse_shared
+from tvm_pulp.target.errors import UserError
 
 
 def scaled(builder, x, w):

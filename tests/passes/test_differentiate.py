@@ -1,10 +1,10 @@
 import pytest
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.passes.single_operator import check_operator, normal, operator_model, training_module
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.tvm_names import PrimFunc
 
 
 def batch_norm(builder: relax.BlockBuilder, x: relax.Var, *parameters: relax.Var) -> relax.Expr:

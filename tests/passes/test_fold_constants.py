@@ -1,8 +1,8 @@
 import numpy as np
 from tvm import relax
-from tvm_pulp.passes.fold_constants import fold_constants
 
 from tests.passes.small_models import build_model, operators, random_input, run
+from tvm_pulp.passes.fold_constants import fold_constants
 
 
 def test_what_depends_on_constants_alone_is_computed_and_parameters_are_not():

@@ -1,8 +1,8 @@
 import numpy as np
 from tvm import relax
-from tvm_pulp.passes.fold_padding import fold_padding
 
 from tests.passes.small_models import build_model, call, operators, random_input, run
+from tvm_pulp.passes.fold_padding import fold_padding
 
 WEIGHT = {"w": random_input(3, 4, 3, 3, seed=1)}
 WIDTHS = [0, 0, 0, 0, 1, 2, 3, 4]

@@ -1,8 +1,8 @@
 from tvm import relax
-from tvm_pulp.passes.layer_names import layer_names
-from tvm_pulp.passes.rewrite import bindings, operands
 
 from tests.passes.single_operator import normal, operator_model
+from tvm_pulp.passes.layer_names import layer_names
+from tvm_pulp.passes.rewrite import bindings, operands
 
 
 def build(builder: relax.BlockBuilder, x: relax.Var, w: relax.Var, b: relax.Var) -> relax.Expr:

@@ -1,8 +1,8 @@
 import numpy as np
 from tvm import relax
-from tvm_pulp.passes.lift_constants import lift_constants
 
 from tests.passes.small_models import build_model, operators, random_input, run
+from tvm_pulp.passes.lift_constants import lift_constants
 
 VECTOR = relax.const(np.arange(6, dtype="float32"))
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from tvm import relax
+
+from tests.passes.single_operator import normal, operator_model
 from tvm_pulp.passes.loss import labels_type, loss_source
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.target.errors import UserError
-
-from tests.passes.single_operator import normal, operator_model
 
 
 def model(*operators: str, shape: tuple[int, ...] = (4, 5), name: str = "x") -> Model:

@@ -1,9 +1,9 @@
 import pytest
 from tvm import relax
-from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.passes.single_operator import normal, operator_model, training_module
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.tvm_names import PrimFunc
 
 
 def test_operator_without_kernel_is_named_with_its_layer() -> None:

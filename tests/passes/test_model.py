@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tvm import IRModule, relax
+
 from tvm_pulp.passes.model import Model, layer_of, with_batch
 from tvm_pulp.passes.rewrite import static_shape
 from tvm_pulp.target.errors import UserError

@@ -1,9 +1,9 @@
 import numpy as np
 from tvm import relax
-from tvm_pulp.passes.name_bindings import name_bindings
-from tvm_pulp.passes.rewrite import bindings
 
 from tests.passes.small_models import build_model
+from tvm_pulp.passes.name_bindings import name_bindings
+from tvm_pulp.passes.rewrite import bindings
 
 WEIGHT = {"p_weight": np.ones((5, 6), "float32"), "p_bias": np.ones(5, "float32")}
 RENAMED = {"p_weight": "fc.weight", "p_bias": "fc.bias"}

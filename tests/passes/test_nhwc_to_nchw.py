@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.nhwc_to_nchw import nhwc_to_nchw
-from tvm_pulp.passes.rewrite import static_shape
 
 from tests.passes.small_models import build_model, operators, random_input, run
+from tvm_pulp.passes.nhwc_to_nchw import nhwc_to_nchw
+from tvm_pulp.passes.rewrite import static_shape
 
 IMAGE = {"x": (2, 6, 6, 4)}
 OHWI = {"conv.weight": random_input(8, 3, 3, 4, seed=1)}

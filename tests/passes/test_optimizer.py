@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from tvm import IRModule
+
+from tests.passes.single_operator import normal, variables
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.optimizer import accumulator_update, initial_states, optimizer_update
 from tvm_pulp.passes.train_config import TrainConfig
-
-from tests.passes.single_operator import normal, variables
 
 MODEL = Model("net", IRModule(), (), {"fc.weight": normal(3, 4), "fc.bias": normal(3)})
 

@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tvm_pulp.passes.place_buffers import ALIGNMENT, Lifetime, aligned, peak_bytes, place_buffers
 
 lifetimes = st.lists(

@@ -1,8 +1,8 @@
 from tvm import relax
-from tvm_pulp.passes.operators.update import accumulate
-from tvm_pulp.passes.place_updates import Update, place_updates
 
 from tests.passes.single_operator import variables
+from tvm_pulp.passes.operators.update import accumulate
+from tvm_pulp.passes.place_updates import Update, place_updates
 
 ARGUMENTS = variables({name: (4,) for name in ("x", "w", "g", "total")})
 X, W, G, TOTAL = ARGUMENTS.values()

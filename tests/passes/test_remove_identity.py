@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.remove_identity import remove_identity
 
 from tests.passes.small_models import build_model, operators, random_input, run
+from tvm_pulp.passes.remove_identity import remove_identity
 
 ONE = relax.const(np.float32(1))
 

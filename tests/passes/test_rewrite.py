@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from tvm import relax
+
+from tests.passes.small_models import build_model, names, operators, random_input, run
 from tvm_pulp.passes.rewrite import (
     bindings,
     inferred,
@@ -13,8 +15,6 @@ from tvm_pulp.passes.rewrite import (
     rewrite_function,
     static_shape,
 )
-
-from tests.passes.small_models import build_model, names, operators, random_input, run
 
 
 def body(builder, x):

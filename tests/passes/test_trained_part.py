@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from tvm import relax
+
+from tests.passes.small_models import build_model, random_input
 from tvm_pulp.passes.rewrite import bindings
 from tvm_pulp.passes.trained_part import batch_norm_layer, trained_parameters, training_batch_norms
 from tvm_pulp.target.errors import UserError
-
-from tests.passes.small_models import build_model, random_input
 
 VECTORS = ["a.weight", "n1.weight", "n1.bias", "b.weight", "n2.weight", "n2.bias", "c.weight"]
 STATISTICS = [f"{n}.{s}" for n in ("n1", "n2") for s in ("running_mean", "running_var")]

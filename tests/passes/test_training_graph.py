@@ -6,12 +6,6 @@ import pytest
 import torch
 from torch import nn
 from tvm import relax
-from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.rewrite import bindings, operator_name
-from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.passes.torch_training import (
     Perceptron,
@@ -21,6 +15,12 @@ from tests.passes.torch_training import (
     seeded,
 )
 from tvm_pulp.frontends.load import load_model
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.rewrite import bindings, operator_name
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.training_graph import TrainingGraph, build_training
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.tvm_names import PrimFunc
 
 FULL = TrainConfig(batch_size=4, learning_rate=0.05, momentum=0.9, weight_decay=1e-2, keep_gradients=True)
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 
 from tests.host_executor import HostExecutor
 from tests.passes.single_operator import assert_close
 from tvm_pulp.frontends.load import load_model
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 
 
 class Residual(nn.Module):

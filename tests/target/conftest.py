@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tvm_pulp.target import features, parse, project
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
 

@@ -1,5 +1,6 @@
 import pytest
 import tvm
+
 from tvm_pulp.runtime.sim import Configuration
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError
 

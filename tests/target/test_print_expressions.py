@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tvm_pulp.target.print_expressions import (
     ExpressionPrinter,
     NameTable,

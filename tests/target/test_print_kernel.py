@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tvm_pulp.schedules.dialect import (
     barrier,
     bind,

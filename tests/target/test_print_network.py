@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+
 from tvm_pulp.target.print_network import kernel_prototype, print_network
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError

@@ -3,6 +3,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.plan import Buffer
 from tvm_pulp.target.symbols import check_model_name, mangle, symbol_of, symbol_table

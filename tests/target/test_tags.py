@@ -3,6 +3,7 @@ import sys
 
 import pytest
 from tvm.target import Target
+
 from tvm_pulp.target.tags import register, simulator_configuration, tag_names
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tvm_pulp.target import toolchain
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.toolchain import Toolchain, explain_failure, find

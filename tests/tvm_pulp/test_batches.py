@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.batches import load_batches
+from tvm_pulp.target.errors import UserError
 
 
 def samples(count=6):

@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.command_line import main, make_parser
 from tvm_pulp.commands.compile import parse_shapes
+from tvm_pulp.target.errors import UserError
 
 
 def test_help_names_the_commands(capsys):

@@ -42,6 +42,6 @@ def test_rounding_passes_only_where_pytorch_itself_is_uncertain():
 
     assert row(1 + 5e-5, 1 - 3e-5, 1.0).only_rounding
     assert not row(1 + 5e-4, 1 - 3e-5, 1.0).passed
-    assert not row(1 + 5e-5, 1 - 3e-6, 1.0).passed
+    assert not row(1 + 5e-5, 1 - 1e-6, 1.0).passed
     assert not row(1 + 5e-6, 1.0, 1.0).only_rounding
     assert row(1 + 5e-6, 1.0, 1.0).passed

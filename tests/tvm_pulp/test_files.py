@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.files import read_arrays, replacing, write_arrays
+from tvm_pulp.target.errors import UserError
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):

@@ -3,15 +3,15 @@ import pytest
 import torch
 from torch.nn import functional
 from tvm import relax
+
+from tests.host_executor import run_kernel
+from tests.passes.single_operator import assert_close, check_operator, normal
 from tvm_pulp.passes.operators.batch_norm import (
     batch_norm_inference,
     batch_norm_running,
     batch_norm_statistics,
 )
 from tvm_pulp.target.tvm_names import PrimFunc
-
-from tests.host_executor import run_kernel
-from tests.passes.single_operator import assert_close, check_operator, normal
 
 SHAPES = [(2, 3, 4, 5), (8, 4), (2, 3, 7), (8, 3, 24, 24), (1, 2, 80, 72)]
 

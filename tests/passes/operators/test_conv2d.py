@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.passes.single_operator import check_operator, normal
+from tvm_pulp.target.tvm_names import PrimFunc
 
 CASES = {
     "plain": ((2, 3, 6, 7), (4, 3, 3, 3), 1, (0, 0, 0, 0), 1, 1),

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from tvm_pulp.passes.operators.cross_entropy import cross_entropy, cross_entropy_gradient
 
 from tests.host_executor import run_kernel
 from tests.passes.single_operator import assert_close, normal
+from tvm_pulp.passes.operators.cross_entropy import cross_entropy, cross_entropy_gradient
 
 
 @pytest.mark.parametrize(("samples", "classes"), [(1, 2), (8, 10), (3, 1000), (300, 4)])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.passes.single_operator import check_operator, normal
+from tvm_pulp.target.tvm_names import PrimFunc
 
 BINARY: dict[str, tuple[Callable[..., relax.Expr], Callable[..., torch.Tensor]]] = {
     "add": (relax.op.add, torch.add),

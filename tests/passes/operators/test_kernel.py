@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from tvm import te
-from tvm_pulp.passes.operators.kernel import argument, make_kernel, symbol, within
 
 from tests.host_executor import run_kernel
+from tvm_pulp.passes.operators.kernel import argument, make_kernel, symbol, within
 
 
 @pytest.mark.parametrize(

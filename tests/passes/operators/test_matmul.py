@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 import torch
 from tvm import relax
+
+from tests.passes.single_operator import check_operator, normal, operator_model, training_module
 from tvm_pulp.passes.operators.matmul import Matmul, Operand, matmul
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
-
-from tests.passes.single_operator import check_operator, normal, operator_model, training_module
 
 
 def sizes_of(module: Any) -> dict[str, dict[str, int]]:

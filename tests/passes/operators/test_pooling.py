@@ -5,9 +5,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.passes.operators.pooling import Pool2d
 
 from tests.passes.single_operator import check_operator, normal
+from tvm_pulp.passes.operators.pooling import Pool2d
 
 CASES = {
     "2x2": ((2, 3, 6, 8), 2, 2, 0, 1, False),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from tvm import relax
-from tvm_pulp.passes.operators.reduction import LONGEST_SUM, sum_kernel, sum_stages
 
 from tests.host_executor import run_kernel
 from tests.passes.single_operator import assert_close, check_operator, normal
+from tvm_pulp.passes.operators.reduction import LONGEST_SUM, sum_kernel, sum_stages
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from tvm_pulp.passes.operators.update import accumulate, sgd
 
 from tests.host_executor import run_kernel
 from tests.passes.single_operator import assert_close, normal
+from tvm_pulp.passes.operators.update import accumulate, sgd
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

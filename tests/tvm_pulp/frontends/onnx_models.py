@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.train_config import TrainConfig
 
 from tvm_pulp.frontends import load_model
 from tvm_pulp.oracle import Oracle
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.train_config import TrainConfig
 
 
 def onnx_model(

@@ -3,13 +3,13 @@ import math
 import pytest
 from torch import nn
 from tvm import relax
-from tvm_pulp.passes.model import with_batch
-from tvm_pulp.passes.rewrite import bindings, operator_name, static_shape
 
 from examples.models import mobilenet_digits, mobilenet_v1, residual_digits
 from tests.passes.small_models import operators
 from tvm_pulp.frontends import load_model
 from tvm_pulp.frontends.clean_up import clean_up
+from tvm_pulp.passes.model import with_batch
+from tvm_pulp.passes.rewrite import bindings, operator_name, static_shape
 
 
 def macs(model):

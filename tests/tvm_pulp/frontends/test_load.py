@@ -3,12 +3,12 @@ import pytest
 import torch
 from onnx import helper
 from torch import nn
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import random_input
 from tests.tvm_pulp.frontends.onnx_models import onnx_model
 from tvm_pulp.frontends import load_model
 from tvm_pulp.frontends.load import identifier
+from tvm_pulp.target.errors import UserError
 
 
 def scale_model():

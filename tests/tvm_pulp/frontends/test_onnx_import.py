@@ -10,13 +10,13 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 from torch.onnx import TrainingMode
 from tvm import relax
-from tvm_pulp.passes.rewrite import static_shape
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import names, operators, random_input, run
 from tests.tvm_pulp.frontends.onnx_models import import_and_compare, infer, onnx_model
 from tests.tvm_pulp.frontends.torch_nets import conv_net
 from tvm_pulp.frontends import load_model
+from tvm_pulp.passes.rewrite import static_shape
+from tvm_pulp.target.errors import UserError
 
 
 def export(net, *, dynamo, opset, training, dynamic=False, optimize=False):

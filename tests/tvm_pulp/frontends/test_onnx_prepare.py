@@ -2,11 +2,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import random_input
 from tests.tvm_pulp.frontends.onnx_models import onnx_model
 from tvm_pulp.frontends.onnx_prepare import layer_name, prepare
+from tvm_pulp.target.errors import UserError
 
 WEIGHT = random_input(6, 4, 3, 3)
 

@@ -1,7 +1,7 @@
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.frontends.shapes import resolve_shapes
+from tvm_pulp.target.errors import UserError
 
 
 def test_the_batch_is_bound_and_others_come_from_the_user():

@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tvm import relax
-from tvm_pulp.passes.rewrite import static_shape
-from tvm_pulp.passes.trained_part import trained_parameters
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import call, operators, random_input
 from tests.tvm_pulp.frontends.onnx_models import infer
 from tests.tvm_pulp.frontends.tflite_models import Writer, reference
 from tvm_pulp.frontends import load_model
+from tvm_pulp.passes.rewrite import static_shape
+from tvm_pulp.passes.trained_part import trained_parameters
+from tvm_pulp.target.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 RESNET8 = SHARED / "mlperf_tiny_resnet8_float32.tflite"

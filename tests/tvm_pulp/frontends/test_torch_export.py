@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.passes.rewrite import static_shape
-from tvm_pulp.target.errors import UserError
 
 from tests.passes.small_models import call, names, operators, random_input, run
 from tests.tvm_pulp.frontends.onnx_models import infer
 from tests.tvm_pulp.frontends.torch_nets import conv_net
 from tvm_pulp.frontends import load_model
+from tvm_pulp.passes.rewrite import static_shape
+from tvm_pulp.target.errors import UserError
 
 OPERATORS = [
     "nn.conv2d nn.batch_norm nn.relu nn.conv2d reshape add clip nn.conv2d nn.batch_norm clip add",

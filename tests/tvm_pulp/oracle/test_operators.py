@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch.nn import functional
 from tvm import relax
-from tvm_pulp.passes.check_operators import OPERATORS
 
 from tests.passes.small_models import build_model, random_input, run
 from tvm_pulp.oracle.operators import evaluate
+from tvm_pulp.passes.check_operators import OPERATORS
 
 X = relax.Var("x", relax.TensorType((2, 4, 7, 6), "float32"))
 WEIGHT = random_input(6, 2, 3, 3, seed=1)

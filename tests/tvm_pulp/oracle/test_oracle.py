@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.passes.trained_part import trained_parameters
-from tvm_pulp.target.errors import UserError
 
 from examples.models import mobilenet_digits, residual_digits
 from tests.passes.small_models import random_input
 from tests.tvm_pulp.frontends.torch_nets import conv_net
 from tvm_pulp.frontends import load_model
 from tvm_pulp.oracle import Oracle
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.trained_part import trained_parameters
+from tvm_pulp.target.errors import UserError
 
 CONFIG = TrainConfig(learning_rate=0.05, momentum=0.9, weight_decay=5e-4, batch_size=4)
 

@@ -2,10 +2,10 @@ import json
 import tarfile
 
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.package import load
 from tvm_pulp.package.archive import write_tar
+from tvm_pulp.target.errors import UserError
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from tvm_pulp.target.errors import UserError
 
 from tvm_pulp.package.metadata import from_json
+from tvm_pulp.target.errors import UserError
 
 
 def test_round_trip(metadata):
