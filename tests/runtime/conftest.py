@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tvm_pulp.runtime.sim import Configuration, Machine, Result
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.project import write_runtime

@@ -1,4 +1,5 @@
 import pytest
+
 from tvm_pulp.runtime.sim import Machine
 
 
