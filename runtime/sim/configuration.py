@@ -224,6 +224,7 @@ _AT_LEAST_ONE = (
     "dma_ports_per_direction",
     "event_wakeup_latency",
     "frequency_hz",
+    "l3_bytes_per_cycle",
 )
 _ONE_BYTE = (
     "fpu_latency",

@@ -4,12 +4,11 @@
 namespace sim {
 
 namespace {
-constexpr uint32_t interrupt_dma = 8;
 constexpr uint32_t mstatus_interrupts = 8, mstatus_previous = 0x80;
 }  // namespace
 
-void Machine::dma_interrupt() {
-    interrupt_status_ |= 1u << interrupt_dma;
+void Machine::raise_interrupt(uint32_t line) {
+    interrupt_status_ |= 1u << line;
     interrupt_controller_changed();
 }
 

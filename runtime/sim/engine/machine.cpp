@@ -18,7 +18,7 @@ constexpr size_t loader_chunk = 1 << 16;
 
 Machine::Machine(const Configuration& chip, bool with_timing)
     : configuration(chip), timing(with_timing), memory(configuration), event_unit(*this, configuration),
-      dma(*this, configuration), icache(configuration), cores(configuration.cluster_cores() + 1) {
+      dma(*this, configuration), external_memory(*this, configuration), icache(configuration), cores(configuration.cluster_cores() + 1) {
     create_page_tables();
     reset_cores();
 }
@@ -65,6 +65,7 @@ void Machine::reset_cores() {
     output.clear();
     event_unit.reset();
     dma.reset();
+    external_memory.reset();
     icache.reset();
 }
 
@@ -223,6 +224,7 @@ void Machine::dispatch(const Event& event) {
         case Action::DmaRead: dma.read_outside(); break;
         case Action::DmaWrite: dma.write_outside(); break;
         case Action::DmaLocal: dma.transfer_local(); break;
+        case Action::ExternalMemory: external_memory.finish(); break;
     }
 }
 

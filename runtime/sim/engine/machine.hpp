@@ -13,6 +13,7 @@
 #include "core.hpp"
 #include "elf.hpp"
 #include "event_unit.hpp"
+#include "external_memory.hpp"
 #include "fault.hpp"
 #include "instruction.hpp"
 #include "instruction_cache.hpp"
@@ -26,7 +27,10 @@ class Profiler;
 class Tracer;
 
 // Delayed actions: executed at the end of their cycle, in the order in which they were asked for.
-enum class Action : uint8_t { CoreWakeup, DmaQueue, DmaRead, DmaWrite, DmaLocal };
+enum class Action : uint8_t { CoreWakeup, DmaQueue, DmaRead, DmaWrite, DmaLocal, ExternalMemory };
+
+// Interrupt lines of the fabric controller.
+constexpr uint32_t interrupt_dma = 8, interrupt_external_memory = 9;
 
 struct Event {
     int64_t cycle;
@@ -61,7 +65,7 @@ public:
     void wait_for_interrupt(Core& core);
     void return_from_interrupt(Core& core);
     void flush_decoded();
-    void dma_interrupt();
+    void raise_interrupt(uint32_t line);
     void set_loop_end(uint32_t address);
     void loop_end_reached(Core& core, const Instruction& instruction);
 
@@ -82,6 +86,7 @@ public:
     Memory memory;
     EventUnit event_unit;
     Mchan dma;
+    ExternalMemory external_memory;
     InstructionCache icache;
     std::vector<Core> cores;    // cluster cores, then the fabric controller
     ElfFile elf;

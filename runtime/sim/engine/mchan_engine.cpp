@@ -200,7 +200,7 @@ void Mchan::account(Command& command, uint32_t bytes) {
 
 void Mchan::signal(const Command& command, uint32_t channel) {
     if (channel + 1 == channels_.size()) {
-        machine_.dma_interrupt();
+        machine_.raise_interrupt(interrupt_dma);
         return;
     }
     if (command.interrupt) {

@@ -26,6 +26,7 @@ from planted import (
     sw,
     wait_dma,
 )
+
 from tvm_pulp.runtime.sim import Machine, Report
 
 REFERENCE = Path(__file__).parent / "reference" / "elf"

@@ -28,6 +28,7 @@ from planted import (
     sw,
     wait_dma,
 )
+
 from tvm_pulp.runtime.sim import Machine
 from tvm_pulp.runtime.sim.programs import build_elf, exit_with, r_type, read_csr
 

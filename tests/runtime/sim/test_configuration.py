@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from planted import A0, A1, L1, T1, T2, addi, elf, hardware_loop, load_immediate, lw, on_core, sw
+
 from tvm_pulp.runtime.sim import Cache, Configuration, ElfError, Machine
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "simulator.md"

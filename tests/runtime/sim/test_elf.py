@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import A0, addi, elf
+
 from tvm_pulp.runtime.sim import ElfError, Machine, SimulationError, Symbol
 
 GOOD = elf([addi(A0, A0, 0)])

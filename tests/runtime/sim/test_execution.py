@@ -26,6 +26,7 @@ from planted import (
     store,
     sw,
 )
+
 from tvm_pulp.runtime.sim import Machine
 from tvm_pulp.runtime.sim.programs import build_elf, exit_with, r_type, read_csr, s_type
 

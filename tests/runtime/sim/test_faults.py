@@ -22,6 +22,7 @@ from planted import (
     start_dma,
     sw,
 )
+
 from tvm_pulp.runtime.sim import (
     BadAccess,
     Configuration,

@@ -7,6 +7,7 @@ from golden import RULES
 from golden_operands import MODES, Operands, Rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tvm_pulp.runtime.sim import Machine, _sim
 from tvm_pulp.runtime.sim.programs import (
     A0,

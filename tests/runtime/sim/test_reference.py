@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.runtime.sim.compare import Comparison, compare_line, compare_program, compare_text, main, report
 

@@ -27,6 +27,7 @@ from planted import (
     store,
     wait_dma,
 )
+
 from tvm_pulp.runtime.sim import Machine, Profile, TraceError
 from tvm_pulp.runtime.sim import benchmark as benchmark_module
 from tvm_pulp.runtime.sim.command_line import main

@@ -1,0 +1,39 @@
+// The engine between L3 (HyperRAM behind the I/O DMA of the chip) and the on-chip memories. Transfers
+// are served one after the other: a latency each, then so many bytes per cycle.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+
+#include "configuration.hpp"
+#include "event_unit.hpp"
+
+namespace sim {
+
+class ExternalMemory {
+public:
+    ExternalMemory(Machine& machine, const Configuration& configuration);
+    void reset();
+
+    Access read(uint32_t offset, uint32_t& value) const;
+    Access write(Core& core, uint32_t offset, uint32_t value);
+
+    // Scheduled: the oldest transfer is complete.
+    void finish();
+
+private:
+    struct Transfer {
+        uint32_t external, internal, size;
+        bool to_l3;
+    };
+
+    void start(Core& core, uint32_t size, bool to_l3);
+
+    Machine& machine_;
+    const Configuration& configuration_;
+    uint32_t external_ = 0, internal_ = 0;
+    std::deque<Transfer> transfers_;
+    int64_t free_ = 0;      // cycle at which the last transfer asked for is complete
+};
+
+}  // namespace sim
