@@ -137,6 +137,6 @@ def parse_shapes(text: str | None) -> dict[str, list[int]] | None:
         good = isinstance(sizes, list) and all(isinstance(n, int) and n > 0 for n in sizes)
         if not (colon and bracket and name and good):
             raise UserError(f'--input-shapes {text!r}: write it as "x:[1,3,8,8] y:[1,4]"')
-        shapes[name] = sizes  # type: ignore[assignment]
+        shapes[name] = sizes
         rest = rest.strip(" ,")
     return shapes
