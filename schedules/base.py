@@ -42,8 +42,8 @@ class Template(Protocol):
         """Return the values that each knob may take."""
         ...
 
-    def default(self, workload: Workload, features: ClusterFeatures) -> dict[str, int]:
-        """Return good knobs by the analytic model."""
+    def default(self, workload: Workload, features: ClusterFeatures) -> dict[str, int] | None:
+        """Return good knobs by the analytic model; None where none fit, so that another schedule must do."""
         ...
 
     def build(self, workload: Workload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
@@ -61,9 +61,10 @@ class Template(Protocol):
 
 def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
+    from tvm_pulp.schedules.conv2d import Conv2dTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
 
-    return [MatmulTemplate()]
+    return [MatmulTemplate(), Conv2dTemplate()]
 
 
 def lower(function: PrimFunc, target: Any) -> PrimFunc:
@@ -91,8 +92,9 @@ def lower(function: PrimFunc, target: Any) -> PrimFunc:
     features: ClusterFeatures = _features(target)
     for template in templates():
         workload = template.match(function)
-        if workload is not None:
-            return template.build(workload, template.default(workload, features), features)
+        knobs = template.default(workload, features) if workload is not None else None
+        if knobs is not None:
+            return template.build(workload, knobs, features)
     return lower_generic(function, features)
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
-from tvm_pulp.schedules.microkernels.matmul import longest_pitch
+from tvm_pulp.schedules.microkernels.panel import longest_pitch
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 60.0

@@ -108,16 +108,25 @@ class TileLoop:
             return body
         return None if self.analyzer.can_prove(tirx.Not(condition)) else when(condition, body)
 
-    def run(self, loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]) -> Stmt:
+    def run(
+        self,
+        loads: Transfers | None,
+        stores: Transfers | None,
+        compute: Callable[[Expr], Stmt],
+        prepare: Callable[[Expr], Stmt] | None = None,
+    ) -> Stmt:
         """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a
         tile.
 
         One barrier a tile: behind it the tile's data are there, and all workers are done with the tile
         before, whose input buffers the next loads overwrite and whose results may leave. Slots 0 and 1 carry
         loads, 2 and 3 stores, of even and odd tiles.
+
+        ``prepare`` is work of all workers on a tile's inputs, before the next loads start: what it has read
+        from a buffer need not be kept, so that such a buffer needs one copy only.
         """
         if self.total == 1:
-            return self._single(loads, stores, compute)
+            return self._single(loads, stores, compute, prepare)
         tile, last = self.tile, index(self.total - 1)
         body: list[Stmt] = []
         if loads:
@@ -125,6 +134,8 @@ class TileLoop:
         if stores:
             body.append(dma_wait(tirx.floormod(tile, 2) + 2))
         body.append(barrier())
+        if prepare:
+            body += [prepare(tile), barrier()]
         if loads:
             following, define = bind("following", tile + 1)
             self._range(following, 1, self.total - 1)
@@ -148,11 +159,17 @@ class TileLoop:
         return steps
 
     @staticmethod
-    def _single(loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]) -> Stmt:
+    def _single(
+        loads: Transfers | None,
+        stores: Transfers | None,
+        compute: Callable[[Expr], Stmt],
+        prepare: Callable[[Expr], Stmt] | None,
+    ) -> Stmt:
         zero = index(0)
         before = [*loads(zero, zero), dma_wait(zero), barrier()] if loads else []
+        between = [prepare(zero), barrier()] if prepare else []
         after = [barrier(), *stores(zero, index(2)), dma_wait(2)] if stores else []
-        return sequence(*before, compute(zero), *after)
+        return sequence(*before, *between, compute(zero), *after)
 
 
 def period(axes: list[TiledAxis], used: Collection[Var]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tvm_pulp.target import Features, features, parse
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from tvm import te
+
 from tvm_pulp.target.tvm_names import PrimFunc
 
 

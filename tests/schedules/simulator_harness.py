@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.print_kernel import print_kernel

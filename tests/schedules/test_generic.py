@@ -10,6 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
+
+from tests.schedules.host_harness import (
+    HostKernel,
+    check,
+    random_arguments,
+    run_reference,
+    run_with_sanitizer,
+)
+from tests.schedules.simulator_harness import run_on_simulator
 from tvm_pulp.passes.operators.batch_norm import batch_norm, batch_norm_running, batch_norm_statistics
 from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient, batch_norm_parameter_gradients
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
@@ -23,15 +32,6 @@ from tvm_pulp.schedules.generic import lower_generic
 from tvm_pulp.target import Features
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
-
-from tests.schedules.host_harness import (
-    HostKernel,
-    check,
-    random_arguments,
-    run_reference,
-    run_with_sanitizer,
-)
-from tests.schedules.simulator_harness import run_on_simulator
 
 Shape = tuple[int, ...]
 CONVOLUTIONS: dict[str, Callable[..., PrimFunc]] = {

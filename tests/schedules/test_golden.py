@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
+from tests.schedules.matmul_functions import matmul_function
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.update import sgd
 from tvm_pulp.schedules import lower
@@ -12,8 +14,6 @@ from tvm_pulp.schedules.generic import lower_generic
 from tvm_pulp.target import Features
 from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
-
-from tests.schedules.matmul_functions import matmul_function
 
 KERNELS: dict[str, Callable[[Features], PrimFunc]] = {
     "matmul_in_tiles": lambda chip: lower(matmul_function(150, 70, 90, transpose_b=True), chip),

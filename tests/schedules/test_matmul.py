@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tvm_pulp.schedules.matmul import MatmulTemplate
-from tvm_pulp.target import Features
-from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import PrimFunc
 
 from tests.schedules.host_harness import HostKernel, random_arguments, run_with_sanitizer
 from tests.schedules.matmul_functions import matmul_expected, matmul_function
 from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.schedules.matmul import MatmulTemplate
+from tvm_pulp.target import Features
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.tvm_names import PrimFunc
 
 LAYOUTS = [(False, False), (True, False), (False, True), (True, True)]
 POINTWISE = {

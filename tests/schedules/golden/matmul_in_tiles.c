@@ -11,23 +11,25 @@
 
 #include "pulp_assembly.h"
 
-/* What a panel needs to know beside its pointers; distances in bytes. */
-struct matmul_panel {
-  int32_t blocks, depth;             /* register blocks side by side; terms of a segment of the sum */
-  int32_t segments, a_jump, b_jump;  /* segments of the sum, and what is skipped between them */
-  int32_t c_row, accumulate;         /* distance of the result's rows; whether to add to it */
+/* What a panel needs to know beside its pointers; skips and distances in bytes. */
+struct panel {
+  int32_t blocks;                       /* register blocks side by side */
+  int32_t depth, segments, groups;      /* steps of a segment of the sum, segments of a group, groups */
+  int32_t a_segment, b_segment;         /* what is skipped after a segment */
+  int32_t a_group, b_group;             /* and, beside that, after a group */
+  int32_t c_row, accumulate;            /* distance of the results' rows; whether to add to what is there */
 };
 
 #if PULP_ASSEMBLY
 
-void matmul_4x2(const float *, const float *, float *, const struct matmul_panel *);
+void panel_4x2(const float *, const float *, float *, const struct panel *);
 __asm__(
-    ".pushsection .text.matmul_4x2,\"ax\",@progbits\n"
+    ".pushsection .text.panel_4x2,\"ax\",@progbits\n"
     ".option push\n"
     ".option norvc\n"
     ".balign 16\n"
-    ".type matmul_4x2, @function\n"
-    "matmul_4x2:\n"
+    ".type panel_4x2, @function\n"
+    "panel_4x2:\n"
     "addi sp, sp, -80\n"
     "sw ra, 0(sp)\n"
     "sw s0, 4(sp)\n"
@@ -55,25 +57,8 @@ __asm__(
     "lw t1, 56(sp)\n"
     "lw a3, 64(sp)\n"
     "lw t2, 4(a3)\n"
-    "lw ra, 8(a3)\n"
-    "lw a0, 24(a3)\n"
+    "lw a0, 8(a3)\n"
     "addi t2, t2, -1\n"
-    "beqz a0, 2f\n"
-    "lw a0, 60(sp)\n"
-    "lw a1, 20(a3)\n"
-    "lw s0, 0(a0)\n"
-    "lw s1, 4(a0)\n"
-    "add a0, a0, a1\n"
-    "lw s2, 0(a0)\n"
-    "lw s3, 4(a0)\n"
-    "add a0, a0, a1\n"
-    "lw s4, 0(a0)\n"
-    "lw s5, 4(a0)\n"
-    "add a0, a0, a1\n"
-    "lw s6, 0(a0)\n"
-    "lw s7, 4(a0)\n"
-    "j 3f\n"
-    "2:\n"
     "mv s0, zero\n"
     "mv s1, zero\n"
     "mv s2, zero\n"
@@ -83,7 +68,7 @@ __asm__(
     "mv s6, zero\n"
     "mv s7, zero\n"
     "3:\n"
-    LP_SETUP(1, ra, 35, 6)
+    LP_SETUP(1, a0, 35, 6)
     "lw t3, -360(t1)\n"
     P_LW(t4, 4, t1)
     "lw a0, -1080(t0)\n"
@@ -117,16 +102,40 @@ __asm__(
     "fmadd.s s6, a3, t3, s6\n"
     "fmadd.s s7, a3, t4, s7\n"
     "lw a0, 64(sp)\n"
-    "lw a1, 12(a0)\n"
-    "lw a2, 16(a0)\n"
+    "lw a1, 16(a0)\n"
+    "lw a2, 20(a0)\n"
     "add t0, t0, a1\n"
     "6:\n"
     "add t1, t1, a2\n"
     "lw a0, 60(sp)\n"
     "lw a1, 64(sp)\n"
     "addi a2, a0, 8\n"
-    "lw a1, 20(a1)\n"
     "sw a2, 60(sp)\n"
+    "lw a2, 36(a1)\n"
+    "lw a1, 32(a1)\n"
+    "beqz a2, 7f\n"
+    "mv a2, a0\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s0, s0, t3\n"
+    "fadd.s s1, s1, t4\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s2, s2, t3\n"
+    "fadd.s s3, s3, t4\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s4, s4, t3\n"
+    "fadd.s s5, s5, t4\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s6, s6, t3\n"
+    "fadd.s s7, s7, t4\n"
+    "7:\n"
     "sw s0, 0(a0)\n"
     "sw s1, 4(a0)\n"
     "add a0, a0, a1\n"
@@ -161,19 +170,19 @@ __asm__(
     "lw s11, 48(sp)\n"
     "addi sp, sp, 80\n"
     "ret\n"
-    ".size matmul_4x2, .-matmul_4x2\n"
+    ".size panel_4x2, .-panel_4x2\n"
     ".option pop\n"
     ".popsection\n"
 );
 
-void matmul_2x2(const float *, const float *, float *, const struct matmul_panel *);
+void panel_2x2(const float *, const float *, float *, const struct panel *);
 __asm__(
-    ".pushsection .text.matmul_2x2,\"ax\",@progbits\n"
+    ".pushsection .text.panel_2x2,\"ax\",@progbits\n"
     ".option push\n"
     ".option norvc\n"
     ".balign 16\n"
-    ".type matmul_2x2, @function\n"
-    "matmul_2x2:\n"
+    ".type panel_2x2, @function\n"
+    "panel_2x2:\n"
     "addi sp, sp, -80\n"
     "sw ra, 0(sp)\n"
     "sw s0, 4(sp)\n"
@@ -201,25 +210,14 @@ __asm__(
     "lw t1, 56(sp)\n"
     "lw a3, 64(sp)\n"
     "lw t2, 4(a3)\n"
-    "lw ra, 8(a3)\n"
-    "lw a0, 24(a3)\n"
+    "lw a0, 8(a3)\n"
     "addi t2, t2, -1\n"
-    "beqz a0, 2f\n"
-    "lw a0, 60(sp)\n"
-    "lw a1, 20(a3)\n"
-    "lw s0, 0(a0)\n"
-    "lw s1, 4(a0)\n"
-    "add a0, a0, a1\n"
-    "lw s2, 0(a0)\n"
-    "lw s3, 4(a0)\n"
-    "j 3f\n"
-    "2:\n"
     "mv s0, zero\n"
     "mv s1, zero\n"
     "mv s2, zero\n"
     "mv s3, zero\n"
     "3:\n"
-    LP_SETUP(1, ra, 23, 6)
+    LP_SETUP(1, a0, 23, 6)
     "lw t3, -360(t1)\n"
     P_LW(t4, 4, t1)
     "lw a0, -360(t0)\n"
@@ -241,16 +239,30 @@ __asm__(
     "fmadd.s s2, a1, t3, s2\n"
     "fmadd.s s3, a1, t4, s3\n"
     "lw a0, 64(sp)\n"
-    "lw a1, 12(a0)\n"
-    "lw a2, 16(a0)\n"
+    "lw a1, 16(a0)\n"
+    "lw a2, 20(a0)\n"
     "add t0, t0, a1\n"
     "6:\n"
     "add t1, t1, a2\n"
     "lw a0, 60(sp)\n"
     "lw a1, 64(sp)\n"
     "addi a2, a0, 8\n"
-    "lw a1, 20(a1)\n"
     "sw a2, 60(sp)\n"
+    "lw a2, 36(a1)\n"
+    "lw a1, 32(a1)\n"
+    "beqz a2, 7f\n"
+    "mv a2, a0\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s0, s0, t3\n"
+    "fadd.s s1, s1, t4\n"
+    "lw t3, 0(a2)\n"
+    "lw t4, 4(a2)\n"
+    "add a2, a2, a1\n"
+    "fadd.s s2, s2, t3\n"
+    "fadd.s s3, s3, t4\n"
+    "7:\n"
     "sw s0, 0(a0)\n"
     "sw s1, 4(a0)\n"
     "add a0, a0, a1\n"
@@ -279,46 +291,56 @@ __asm__(
     "lw s11, 48(sp)\n"
     "addi sp, sp, 80\n"
     "ret\n"
-    ".size matmul_2x2, .-matmul_2x2\n"
+    ".size panel_2x2, .-panel_2x2\n"
     ".option pop\n"
     ".popsection\n"
 );
 
 #else
 
-static void matmul_4x2(const float *restrict a, const float *restrict b, float *restrict c,
-                       const struct matmul_panel *p) {
-  for (int32_t block = 0; block < p->blocks; ++block, b += 180, c += 2) {
-    float sum[4][2];
-    for (int32_t i = 0; i < 4; ++i)
-      for (int32_t j = 0; j < 2; ++j) sum[i][j] = p->accumulate ? c[i * (p->c_row / 4) + j] : 0.0f;
+static void panel_4x2(const float *restrict a, const float *restrict b, float *restrict c,
+                   const struct panel *p) {
+  const float *const end = b + p->blocks * 180;
+  for (; b < end; b += 180, c += 2) {
+    float sum[4][2] = {{0}};
     const float *x = a, *y = b;
-    for (int32_t segment = 0; segment < p->segments; ++segment) {
-      for (int32_t k = 0; k < p->depth; ++k, x += 1, y += 1)
-        for (int32_t i = 0; i < 4; ++i)
-          for (int32_t j = 0; j < 2; ++j) sum[i][j] += x[i * 90] * y[j * 90];
-      x += p->a_jump / 4, y += p->b_jump / 4;
+    for (int32_t group = 0; group < p->groups; ++group) {
+      for (int32_t segment = 0; segment < p->segments; ++segment) {
+        for (int32_t k = 0; k < p->depth; ++k, x += 1, y += 1)
+          for (int32_t i = 0; i < 4; ++i)
+            for (int32_t j = 0; j < 2; ++j) sum[i][j] += x[i * 90] * y[j * 90];
+        x += p->a_segment / 4, y += p->b_segment / 4;
+      }
+      x += p->a_group / 4, y += p->b_group / 4;
     }
     for (int32_t i = 0; i < 4; ++i)
-      for (int32_t j = 0; j < 2; ++j) c[i * (p->c_row / 4) + j] = sum[i][j];
+      for (int32_t j = 0; j < 2; ++j) {
+        float *result = c + i * (p->c_row / 4) + j * 1;
+        *result = p->accumulate ? *result + sum[i][j] : sum[i][j];
+      }
   }
 }
 
-static void matmul_2x2(const float *restrict a, const float *restrict b, float *restrict c,
-                       const struct matmul_panel *p) {
-  for (int32_t block = 0; block < p->blocks; ++block, b += 180, c += 2) {
-    float sum[2][2];
-    for (int32_t i = 0; i < 2; ++i)
-      for (int32_t j = 0; j < 2; ++j) sum[i][j] = p->accumulate ? c[i * (p->c_row / 4) + j] : 0.0f;
+static void panel_2x2(const float *restrict a, const float *restrict b, float *restrict c,
+                   const struct panel *p) {
+  const float *const end = b + p->blocks * 180;
+  for (; b < end; b += 180, c += 2) {
+    float sum[2][2] = {{0}};
     const float *x = a, *y = b;
-    for (int32_t segment = 0; segment < p->segments; ++segment) {
-      for (int32_t k = 0; k < p->depth; ++k, x += 1, y += 1)
-        for (int32_t i = 0; i < 2; ++i)
-          for (int32_t j = 0; j < 2; ++j) sum[i][j] += x[i * 90] * y[j * 90];
-      x += p->a_jump / 4, y += p->b_jump / 4;
+    for (int32_t group = 0; group < p->groups; ++group) {
+      for (int32_t segment = 0; segment < p->segments; ++segment) {
+        for (int32_t k = 0; k < p->depth; ++k, x += 1, y += 1)
+          for (int32_t i = 0; i < 2; ++i)
+            for (int32_t j = 0; j < 2; ++j) sum[i][j] += x[i * 90] * y[j * 90];
+        x += p->a_segment / 4, y += p->b_segment / 4;
+      }
+      x += p->a_group / 4, y += p->b_group / 4;
     }
     for (int32_t i = 0; i < 2; ++i)
-      for (int32_t j = 0; j < 2; ++j) c[i * (p->c_row / 4) + j] = sum[i][j];
+      for (int32_t j = 0; j < 2; ++j) {
+        float *result = c + i * (p->c_row / 4) + j * 1;
+        *result = p->accumulate ? *result + sum[i][j] : sum[i][j];
+      }
   }
 }
 
@@ -332,8 +354,9 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
   const int32_t columns = (n + 1) / 2;
   const int32_t blocks = (m + 3) / 4 * columns;
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks * images);
-  struct matmul_panel panel = {
-      0, k, segments, 4 * (a_image - k * 1), 4 * (b_image - k * 1), 4 * n, accumulate};
+  struct panel panel = {
+      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * n, .accumulate = accumulate,
+      .a_segment = 4 * (a_image - k * 1), .b_segment = 4 * (b_image - k * 1)};
   for (int32_t at = pulp_chunk(core, PULP_CORES, blocks * images); at < last;) {
     const int32_t image = at / blocks, i = (at - image * blocks) / columns;
     const int32_t row = i * 4;
@@ -348,8 +371,8 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
       const float *b_block = b + image * b_image + column * 90;
       float *c_block = c + (image * m + row) * n + column;
       j += panel.blocks;
-      if (height == 4) matmul_4x2(a_block, b_block, c_block, &panel);
-      else matmul_2x2(a_block, b_block, c_block, &panel);
+      if (height == 4) panel_4x2(a_block, b_block, c_block, &panel);
+      else panel_2x2(a_block, b_block, c_block, &panel);
     }
   }
 }

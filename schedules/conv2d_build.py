@@ -1,0 +1,294 @@
+"""Write a convolution with bound knobs in the cluster dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvm_pulp.schedules.conv2d_tiling import (
+    Conv2dBlocking,
+    axis_extents,
+    loop_axes,
+    periods,
+    reduction_axes,
+    tile_elements,
+)
+from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dWorkload
+from tvm_pulp.schedules.dialect import (
+    TO_L1,
+    TO_L2,
+    L1Allocator,
+    as_int,
+    element,
+    flat_argument,
+    index,
+    kernel_function,
+    parallel,
+    sequence,
+    when,
+)
+from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, conv2d_source
+from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
+from tvm_pulp.schedules.transfers import Box, transfer
+from tvm_pulp.target.tvm_names import (
+    EQ,
+    Bind,
+    Evaluate,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    address_of,
+    arith,
+    call_extern,
+    tirx,
+)
+
+if TYPE_CHECKING:
+    from tvm_pulp.schedules.base import ClusterFeatures
+
+Axes = dict[Var, TileAxis]
+
+
+class Conv2dBuilder:
+    """Builds one function; see `Conv2dTemplate`."""
+
+    def __init__(self, workload: Conv2dWorkload, blocking: Conv2dBlocking, features: ClusterFeatures) -> None:
+        self.workload = workload
+        self.s = s = workload.sizes
+        self.b = blocking
+        self.features = features
+        self.analyzer = arith.Analyzer()
+        names = {"s": "section", "n": "image", "y": "row", "o": "output", "c": "input"}
+        self.variables = {axis: Var(name, "int32") for axis, name in names.items()}
+        extents = axis_extents(s)
+        axes = [
+            TiledAxis(self.variables[a], extents[a], blocking.tile(a)) for a in loop_axes(s, blocking.order)
+        ]
+        self.loop = TileLoop(axes, [self.variables[a] for a in reduction_axes(s)], self.analyzer)
+        # the padded image is the data, or the output's gradient, which comes first, for the data gradient;
+        # the weight gradient takes the output's gradient first and the data second
+        first, second, self.result = (flat_argument(p) for p in workload.function.params)
+        self.arguments = [first, second, self.result]
+        self.image, self.operand = (second, first) if s.kind == WEIGHT_GRADIENT else (first, second)
+        self.l1 = L1Allocator()
+
+    def build(self) -> PrimFunc:
+        """Return the function."""
+        s, b = self.s, self.b
+        staged, padded, operand, result = tile_elements(s, b)
+        self.image_period, self.operand_period, self.result_period = periods(s, b)
+        self.operand_elements, self.result_elements = operand, result
+        operand_copies = 2 if self.operand_period < self.loop.total else 1
+        result_copies = 2 if self.result_period < self.loop.total else 1
+        operand_name = "gradient_l1" if s.kind == WEIGHT_GRADIENT else "weight_l1"
+        self.staged, declare_staged = self.l1.allocate("incoming", staged, "float32")
+        self.padded, declare_padded = self.l1.allocate("padded", padded, "float32")
+        self.operand_l1, declare_operand = self.l1.allocate(operand_name, operand * operand_copies, "float32")
+        self.result_l1, declare_result = self.l1.allocate("result_l1", result * result_copies, "float32")
+        body = self.loop.run(self._loads, self._stores, self._compute, self._prepare)
+        return kernel_function(
+            self.workload.function,
+            self.arguments,
+            sequence(declare_staged, declare_padded, declare_operand, declare_result, body),
+            self.l1,
+            self.features.cores,
+            {
+                "pulp.schedule": "conv2d",
+                "pulp.tile": self._describe(),
+                "pulp.micro_kernels": [self._micro_kernel()],
+            },
+        )
+
+    def _describe(self) -> str:
+        names = {"s": "sections", "n": "images", "y": "rows", "o": "outputs", "c": "inputs"}
+        sizes = [
+            f"{names[axis]} {self.b.tile(axis)}/{extent}"
+            for axis, extent in axis_extents(self.s).items()
+            if axis != "s" or extent > 1
+        ]
+        return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}"
+
+    def _micro_kernel(self) -> str:
+        s, b = self.s, self.b
+        rows, columns = b.block_rows, b.block_columns
+        if s.kind == FORWARD:
+            row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), {s.width.out % columns}
+        elif s.kind == DATA_GRADIENT:
+            row_rests = _rests(s.inputs, b.tile_c, rows)
+            widths = [len(range(x, s.width.source, s.width.stride)) for x in range(s.width.stride)]
+            column_rests = {width % columns for width in widths}
+        else:
+            row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), _rests(s.inputs, b.tile_c, columns)
+        d = conv2d_distances(s, b.tile_c, b.tile_y)
+        return conv2d_source(s, d, rows, columns, row_rests, column_rests, self.features.has_xpulp)
+
+    # coordinates
+
+    def _at(self, axes: Axes, axis: str) -> TileAxis:
+        """Return a tile's values of an axis; images and rows count from the start of the batch."""
+        return axes[self.variables[axis]]
+
+    def _place(self, axes: Axes) -> tuple[Expr, Expr]:
+        """Return the first image and the first row of a tile, its section taken into account."""
+        s = self.s
+        image, row = self._at(axes, "n").offset, self._at(axes, "y").offset
+        if s.sections > 1:
+            section = self._at(axes, "s").offset
+            parts = max(1, s.sections // s.batch)
+            image = image + tirx.floordiv(section, parts) * s.section_images
+            row = row + tirx.floormod(section, parts) * s.section_rows
+        return image, row
+
+    def _source_rows(self, axes: Axes) -> tuple[Expr, Expr, Expr, Expr]:
+        """Return the padded tile's rows and first line, and the first line and number of those there are."""
+        h, (_, row) = self.s.height, self._place(axes)
+        size = self._at(axes, "y").size
+        if self.s.kind == DATA_GRADIENT:
+            first = tirx.floordiv(row, h.stride) + h.first_window
+            rows = tirx.floordiv(size - 1 + h.before, h.stride) - h.first_window + 1
+            extent = h.out
+        else:
+            first, rows, extent = row * h.stride - h.before, (size - 1) * h.stride + h.reach + 1, h.source
+        low = tirx.min(tirx.max(first, 0), extent - 1)
+        high = tirx.max(tirx.min(first + rows - 1, extent - 1), low)
+        rows, first, low, valid = (self.analyzer.simplify(e) for e in (rows, first, low, high - low + 1))
+        return rows, first, low, valid
+
+    def _image_channels(self, axes: Axes) -> tuple[TileAxis, int]:
+        kind = self.s.kind
+        return (
+            (self._at(axes, "o"), self.s.outputs)
+            if kind == DATA_GRADIENT
+            else (self._at(axes, "c"), self.s.inputs)
+        )
+
+    def _shifted(self, offset: Expr, extent: int, tile: int) -> tuple[Expr, Expr]:
+        """Return where a full tile that holds this one starts, and how far into it this one does."""
+        if extent % tile == 0:
+            return offset, index(0)
+        start = self.analyzer.simplify(tirx.min(offset, extent - tile))
+        return start, self.analyzer.simplify(offset - start)
+
+    # transfers
+
+    def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        axes = self.loop.at(tile)
+        image = transfer(slot, self.staged, index(0), self.image, self._image_box(axes), TO_L1, self.analyzer)
+        start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
+        box = self._operand_box(axes)[0]
+        operand = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
+        steps = [
+            self.loop.when_new(tile, self.image_period, image),
+            self.loop.when_new(tile, self.operand_period, operand),
+        ]
+        return [step for step in steps if step is not None]
+
+    def _image_box(self, axes: Axes) -> Box:
+        s = self.s
+        channels, all_channels = self._image_channels(axes)
+        _, _, low, valid = self._source_rows(axes)
+        height, width = (
+            (s.height.out, s.width.out) if s.kind == DATA_GRADIENT else (s.height.source, s.width.source)
+        )
+        return Box(
+            (s.batch, all_channels, height, width),
+            (self._place(axes)[0], channels.offset, low, index(0)),
+            (self._at(axes, "n").size, channels.size, valid, index(width)),
+        )
+
+    def _operand_box(self, axes: Axes) -> tuple[Box, Expr]:
+        """Return the other operand's box and the element of its tile where this tile's part starts."""
+        s, b = self.s, self.b
+        outputs, inputs = self._at(axes, "o"), self._at(axes, "c")
+        if s.kind == WEIGHT_GRADIENT:
+            image, row = self._place(axes)
+            base = self.analyzer.simplify(row - self._at(axes, "y").offset)
+            start, shift = self._shifted(self._at(axes, "y").offset, axis_extents(s)["y"], b.tile_y)
+            box = Box(
+                (s.batch, s.outputs, s.height.out, s.width.out),
+                (image, outputs.offset, self.analyzer.simplify(base + start), index(0)),
+                (self._at(axes, "n").size, outputs.size, index(b.tile_y), index(s.width.out)),
+            )
+            return box, self.analyzer.simplify(shift * s.width.out)
+        start, shift = self._shifted(inputs.offset, s.inputs, b.tile_c)
+        box = Box(
+            (s.outputs, s.inputs, s.taps),
+            (outputs.offset, start, index(0)),
+            (outputs.size, index(b.tile_c), index(s.taps)),
+        )
+        return box, self.analyzer.simplify(shift * s.taps)
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        s, axes = self.s, self.loop.at(tile)
+        outputs, inputs, rows = self._at(axes, "o"), self._at(axes, "c"), self._at(axes, "y")
+        if s.kind == WEIGHT_GRADIENT:
+            section = self._at(axes, "s")
+            parts = [(s.sections, section), (s.outputs, outputs), (s.inputs, inputs)]
+            inner = s.taps
+        else:
+            made, total = (outputs, s.outputs) if s.kind == FORWARD else (inputs, s.inputs)
+            height, inner = (
+                (s.height.out, s.width.out) if s.kind == FORWARD else (s.height.source, s.width.source)
+            )
+            parts = [(s.batch, self._at(axes, "n")), (total, made), (height, rows)]
+        box = Box(
+            (*(extent for extent, _ in parts), inner),
+            (*(axis.offset for _, axis in parts), index(0)),
+            (*(axis.size for _, axis in parts), index(inner)),
+        )
+        start = self.loop.copy_start(tile, self.result_period, self.result_elements)
+        return [transfer(slot, self.result_l1, start, self.result, box, TO_L2, self.analyzer)]
+
+    # work
+
+    def _prepare(self, tile: Expr) -> Stmt:
+        """Put the padding around the image."""
+        axes = self.loop.at(tile)
+        rows, first, low, valid = self._source_rows(axes)
+        channels, _ = self._image_channels(axes)
+        worker = Var("worker", "int32")
+        call = call_extern(
+            "int32", "conv2d_pad", worker,
+            address_of(element(self.staged, 0)), address_of(element(self.padded, 0)),
+            self._at(axes, "n").size, channels.size, rows, first, low, valid,
+        )  # fmt: skip
+        body = parallel(worker, self.features.cores, Evaluate(call))
+        condition = self.analyzer.simplify(EQ(tirx.floormod(tile, self.image_period), 0))
+        return body if self.analyzer.can_prove(condition) else when(condition, body)
+
+    def _compute(self, tile: Expr) -> Stmt:
+        axes = self.loop.at(tile)
+        binds: list[Stmt] = []
+
+        def name(text: str, value: Expr) -> Expr:
+            value = self.analyzer.simplify(value)
+            if as_int(value) is not None or isinstance(value, Var):
+                return value
+            var = Var(text, "int32")
+            binds.append(Bind(var, value))
+            return var
+
+        start = (
+            self.loop.copy_start(tile, self.operand_period, self.operand_elements)
+            + self._operand_box(axes)[1]
+        )
+        operand = name("operand_start", start)
+        result = name("result_start", self.loop.copy_start(tile, self.result_period, self.result_elements))
+        reduced = self.loop.reduction_tiles
+        accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
+        names = {"n": "image", "o": "output", "c": "input", "y": "row"}
+        sizes = [name(f"{text}_size", self._at(axes, axis).size) for axis, text in names.items()]
+        worker = Var("worker", "int32")
+        call = call_extern(
+            "int32", "conv2d_tile", worker, address_of(element(self.padded, 0)),
+            address_of(element(self.operand_l1, operand)), address_of(element(self.result_l1, result)),
+            *sizes, accumulate,
+        )  # fmt: skip
+        return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+
+
+def _rests(extent: int, tile: int, block: int) -> set[int]:
+    """Return what is left over after whole register blocks, in full and in edge tiles."""
+    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
+    return {size % block for size in sizes}

@@ -1,0 +1,244 @@
+"""Tiles of a convolution: what they need of L1, how long they take, and the search for the best ones."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
+from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, padded_width
+
+LOOP_ORDERS = ("nyr", "rny")
+"""Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
+
+_ITEM = 4
+_CYCLES_A_TILE = 250.0
+_CYCLES_A_BLOCK = 60.0
+_DMA_BYTES_A_CYCLE = 8.0
+
+
+@dataclass(frozen=True)
+class Conv2dBlocking:
+    """Bound knobs. ``tile_y`` counts rows of the output (of the data for the data gradient)."""
+
+    tile_n: int
+    tile_y: int
+    tile_o: int
+    tile_c: int
+    order: int
+    block_rows: int = 4
+    block_columns: int = 4
+
+    @staticmethod
+    def of(s: Conv2dSizes, knobs: Mapping[str, int]) -> Conv2dBlocking:
+        """Return the blocking for knobs, clipped to the sizes."""
+        rows_total, columns_total = panel_extents(s)
+        return Conv2dBlocking(
+            min(knobs["tile_n"], axis_extents(s)["n"]),
+            min(knobs["tile_y"], axis_extents(s)["y"]),
+            min(knobs["tile_o"], s.outputs),
+            min(knobs["tile_c"], s.inputs),
+            knobs["order"],
+            min(4, rows_total),
+            min(4, columns_total),
+        )
+
+    def tile(self, axis: str) -> int:
+        """Return the tile size of an axis: section, image, row, output or input channel."""
+        return {"s": 1, "n": self.tile_n, "y": self.tile_y, "o": self.tile_o, "c": self.tile_c}[axis]
+
+
+def axis_extents(s: Conv2dSizes) -> dict[str, int]:
+    """Return the extents of the tile loop's axes: section, image, row, output and input channel."""
+    images, rows = s.batch, s.height.source if s.kind == DATA_GRADIENT else s.height.out
+    if s.kind == WEIGHT_GRADIENT:
+        images, rows = s.section_images, s.section_rows
+    return {"s": s.sections, "n": images, "y": rows, "o": s.outputs, "c": s.inputs}
+
+
+def panel_extents(s: Conv2dSizes) -> tuple[int, int]:
+    """Return what runs along a panel's rows and columns, in all."""
+    if s.kind == FORWARD:
+        return s.outputs, s.width.out
+    if s.kind == DATA_GRADIENT:
+        return s.inputs, max(1, s.width.source // s.width.stride)
+    return s.outputs, s.inputs
+
+
+def reduction_axes(s: Conv2dSizes) -> str:
+    """Return the axes that are summed over, outermost first."""
+    return {FORWARD: "c", DATA_GRADIENT: "o", WEIGHT_GRADIENT: "ny"}[s.kind]
+
+
+def loop_axes(s: Conv2dSizes, order: int) -> str:
+    """Return the axes of the tile loop, outermost first."""
+    if s.kind == WEIGHT_GRADIENT:
+        return "s" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
+    result = "o" if s.kind == FORWARD else "c"
+    return LOOP_ORDERS[order].replace("r", result) + reduction_axes(s)
+
+
+def tensor_axes(s: Conv2dSizes) -> tuple[str, str, str]:
+    """Return the axes that the padded image, the other operand and the result depend on."""
+    if s.kind == FORWARD:
+        return "nyc", "oc", "nyo"
+    if s.kind == DATA_GRADIENT:
+        return "nyo", "oc", "nyc"
+    return "snyc", "snyo", "soc"
+
+
+def image_rows(s: Conv2dSizes, rows: int) -> int:
+    """Return the rows of a padded tile for ``rows`` rows of the tile loop."""
+    return s.height.windows(rows) if s.kind == DATA_GRADIENT else s.height.padded(rows)
+
+
+def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int]:
+    """Return the elements of the tile as it comes, padded, of the other operand, and of the result."""
+    rows = image_rows(s, b.tile_y)
+    source, channels = (
+        (s.height.out * s.width.out, b.tile_o)
+        if s.kind == DATA_GRADIENT
+        else (s.height.source * s.width.source, b.tile_c)
+    )
+    line = s.width.out if s.kind == DATA_GRADIENT else s.width.source
+    staged = b.tile_n * channels * min(rows * line, source)
+    padded = b.tile_n * channels * rows * padded_width(s)
+    if s.kind == WEIGHT_GRADIENT:
+        operand = b.tile_n * b.tile_o * b.tile_y * s.width.out
+        result = b.tile_o * b.tile_c * s.taps
+    else:
+        operand = b.tile_o * b.tile_c * s.taps
+        width, made = (s.width.out, b.tile_o) if s.kind == FORWARD else (s.width.source, b.tile_c)
+        result = b.tile_n * made * b.tile_y * width
+    step = ALIGNMENT // _ITEM
+    one, two, three, four = (ceil_div(size, step) * step for size in (staged, padded, operand, result))
+    return one, two, three, four
+
+
+def counts(s: Conv2dSizes, b: Conv2dBlocking) -> dict[str, int]:
+    """Return the number of tiles along each axis."""
+    return {axis: ceil_div(extent, b.tile(axis)) for axis, extent in axis_extents(s).items()}
+
+
+def periods(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
+    """Return for how many tiles in a row the image, the other operand and the result stay the same."""
+    number = counts(s, b)
+
+    def same_for(used: str) -> int:
+        product = 1
+        for axis in reversed(loop_axes(s, b.order)):
+            if axis in used and number[axis] > 1:
+                break
+            product *= number[axis]
+        return product
+
+    image, operand, result = (same_for(axes) for axes in tensor_axes(s))
+    return image, operand, result
+
+
+def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:
+    """Return the bytes of L1: the image as it comes and padded, two copies of the others that change."""
+    total = math.prod(counts(s, b).values())
+    staged, padded, operand, result = tile_elements(s, b)
+    _, operand_period, result_period = periods(s, b)
+    operand *= 2 if operand_period < total else 1
+    result *= 2 if result_period < total else 1
+    return _ITEM * (staged + padded + operand + result)
+
+
+def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
+    """Tell whether the tiles fit L1, instructions reach across them, and rows start where a class does."""
+    if s.kind == DATA_GRADIENT and b.tile_y % s.height.stride and b.tile_y < s.height.source:
+        return False
+    reach = conv2d_distances(s, b.tile_c, b.tile_y).reach(b.block_rows, b.block_columns)
+    return reach and l1_bytes(s, b) <= limit
+
+
+def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
+    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
+    total = math.prod(counts(s, b).values())
+    image_period, operand_period, result_period = periods(s, b)
+    staged, padded, operand, result = tile_elements(s, b)
+    lines = padded // padded_width(s)
+    copy = (lines * 30 + padded * 2.2) / cores
+    load_image = _ITEM * staged / _DMA_BYTES_A_CYCLE + 30.0 * b.tile_n
+    load_operand = _ITEM * operand / _DMA_BYTES_A_CYCLE + b.tile_o
+    store = _ITEM * result / _DMA_BYTES_A_CYCLE + b.tile_o
+    loads = total / image_period * load_image + total / operand_period * load_operand
+    work = compute_cycles(s, b, cores) + total / image_period * copy + total * _CYCLES_A_TILE
+    return max(work, loads, total / result_period * store) + load_image + load_operand + store
+
+
+def compute_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
+    """Return the cycles of the work of all tiles, edge tiles counted with their own sizes."""
+    variants = []
+    for axis, extent in axis_extents(s).items():
+        whole, rest = divmod(extent, b.tile(axis))
+        variants.append([(b.tile(axis), whole), (rest, 1)] if rest else [(b.tile(axis), whole)])
+    cycles = 0.0
+    for (_, sections), (n, n_count), (y, y_count), (o, o_count), (c, c_count) in itertools.product(*variants):
+        one = _tile_cycles(s, b, n, y, o, c, cores)
+        cycles += one * sections * n_count * y_count * o_count * c_count
+    return cycles
+
+
+def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: int, cores: int) -> float:
+    rows, columns = b.block_rows, b.block_columns
+    step = max(rows * columns + rows + columns, 2 * rows * columns)
+    if s.kind == WEIGHT_GRADIENT:
+        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores)
+        return share * (n * y * (s.width.out * step + 8) + n * 14 + _CYCLES_A_BLOCK)
+    if s.kind == FORWARD:
+        share = ceil_div(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
+        return share * (s.taps * (c * step + 8) + s.height.taps * 14 + _CYCLES_A_BLOCK)
+    cycles = 0.0
+    for row in range(min(s.height.stride, y)):
+        for column in range(min(s.width.stride, s.width.source)):
+            taps_y, taps_x = len(s.height.class_taps(row)), len(s.width.class_taps(column))
+            strips = n * ceil_div(c, rows) * len(range(row, y, s.height.stride))
+            width = len(range(column, s.width.source, s.width.stride))
+            share = ceil_div(strips * ceil_div(width, columns), cores)
+            cycles += share * (taps_y * taps_x * (o * step + 8) + taps_y * 14 + _CYCLES_A_BLOCK)
+    return cycles
+
+
+def tile_candidates(extent: int, multiple: int, most: int) -> list[int]:
+    """Return up to ``most`` sizes that split an axis evenly, rounded up to a multiple, largest first."""
+    sizes: list[int] = []
+    for count in range(1, extent + 1):
+        size = min(extent, ceil_div(ceil_div(extent, count), multiple) * multiple)
+        if size not in sizes:
+            sizes.append(size)
+        if len(sizes) == most or size <= multiple:
+            break
+    return sizes
+
+
+def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
+    """Return the values that each knob may take."""
+    extents = axis_extents(s)
+    stride = s.height.stride if s.kind == DATA_GRADIENT else 1
+    return {
+        "tile_n": tile_candidates(extents["n"], 1, 5),
+        "tile_y": tile_candidates(extents["y"], stride, 10),
+        "tile_o": tile_candidates(s.outputs, 4, 6),
+        "tile_c": tile_candidates(s.inputs, 4, 8),
+        "order": [0, 1],
+    }
+
+
+@lru_cache(maxsize=4096)
+def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
+    """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
+    knobs = knob_values(s)
+    found: list[tuple[float, int, Conv2dBlocking]] = []
+    for number, values in enumerate(itertools.product(*knobs.values())):
+        b = Conv2dBlocking.of(s, dict(zip(knobs, values, strict=True)))
+        if is_valid(s, b, limit):
+            found.append((estimate_cycles(s, b, cores), number, b))
+    return heapq.nsmallest(1, found)[0][2] if found else None

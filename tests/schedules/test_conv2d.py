@@ -1,0 +1,168 @@
+"""The conv2d template against TVM on LLVM for any attributes and tiles, and its speed on the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.schedules.host_harness import HostKernel, random_arguments, run_reference, run_with_sanitizer
+from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
+from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
+from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
+from tvm_pulp.schedules.conv2d import Conv2dTemplate
+from tvm_pulp.schedules.conv2d_tiling import Conv2dBlocking, is_valid
+from tvm_pulp.schedules.conv2d_workload import WindowAxis
+from tvm_pulp.target import Features
+from tvm_pulp.target.tvm_names import PrimFunc
+
+Shape = tuple[int, ...]
+STEPS: dict[str, Callable[..., PrimFunc]] = {
+    "forward": conv2d,
+    "data gradient": conv2d_data_gradient,
+    "weight gradient": conv2d_weight_gradient,
+}
+SAME = Conv2d((1, 1), (1, 1, 1, 1))
+HALF = Conv2d((2, 2), (1, 1, 1, 1))
+
+
+def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kernels: Path) -> None:
+    """Build, print, compile and run with the given knobs (None: the default); compare with LLVM."""
+    template = Conv2dTemplate()
+    workload = template.match(function)
+    assert workload is not None
+    if knobs is None or not is_valid(
+        workload.sizes, Conv2dBlocking.of(workload.sizes, knobs), chip.kernel_l1_bytes
+    ):
+        knobs = template.default(workload, chip)
+    assert knobs is not None
+    lowered = template.build(workload, knobs, chip)
+    assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(workload, knobs) <= chip.kernel_l1_bytes
+    arrays = random_arguments(function)
+    expected = run_reference(function, [a.copy() for a in arrays])[2]
+    HostKernel(lowered, kernels)(arrays)
+    np.testing.assert_allclose(arrays[2], expected, atol=3e-5 * max(float(np.abs(expected).max()), 1e-6))
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "attributes,data,weight",
+    [
+        (SAME, (2, 8, 16, 16), (16, 8, 3, 3)),
+        (SAME, (1, 64, 16, 16), (64, 64, 3, 3)),
+        (HALF, (2, 8, 17, 15), (12, 8, 3, 3)),
+        (Conv2d((2, 2), (3, 3, 3, 3)), (2, 3, 32, 32), (10, 3, 7, 7)),
+        (Conv2d((2, 2), (0, 0, 0, 0)), (2, 16, 9, 9), (8, 16, 1, 1)),
+    ],
+)
+def test_networks(
+    step: str, attributes: Conv2d, data: Shape, weight: Shape, chip: Features, kernels: Path
+) -> None:
+    check(STEPS[step]("conv", "work", attributes, data, weight), None, chip, kernels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    step=st.sampled_from(sorted(STEPS)),
+    batch=st.integers(1, 5),
+    channels=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    extents=st.tuples(st.integers(1, 18), st.integers(1, 18)),
+    taps=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    data=st.data(),
+)
+def test_any_convolution_in_any_tiles(
+    step: str, batch: int, channels: tuple[int, int], extents: tuple[int, int], taps: tuple[int, int],
+    strides: tuple[int, int], padding: tuple[int, int, int, int], dilation: tuple[int, int],
+    data: st.DataObject, chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    attributes = Conv2d(strides, padding, dilation, 1)
+    shape, weight = (batch, channels[0], *extents), (channels[1], channels[0], *taps)
+    assume(min(attributes.output_shape(shape, weight)) >= 1)
+    function = STEPS[step]("conv", "work", attributes, shape, weight)
+    template = Conv2dTemplate()
+    choices = template.knobs(template.match(function), chip)
+    knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    check(function, knobs, chip, kernels)
+
+
+def test_weight_gradient_in_sections(chip: Features, kernels: Path) -> None:
+    """Long sums come as partial sums: over groups of images, or over rows of one image."""
+    images = conv2d_weight_gradient("c", "w", SAME, (4, 3, 40, 40), (5, 3, 3, 3))
+    rows = conv2d_weight_gradient("c", "w", SAME, (2, 2, 72, 60), (4, 2, 3, 3))
+    for function in (images, rows):
+        assert len(function.params[2].ty.shape) == 5
+        check(function, None, chip, kernels)
+
+
+def test_groups_are_left_to_others(chip: Features) -> None:
+    grouped = conv2d("c", "w", Conv2d((1, 1), (1, 1, 1, 1), groups=2), (1, 4, 8, 8), (4, 2, 3, 3))
+    assert Conv2dTemplate().match(grouped) is None
+
+
+@pytest.mark.parametrize(
+    "stride,before,dilation,taps", [(1, 1, 1, 3), (2, 1, 1, 3), (3, 2, 2, 4), (2, 0, 2, 2)]
+)
+def test_windows_of_the_data_gradient(stride: int, before: int, dilation: int, taps: int) -> None:
+    """Classes of positions, taps and starts, against the definition of a window."""
+    source = 13
+    out = (source + 2 * before - (taps - 1) * dilation - 1) // stride + 1
+    axis = WindowAxis(source, out, taps, stride, before, dilation)
+    for position in range(source):
+        remainder = position % stride
+        found = []
+        for number, tap in enumerate(axis.class_taps(remainder)):
+            back = number * axis.tap_step() * dilation // stride
+            found.append((tap, axis.class_start(remainder) + position // stride - back + axis.first_window))
+        meant = [
+            (tap, (position + before - tap * dilation) // stride)
+            for tap in range(taps)
+            if (position + before - tap * dilation) % stride == 0
+        ]
+        assert found == meant
+        assert all(0 <= w - axis.first_window < axis.windows(source) for _, w in found)
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
+    template = Conv2dTemplate()
+    knobs = {"tile_n": 1, "tile_y": 4, "tile_o": 4, "tile_c": 4, "order": 1}
+    for number, make in enumerate(STEPS.values()):
+        workload = template.match(make("c", "w", HALF, (2, 7, 15, 13), (10, 7, 3, 3)))
+        run_with_sanitizer(template.build(workload, knobs, chip), tmp_path / str(number), sanitizer)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "attributes,data,weight,least",
+    [
+        (SAME, (2, 16, 16, 16), (16, 16, 3, 3), 3.4),
+        (HALF, (2, 16, 32, 32), (32, 16, 3, 3), 3.2),
+        (SAME, (2, 3, 11, 13), (5, 3, 3, 3), 0.0),
+    ],
+)
+def test_speed(
+    step: str, attributes: Conv2d, data: Shape, weight: Shape, least: float, chip: Features, tmp_path: Path
+) -> None:
+    """MAC/cycle with all transfers from and to L2."""
+    function = STEPS[step]("conv", "work", attributes, data, weight)
+    template = Conv2dTemplate()
+    workload = template.match(function)
+    assert workload is not None
+    knobs = template.default(workload, chip)
+    assert knobs is not None
+    arrays = random_arguments(function)
+    expected = run_reference(function, [a.copy() for a in arrays])[2]
+    measured = run_on_simulator(template.build(workload, knobs, chip), arrays, chip, tmp_path)
+    np.testing.assert_allclose(arrays[2], expected, atol=2e-5 * np.abs(expected).max())
+    assert attributes.macs(data, weight) / measured.cycles[-1] >= least
+    if least:
+        estimate = template.estimate_cycles(workload, knobs, chip)
+        assert 0.8 <= estimate / measured.cycles[-1] <= 1.2
