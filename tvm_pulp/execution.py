@@ -15,6 +15,8 @@ from tvm_pulp.package.package import Package
 from tvm_pulp.runners.base import FunctionRun, Runner, Session
 from tvm_pulp.target.errors import UserError
 
+GRADIENT = "gradient:"  # begins the name of a kept gradient, and of the state that accumulates one
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -148,9 +150,13 @@ def restore(session: Session, metadata: Metadata, tensors: Mapping[str, np.ndarr
 
 
 def read_tensors(session: Session, metadata: Metadata) -> dict[str, np.ndarray]:
-    """Parameters, running statistics, optimiser state and kept gradients by name."""
-    kinds = {"parameter": "", "state": "", "gradient": "gradient:"}
-    return {kinds[t.kind] + t.name: session.read(t) for t in metadata.of_kind(*kinds)}
+    """Parameters, running statistics, optimiser state and kept gradients by name.
+
+    The accumulators of micro-batches are left out: they are zero between steps.
+    """
+    kinds = {"parameter": "", "state": "", "gradient": GRADIENT}
+    tensors = [t for t in metadata.of_kind(*kinds) if not (t.kind == "state" and t.name.startswith(GRADIENT))]
+    return {kinds[t.kind] + t.name: session.read(t) for t in tensors}
 
 
 def step(

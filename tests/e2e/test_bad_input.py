@@ -38,7 +38,7 @@ def refused(arguments, capsys, output=None):
         (["--target", "pulp -l3-banks=4"], "l3-banks"),
         (["--target", "plup"], "pulp"),
         (["--target", "pulp -cores=zero"], "cores"),
-        (["--target", "pulp -l2-bytes=200000"], "bytes short"),
+        (["--target", "pulp -l2-bytes=262144"], "bytes short"),
         (["--cross-compiler", "no-such-compiler"], "no-such-compiler"),
         (["--trainable", "nothing.*"], "nothing.*"),
         (["--freeze-until", "nowhere"], "nowhere"),
