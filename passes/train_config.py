@@ -83,10 +83,6 @@ class TrainConfig:
                     f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}: "
                     "choose a divisor of the batch size"
                 )
-        if self.keep_gradients and self.passes_per_step > 1:
-            raise UserError(
-                "keep_gradients shows the gradients of one pass: leave micro_batch out to keep them"
-            )
         if isinstance(self.trainable, str) or not all(isinstance(p, str) for p in self.trainable):
             raise UserError(
                 f"trainable is {self.trainable!r}: give a tuple of patterns, e.g. ('classifier.*',)"

@@ -24,6 +24,7 @@ from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.schedules import lower
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
+from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan
 from tvm_pulp.target.print_kernel import print_kernel
@@ -73,6 +74,8 @@ def compile(
     UserError
         A model that cannot be imported, trained or fitted; an unknown target or option; no toolchain.
     """
+    if train is not None and train.keep_gradients and train.passes_per_step > 1:
+        raise UserError("keep_gradients shows the gradients of one pass: leave micro_batch out to keep them")
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)

@@ -43,6 +43,7 @@ def refused(arguments, capsys, output=None):
         (["--trainable", "nothing.*"], "nothing.*"),
         (["--freeze-until", "nowhere"], "nowhere"),
         (["--micro-batch", "3"], "micro_batch 3"),
+        (["--micro-batch", "2", "--keep-gradients"], "keep_gradients"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--momentum", "1.5"], "momentum"),
     ],
