@@ -70,18 +70,13 @@ class Comparison:
 
     @property
     def worst(self) -> float:
-        """Largest relative difference, counting what is below ten cycles as absolute noise."""
-        return max((_judged(item) for item in self.measurements), default=0.0)
+        """Largest relative difference."""
+        return max((abs(item.difference) for item in self.measurements), default=0.0)
 
     @property
     def median(self) -> float:
         """Median of the relative differences."""
         return statistics.median([abs(item.difference) for item in self.measurements] or [0.0])
-
-
-def _judged(item: Measurement) -> float:
-    # One cycle of a handful says nothing about a model.
-    return 0.0 if abs(item.simulated - item.reference) <= 1 else abs(item.difference)
 
 
 def _tokens(line: str) -> list[str]:
@@ -180,8 +175,8 @@ def report(comparison: Comparison, quiet: bool = False) -> str:
         f" {100 * comparison.median:.3f}%, worst {100 * comparison.worst:.3f}%,"
         f" {len(comparison.mismatches)} results differ"
     )
-    worst = max(comparison.measurements, key=_judged, default=None)
-    if worst is not None and _judged(worst) > 0:
+    worst = max(comparison.measurements, key=lambda item: abs(item.difference), default=None)
+    if worst is not None and worst.difference != 0:
         lines.append(
             f"worst: {worst.program}: {worst.line}: {worst.key}"
             f" {worst.simulated} instead of {worst.reference}"
