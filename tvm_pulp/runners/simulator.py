@@ -66,6 +66,9 @@ class _SimulatorSession:
                 f"{function} ended with exit code {result.exit_code} on the simulator; "
                 f"it printed: {result.stdout.strip()}"
             )
+        if result.reports:
+            more = f" (and {len(result.reports) - 1} more)" if len(result.reports) > 1 else ""
+            raise UserError(f"{function}: the simulator's memory checks found a {result.reports[0]}{more}")
         cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
         calls = len(self._functions[function])
         kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)
