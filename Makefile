@@ -16,7 +16,7 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml $(SIMULATOR) | $(BIN)/python
 	@echo "installing TVM, PyTorch and the rest into $(VENV) (about two minutes)"
-	$(BIN)/python -m pip install --quiet --progress-bar on --editable '.[all]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[all]'
 	touch $@
 
 install: $(INSTALLED) ## set up the virtual environment

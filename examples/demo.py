@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     begin = time.time()
     print("compiling a MobileNet for training ...", flush=True)
-    package = tvm_pulp.compile(exported, target=options.target, train=config)
+    package = tvm_pulp.compile(exported, target=options.target, train=config, progress=True)
     print(
         f"compiled in {time.time() - begin:.0f} s; "
         f"training {options.steps} steps of {options.batch_size} digits"

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,7 @@ class Toolchain:
     command: tuple[str, ...]
     options: str = ""
 
-    def build(self, directory: Path, jobs: int = 2) -> Path:
+    def build(self, directory: Path, jobs: int = 2, on_source: Callable[[], object] = lambda: None) -> Path:
         """Build a project by its own Makefile; object files are thrown away.
 
         Parameters
@@ -74,6 +74,8 @@ class Toolchain:
             A project as `tvm_pulp.target.project.write` wrote it.
         jobs
             Compilations at a time.
+        on_source
+            Called when the compilation of a source begins, to show progress.
 
         Returns
         -------
@@ -98,16 +100,24 @@ class Toolchain:
                 "BUILD": Path(build).name,
             }
             arguments = [f"{name}={value}" for name, value in variables.items()]
-            result = subprocess.run(
+            process = subprocess.Popen(
                 [make, "--no-print-directory", f"-j{jobs}", *arguments, PROGRAM],
                 cwd=directory,
                 env=_environment(),
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
             )
-        if result.returncode != 0:
-            raise UserError(explain_failure(result.stdout + result.stderr, directory))
+            lines = []
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if " -c " in line:  # make prints a command before it runs it
+                    on_source()
+            failed = process.wait() != 0
+        if failed:
+            raise UserError(explain_failure("".join(lines), directory))
         return directory / PROGRAM
 
     def _prefix_map(self) -> str:

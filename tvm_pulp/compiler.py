@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
+from tqdm import tqdm
 
 from tvm_pulp.frontends import load_model
 from tvm_pulp.package.forward import model_to_json
@@ -44,6 +45,7 @@ def compile(
     module_name: str = "network",
     cross_compiler: str | None = None,
     cross_compiler_options: str | None = None,
+    progress: bool = False,
 ) -> Package:
     """Compile a network for training (and inference) on a PULP cluster.
 
@@ -63,6 +65,8 @@ def compile(
         Prefix of the C symbols.
     cross_compiler, cross_compiler_options : str or None
         C compiler for the chip; None: ziglang from pip.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
@@ -80,7 +84,9 @@ def compile(
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
     graph = build_inference(imported) if train is None else build_training(imported, train)
-    kernels = lower_kernels(graph, features)
+    count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
+    bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
+    kernels = lower_kernels(graph, features, lambda: bar.update(2))
     plan = plan_memory(graph, kernels, features)
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
@@ -88,7 +94,8 @@ def compile(
     values = {**graph.model.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
     project.write(directory, module_name, plan, sources, values, features, passes_per_step)
-    elf = tools.build(directory)
+    elf = tools.build(directory, on_source=bar.update)
+    bar.close()
     metadata = _metadata(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
@@ -96,19 +103,22 @@ def compile(
     return Package(directory, metadata, holder)
 
 
-def lower_kernels(graph: TrainingGraph, features: Features) -> dict[str, PrimFunc]:
-    """Schedule every kernel that the graph's functions call.
+def lower_kernels(
+    graph: TrainingGraph, features: Features, on_kernel: Callable[[], object] = lambda: None
+) -> dict[str, PrimFunc]:
+    """Schedule every kernel that the graph's functions call; `on_kernel` is called after each.
 
     Returns
     -------
     dict of str to PrimFunc
         In the cluster dialect, by kernel name, in the module's order.
     """
-    return {
-        variable.name_hint: lower(function, features)
-        for variable, function in graph.module.functions.items()
-        if isinstance(function, PrimFunc)
-    }
+    kernels = {}
+    for variable, function in graph.module.functions.items():
+        if isinstance(function, PrimFunc):
+            kernels[variable.name_hint] = lower(function, features)
+            on_kernel()
+    return kernels
 
 
 def _metadata(

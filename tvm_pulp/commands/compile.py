@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from tvm_pulp.target.errors import UserError
@@ -73,6 +74,7 @@ def main(options: argparse.Namespace) -> int:
         module_name=options.module_name,
         cross_compiler=options.cross_compiler,
         cross_compiler_options=options.cross_compiler_options,
+        progress=sys.stderr.isatty(),
     )
     package.export(options.output)
     if options.dump_plan:
