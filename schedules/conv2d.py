@@ -1,4 +1,6 @@
-"""Convolutions of any window, stride, padding and dilation (groups 1): forward and both gradients.
+"""Convolutions of any window, stride, padding and dilation: forward and both gradients.
+
+Those without groups, and depthwise ones (a group for each channel); other groups are left to others.
 
 No im2col: a tile of the image lies in L1 with its padding, and register blocks walk through it tap by tap
 (see ``microkernels/conv2d``). Tiles over images, rows and both kinds of channels.
@@ -28,12 +30,12 @@ class Conv2dTemplate:
     name = "conv2d"
 
     def match(self, function: PrimFunc) -> Conv2dWorkload | None:
-        """Return the workload of a float32 convolution without groups, None for anything else."""
+        """Return the workload of a float32 convolution, None for anything else."""
         if function.attrs is None or "pulp.conv2d" not in function.attrs or len(function.params) != 3:
             return None
         kind = str(function.attrs.get("pulp.operator", ""))
         details = {str(key): value for key, value in function.attrs["pulp.conv2d"].items()}
-        if kind not in (FORWARD, DATA_GRADIENT, WEIGHT_GRADIENT) or int(details["groups"]) != 1:
+        if kind not in (FORWARD, DATA_GRADIENT, WEIGHT_GRADIENT):
             return None
         if any(buffer_dtype(parameter) != "float32" for parameter in function.params):
             return None
@@ -50,8 +52,12 @@ class Conv2dTemplate:
             WindowAxis(data[2 + i], output[2 + i], weight[2 + i], strides[i], padding[i], dilation[i])
             for i in range(2)
         )
+        groups = int(details["groups"])
+        depthwise = groups > 1 and groups == weight[0] == data[1]
+        if groups > 1 and not depthwise:
+            return None
         sections = third[0] if kind == WEIGHT_GRADIENT and len(third) == 5 else 1
-        sizes = Conv2dSizes(kind, data[0], weight[1], weight[0], height, width, sections)
+        sizes = Conv2dSizes(kind, data[0], weight[1], weight[0], height, width, sections, depthwise)
         return Conv2dWorkload(function, sizes)
 
     def knobs(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:

@@ -28,6 +28,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, conv2d_source
+from tvm_pulp.schedules.microkernels.depthwise import depthwise_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -111,6 +112,8 @@ class Conv2dBuilder:
 
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
+        if s.depthwise:
+            return depthwise_source(s, b.tile_y)
         rows, columns = b.block_rows, b.block_columns
         if s.kind == FORWARD:
             row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), {s.width.out % columns}
@@ -155,13 +158,9 @@ class Conv2dBuilder:
         rows, first, low, valid = (self.analyzer.simplify(e) for e in (rows, first, low, high - low + 1))
         return rows, first, low, valid
 
-    def _image_channels(self, axes: Axes) -> tuple[TileAxis, int]:
-        kind = self.s.kind
-        return (
-            (self._at(axes, "o"), self.s.outputs)
-            if kind == DATA_GRADIENT
-            else (self._at(axes, "c"), self.s.inputs)
-        )
+    def _channels(self, axes: Axes, axis: str) -> tuple[TileAxis, int]:
+        """Return a tile's channels and the number of all, of the output (``"o"``) or the input (``"c"``)."""
+        return self._at(axes, axis), self.s.outputs if axis == "o" else self.s.inputs
 
     def _shifted(self, offset: Expr, extent: int, tile: int) -> tuple[Expr, Expr]:
         """Return where a full tile that holds this one starts, and how far into it this one does."""
@@ -186,7 +185,7 @@ class Conv2dBuilder:
 
     def _image_box(self, axes: Axes) -> Box:
         s = self.s
-        channels, all_channels = self._image_channels(axes)
+        channels, all_channels = self._channels(axes, self.s.image_axis)
         _, _, low, valid = self._source_rows(axes)
         height, width = (
             (s.height.out, s.width.out) if s.kind == DATA_GRADIENT else (s.height.source, s.width.source)
@@ -227,7 +226,7 @@ class Conv2dBuilder:
             parts = [(s.sections, section), (s.outputs, outputs), (s.inputs, inputs)]
             inner = s.taps
         else:
-            made, total = (outputs, s.outputs) if s.kind == FORWARD else (inputs, s.inputs)
+            made, total = self._channels(axes, s.result_axis)
             height, inner = (
                 (s.height.out, s.width.out) if s.kind == FORWARD else (s.height.source, s.width.source)
             )
@@ -246,7 +245,7 @@ class Conv2dBuilder:
         """Put the padding around the image."""
         axes = self.loop.at(tile)
         rows, first, low, valid = self._source_rows(axes)
-        channels, _ = self._image_channels(axes)
+        channels, _ = self._channels(axes, self.s.image_axis)
         worker = Var("worker", "int32")
         call = call_extern(
             "int32", "conv2d_pad", worker,

@@ -19,6 +19,7 @@ LOOP_ORDERS = ("nyr", "rny")
 _ITEM = 4
 _CYCLES_A_TILE = 250.0
 _CYCLES_A_BLOCK = 60.0
+_DEPTHWISE_CYCLES_A_MAC = 2.5
 _DMA_BYTES_A_CYCLE = 8.0
 
 
@@ -72,24 +73,23 @@ def panel_extents(s: Conv2dSizes) -> tuple[int, int]:
 
 def reduction_axes(s: Conv2dSizes) -> str:
     """Return the axes that are summed over, outermost first."""
-    return {FORWARD: "c", DATA_GRADIENT: "o", WEIGHT_GRADIENT: "ny"}[s.kind]
+    if s.kind == WEIGHT_GRADIENT:
+        return "ny"
+    return "o" if s.kind == DATA_GRADIENT and not s.depthwise else "c"
 
 
 def loop_axes(s: Conv2dSizes, order: int) -> str:
     """Return the axes of the tile loop, outermost first."""
     if s.kind == WEIGHT_GRADIENT:
         return "s" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
-    result = "o" if s.kind == FORWARD else "c"
-    return LOOP_ORDERS[order].replace("r", result) + reduction_axes(s)
+    return LOOP_ORDERS[order].replace("r", s.result_axis) + reduction_axes(s)
 
 
 def tensor_axes(s: Conv2dSizes) -> tuple[str, str, str]:
     """Return the axes that the padded image, the other operand and the result depend on."""
-    if s.kind == FORWARD:
-        return "nyc", "oc", "nyo"
-    if s.kind == DATA_GRADIENT:
-        return "nyo", "oc", "nyc"
-    return "snyc", "snyo", "soc"
+    if s.kind == WEIGHT_GRADIENT:
+        return "sny" + s.image_axis, "snyo", "soc"
+    return "ny" + s.image_axis, "oc", "ny" + s.result_axis
 
 
 def image_rows(s: Conv2dSizes, rows: int) -> int:
@@ -100,12 +100,11 @@ def image_rows(s: Conv2dSizes, rows: int) -> int:
 def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int]:
     """Return the elements of the tile as it comes, padded, of the other operand, and of the result."""
     rows = image_rows(s, b.tile_y)
-    source, channels = (
-        (s.height.out * s.width.out, b.tile_o)
-        if s.kind == DATA_GRADIENT
-        else (s.height.source * s.width.source, b.tile_c)
-    )
-    line = s.width.out if s.kind == DATA_GRADIENT else s.width.source
+    channels = b.tile(s.image_axis)
+    source = s.height.source * s.width.source
+    line = s.width.source
+    if s.kind == DATA_GRADIENT:
+        source, line = s.height.out * s.width.out, s.width.out
     staged = b.tile_n * channels * min(rows * line, source)
     padded = b.tile_n * channels * rows * padded_width(s)
     if s.kind == WEIGHT_GRADIENT:
@@ -113,8 +112,8 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int
         result = b.tile_o * b.tile_c * s.taps
     else:
         operand = b.tile_o * b.tile_c * s.taps
-        width, made = (s.width.out, b.tile_o) if s.kind == FORWARD else (s.width.source, b.tile_c)
-        result = b.tile_n * made * b.tile_y * width
+        width = s.width.out if s.kind == FORWARD else s.width.source
+        result = b.tile_n * b.tile(s.result_axis) * b.tile_y * width
     step = ALIGNMENT // _ITEM
     one, two, three, four = (ceil_div(size, step) * step for size in (staged, padded, operand, result))
     return one, two, three, four
@@ -155,6 +154,8 @@ def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
     """Tell whether the tiles fit L1, instructions reach across them, and rows start where a class does."""
     if s.kind == DATA_GRADIENT and b.tile_y % s.height.stride and b.tile_y < s.height.source:
         return False
+    if s.depthwise:
+        return l1_bytes(s, b) <= limit
     reach = conv2d_distances(s, b.tile_c, b.tile_y).reach(b.block_rows, b.block_columns)
     return reach and l1_bytes(s, b) <= limit
 
@@ -188,6 +189,12 @@ def compute_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
 
 
 def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: int, cores: int) -> float:
+    if s.depthwise:
+        lines = ceil_div(n * y * o, cores) if s.kind != WEIGHT_GRADIENT else ceil_div(o, cores) * n * y
+        products = s.width.out * s.taps
+        if s.kind == DATA_GRADIENT:  # on average, over the classes of positions
+            products = s.width.source * s.taps // (s.height.stride * s.width.stride)
+        return lines * (products * _DEPTHWISE_CYCLES_A_MAC + 30) + _CYCLES_A_BLOCK
     rows, columns = b.block_rows, b.block_columns
     step = max(rows * columns + rows + columns, 2 * rows * columns)
     if s.kind == WEIGHT_GRADIENT:
@@ -226,7 +233,7 @@ def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
     return {
         "tile_n": tile_candidates(extents["n"], 1, 5),
         "tile_y": tile_candidates(extents["y"], stride, 10),
-        "tile_o": tile_candidates(s.outputs, 4, 6),
+        "tile_o": tile_candidates(s.outputs, 4, 12 if s.depthwise else 6),
         "tile_c": tile_candidates(s.inputs, 4, 8),
         "order": [0, 1],
     }

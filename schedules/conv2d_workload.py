@@ -62,7 +62,10 @@ class WindowAxis:
 
 @dataclass(frozen=True)
 class Conv2dSizes:
-    """A convolution with ``groups = 1``; ``sections`` as in the weight gradient's partial sums, else 1."""
+    """A convolution without groups, or a depthwise one: ``outputs`` channels with one input channel each.
+
+    ``sections`` counts the partial sums of the weight gradient, else it is 1.
+    """
 
     kind: str
     batch: int
@@ -71,6 +74,17 @@ class Conv2dSizes:
     height: WindowAxis
     width: WindowAxis
     sections: int = 1
+    depthwise: bool = False
+
+    @property
+    def image_axis(self) -> str:
+        """Channels of the tensor that gets the padding: ``"o"`` of the output or ``"c"`` of the input."""
+        return "o" if self.depthwise or self.kind == DATA_GRADIENT else "c"
+
+    @property
+    def result_axis(self) -> str:
+        """Channels of the result of the forward step and of the data gradient."""
+        return "c" if self.kind == DATA_GRADIENT and not self.depthwise else "o"
 
     @property
     def taps(self) -> int:

@@ -54,43 +54,90 @@ def conv2d_source(
         work = _data_gradient(s, d, names, block_rows, block_columns)
     else:
         work = _weight_gradient(s, d, names, block_rows, block_columns)
-    return f"{panel_source(names, d, assembly=assembly, nested=True)}\n\n{_pad(s)}\n\n{work}"
+    return f"{panel_source(names, d, assembly=assembly, nested=True)}\n\n{pad_source(s)}\n\n{work}"
 
 
-def _pad(s: Conv2dSizes) -> str:
-    """Return C for the copy of a tile as it comes from L2 to the padded tile."""
+def pad_source(s: Conv2dSizes) -> str:
+    """Return C for ``conv2d_pad``: the copy of a tile as it comes from L2 to the padded tile.
+
+    Channels lie within a row, so that the distance of channels is a constant; those of a depthwise
+    convolution lie outside, so that the distance of rows is one.
+    """
     axis = s.width
     extent, first = (axis.out, axis.first_window) if s.kind == DATA_GRADIENT else (axis.source, -axis.before)
     pitch = padded_width(s)
     left, skipped = max(0, -first), max(0, first)
     copied = max(0, min(extent - skipped, pitch - left))
+    order, advance = "row][channel", _BY_ROW
+    if s.depthwise:
+        order, advance = "channel][row", _BY_CHANNEL
     return f"""\
-/* Lines of {extent} as [image][channel][row] to lines of {pitch} as [image][row][channel], padding zero.
+/* Lines of {extent} as [image][channel][row] to lines of {pitch} as [image][{order}], padding zero.
  * `rows` lines from line `first` of the image on, of which `valid` are there, from line `low` on. */
 static void conv2d_pad(int core, const float *restrict from, float *restrict to, int32_t images,
                        int32_t channels, int32_t rows, int32_t first, int32_t low, int32_t valid) {{
   const int32_t lines = images * rows * channels, end = pulp_chunk(core + 1, PULP_CORES, lines);
   int32_t line = pulp_chunk(core, PULP_CORES, lines);
-  int32_t image = line / (rows * channels);
-  int32_t row = line / channels - image * rows, channel = line % channels;
-  for (; line < end; ++line) {{
-    float *out = to + line * {pitch};
+{advance[0]}  to += line * {pitch};
+  for (; line < end; ++line, to += {pitch}) {{
     const int32_t source = first + row - low;
     if (source >= 0 && source < valid) {{
-      const float *in = from + ((image * channels + channel) * valid + source) * {extent} + {skipped};
-      for (int32_t x = 0; x < {left}; ++x) out[x] = 0.0f;
-#pragma GCC unroll 8
-      for (int32_t x = 0; x < {copied}; ++x) out[{left} + x] = in[x];
-      for (int32_t x = {left + copied}; x < {pitch}; ++x) out[x] = 0.0f;
+      const float *in = from + (plane * valid + source) * {extent}{f" + {skipped}" if skipped else ""};
+{_zeros_between("      ", 0, left)}\
+{_copy("      ", left, copied)}\
+{_zeros_between("      ", left + copied, pitch)}\
     }} else {{
-      for (int32_t x = 0; x < {pitch}; ++x) out[x] = 0.0f;
+      for (int32_t x = 0; x < {pitch}; ++x) to[x] = 0.0f;
     }}
-    if (++channel == channels) {{
-      channel = 0;
-      if (++row == rows) row = 0, ++image;
-    }}
-  }}
+{advance[1]}  }}
 }}"""
+
+
+_BY_ROW = (
+    """\
+  int32_t image = line / (rows * channels), row = line / channels - image * rows;
+  int32_t plane = image * channels + line % channels;
+""",
+    """\
+    if (++plane == (image + 1) * channels) {
+      plane -= channels;
+      if (++row == rows) row = 0, ++image, plane += channels;
+    }
+""",
+)
+"""Where the copy starts, and how it goes on: all channels of a row, then the next row."""
+
+_BY_CHANNEL = (
+    "  int32_t plane = line / rows, row = line % rows;\n",
+    "    if (++row == rows) row = 0, ++plane;\n",
+)
+"""The same with all rows of a channel, then the next channel."""
+
+
+def _copy(indent: str, left: int, count: int) -> str:
+    """Return C that copies ``count`` words, 8 loads and then 8 stores at a time, so that no load is waited
+    for.
+
+    A plain loop would become a call of ``memcpy``, one word at a time.
+    """
+    whole, rest = divmod(count, 8)
+    text = f"{indent}float *out = to + {left};\n"
+    if whole:
+        body = _move(indent + "  ", 8) + f"{indent}  in += 8, out += 8;\n"
+        text += f"{indent}for (int32_t x = 0; x < {whole}; ++x) {{\n{body}{indent}}}\n"
+    return text + _move(indent, rest)
+
+
+def _move(indent: str, count: int) -> str:
+    loads = ", ".join(f"v{i} = in[{i}]" for i in range(count))
+    stores = "".join(f"{indent}out[{i}] = v{i};\n" for i in range(count))
+    return f"{indent}const float {loads};\n{stores}" if count else ""
+
+
+def _zeros_between(indent: str, start: int, end: int) -> str:
+    if end - start <= 2:
+        return "".join(f"{indent}to[{x}] = 0.0f;\n" for x in range(start, end))
+    return f"{indent}for (int32_t x = {start}; x < {end}; ++x) to[x] = 0.0f;\n"
 
 
 def _height(names: dict[tuple[int, int], str], block: int, total: str, start: str) -> str:

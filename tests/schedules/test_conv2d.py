@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ STEPS: dict[str, Callable[..., PrimFunc]] = {
 }
 SAME = Conv2d((1, 1), (1, 1, 1, 1))
 HALF = Conv2d((2, 2), (1, 1, 1, 1))
+
+
+def depthwise(attributes: Conv2d, channels: int) -> Conv2d:
+    return replace(attributes, groups=channels)
 
 
 def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kernels: Path) -> None:
@@ -58,6 +63,9 @@ def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kern
         (HALF, (2, 8, 17, 15), (12, 8, 3, 3)),
         (Conv2d((2, 2), (3, 3, 3, 3)), (2, 3, 32, 32), (10, 3, 7, 7)),
         (Conv2d((2, 2), (0, 0, 0, 0)), (2, 16, 9, 9), (8, 16, 1, 1)),
+        (depthwise(SAME, 16), (2, 16, 16, 16), (16, 1, 3, 3)),
+        (depthwise(HALF, 12), (2, 12, 17, 15), (12, 1, 3, 3)),
+        (Conv2d((1, 1), (2, 2, 2, 2), groups=9), (2, 9, 13, 15), (9, 1, 5, 5)),
     ],
 )
 def test_networks(
@@ -76,15 +84,18 @@ def test_networks(
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(*[st.integers(0, 3)] * 4),
     dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    is_depthwise=st.booleans(),
     data=st.data(),
 )
 def test_any_convolution_in_any_tiles(
     step: str, batch: int, channels: tuple[int, int], extents: tuple[int, int], taps: tuple[int, int],
     strides: tuple[int, int], padding: tuple[int, int, int, int], dilation: tuple[int, int],
-    data: st.DataObject, chip: Features, kernels: Path,
+    is_depthwise: bool, data: st.DataObject, chip: Features, kernels: Path,
 ) -> None:  # fmt: skip
-    attributes = Conv2d(strides, padding, dilation, 1)
+    attributes = Conv2d(strides, padding, dilation, channels[0] if is_depthwise else 1)
     shape, weight = (batch, channels[0], *extents), (channels[1], channels[0], *taps)
+    if is_depthwise:
+        weight = (channels[0], 1, *taps)
     assume(min(attributes.output_shape(shape, weight)) >= 1)
     function = STEPS[step]("conv", "work", attributes, shape, weight)
     template = Conv2dTemplate()
@@ -135,8 +146,11 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
     template = Conv2dTemplate()
     knobs = {"tile_n": 1, "tile_y": 4, "tile_o": 4, "tile_c": 4, "order": 1}
     for number, make in enumerate(STEPS.values()):
-        workload = template.match(make("c", "w", HALF, (2, 7, 15, 13), (10, 7, 3, 3)))
-        run_with_sanitizer(template.build(workload, knobs, chip), tmp_path / str(number), sanitizer)
+        dense = make("c", "w", HALF, (2, 7, 15, 13), (10, 7, 3, 3))
+        alone = make("c", "w", depthwise(HALF, 10), (2, 10, 15, 13), (10, 1, 3, 3))
+        for which, function in (("dense", dense), ("depthwise", alone)):
+            lowered = template.build(template.match(function), knobs, chip)
+            run_with_sanitizer(lowered, tmp_path / f"{which}{number}", sanitizer)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -146,6 +160,8 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
         (SAME, (2, 16, 16, 16), (16, 16, 3, 3), 3.4),
         (HALF, (2, 16, 32, 32), (32, 16, 3, 3), 3.2),
         (SAME, (2, 3, 11, 13), (5, 3, 3, 3), 0.0),
+        (depthwise(SAME, 16), (2, 16, 32, 32), (16, 1, 3, 3), 2.4),
+        (depthwise(HALF, 16), (2, 16, 32, 32), (16, 1, 3, 3), 1.6),
     ],
 )
 def test_speed(

@@ -42,7 +42,7 @@ CONVOLUTIONS: dict[str, Callable[..., PrimFunc]] = {
 
 
 def generic(function: PrimFunc) -> PrimFunc:
-    """Keep templates away."""
+    """Take away what templates look at."""
     return function.without_attr("pulp.matmul").without_attr("pulp.conv2d")
 
 
