@@ -19,8 +19,8 @@ from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
+from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
-from tvm_pulp.target.tvm_names import PrimFunc
 
 FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
 
@@ -48,15 +48,15 @@ class _Step:
     arguments: list[_Value] = field(default_factory=list)
 
 
-def plan_memory(graph: TrainingGraph, kernels: Mapping[str, PrimFunc], features: Features) -> MemoryPlan:
+def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: Features) -> MemoryPlan:
     """Give every tensor of a training graph a level, an offset and a lifetime.
 
     Parameters
     ----------
     graph : TrainingGraph
         Relax functions whose bodies are `call_tir`, `call_tir_inplace` and `reshape`.
-    kernels : mapping of str to PrimFunc
-        Lowered kernels by name; their attribute "pulp.l1_bytes" is read.
+    kernels : mapping of str to Kernel
+        By name.
     features : Features
         Memory sizes.
 
@@ -70,7 +70,7 @@ def plan_memory(graph: TrainingGraph, kernels: Mapping[str, PrimFunc], features:
     UserError
         If L2 or L1 is too small: what is short, by how much, what would fit.
     """
-    l1_bytes = max((int(kernels[name].attrs["pulp.l1_bytes"]) for name in kernels), default=0)
+    l1_bytes = max((kernel.l1_bytes for kernel in kernels.values()), default=0)
     named: dict[tuple[str, str], Buffer] = {}
     functions = []
     for name in FUNCTIONS:
@@ -131,7 +131,7 @@ def _micro_batch_that_fits(batch: int, arena_bytes: int, available: int) -> int 
 def _plan_function(
     name: str,
     graph: TrainingGraph,
-    kernels: Mapping[str, PrimFunc],
+    kernels: Mapping[str, Kernel],
     named: dict[tuple[str, str], Buffer],
 ) -> FunctionPlan:
     function = graph.module[name]
@@ -178,7 +178,7 @@ def _plan_function(
 def _walk(
     function: relax.Function,
     values: dict[relax.Var, _Value | list[_Value]],
-    kernels: Mapping[str, PrimFunc],
+    kernels: Mapping[str, Kernel],
 ) -> list[_Step]:
     steps: list[_Step] = []
     for block in function.body.blocks:
@@ -207,7 +207,7 @@ def _walk(
 def _plan_call(
     binding: relax.VarBinding,
     values: dict[relax.Var, _Value | list[_Value]],
-    kernels: Mapping[str, PrimFunc],
+    kernels: Mapping[str, Kernel],
     steps: list[_Step],
 ) -> _Value | list[_Value]:
     call = binding.value
@@ -229,8 +229,7 @@ def _plan_call(
     arguments = inputs + fresh
     for value in arguments:
         value.last = step
-    layer = str(kernels[kernel].attrs["pulp.layer"])
-    steps.append(_Step(kernel, layer, arguments))
+    steps.append(_Step(kernel, kernels[kernel].layer, arguments))
     return outputs if several else outputs[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import tvm
 from tqdm import tqdm
 
 from tvm_pulp.frontends import load_model
+from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
@@ -22,13 +23,12 @@ from tvm_pulp.passes.plan_memory import plan_memory
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 from tvm_pulp.reports.plan import plan_report
-from tvm_pulp.schedules import lower
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
+from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.plan import MemoryPlan
-from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -86,11 +86,11 @@ def compile(
     graph = build_inference(imported) if train is None else build_training(imported, train)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
-    kernels = lower_kernels(graph, features, lambda: bar.update(2))
+    kernels = make_kernels(graph.module, features, lambda: bar.update(2))
     plan = plan_memory(graph, kernels, features)
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
-    sources = {name: print_kernel(function, name) for name, function in kernels.items()}
+    sources = {name: kernel.source for name, kernel in kernels.items()}
     values = {**graph.model.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
     project.write(directory, module_name, plan, sources, values, features, passes_per_step)
@@ -103,35 +103,17 @@ def compile(
     return Package(directory, metadata, holder)
 
 
-def lower_kernels(
-    graph: TrainingGraph, features: Features, on_kernel: Callable[[], object] = lambda: None
-) -> dict[str, PrimFunc]:
-    """Schedule every kernel that the graph's functions call; `on_kernel` is called after each.
-
-    Returns
-    -------
-    dict of str to PrimFunc
-        In the cluster dialect, by kernel name, in the module's order.
-    """
-    kernels = {}
-    for variable, function in graph.module.functions.items():
-        if isinstance(function, PrimFunc):
-            kernels[variable.name_hint] = lower(function, features)
-            on_kernel()
-    return kernels
-
-
 def _metadata(
     name: str,
     target: str,
     graph: TrainingGraph,
-    kernels: Mapping[str, PrimFunc],
+    kernels: Mapping[str, Kernel],
     plan: MemoryPlan,
     features: Features,
     elf: str,
 ) -> Metadata:
     def macs(kernel: str) -> int:
-        return int(kernels[kernel].attrs["pulp.macs"])
+        return kernels[kernel].macs
 
     tensors = tuple(
         Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype)
@@ -163,7 +145,7 @@ def _metadata(
 def _write_package(
     directory: Path,
     graph: TrainingGraph,
-    kernels: Mapping[str, PrimFunc],
+    kernels: Mapping[str, Kernel],
     plan: MemoryPlan,
     metadata: Metadata,
 ) -> None:
@@ -177,4 +159,4 @@ def _write_package(
     (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))
     (source / "plan.txt").write_text(plan_report(plan) + "\n")
     (source / "relax.txt").write_text(graph.module.script())
-    (source / "kernels.txt").write_text("\n\n".join(kernels[name].script() for name in kernels))
+    (source / "kernels.txt").write_text("\n\n".join(kernel.text for kernel in kernels.values()))
