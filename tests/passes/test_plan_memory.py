@@ -1,0 +1,87 @@
+import dataclasses
+
+import pytest
+import torch
+
+from examples.models import mobilenet_digits
+from tvm_pulp.frontends import load_model
+from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.training_graph import build_training
+from tvm_pulp.reports.plan import plan_report
+from tvm_pulp.target import features, parse
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.kernel import Kernel
+from tvm_pulp.target.tvm_names import PrimFunc
+
+
+@pytest.fixture(scope="module")
+def graph():
+    exported = torch.export.export(mobilenet_digits().train(), (torch.zeros(8, 1, 32, 32),))
+    return build_training(load_model(exported), TrainConfig(batch_size=8, momentum=0.9))
+
+
+@pytest.fixture(scope="module")
+def kernels(graph):
+    functions = {v.name_hint: f for v, f in graph.module.functions.items() if isinstance(f, PrimFunc)}
+    return {
+        name: Kernel(name, str(function.attrs["pulp.layer"]), 0, 1000, "", "")
+        for name, function in functions.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def chip():
+    return features(parse("pulp"))
+
+
+@pytest.fixture(scope="module")
+def plan(graph, kernels, chip):
+    return plan_memory(graph, kernels, chip)
+
+
+def test_activations_alive_together_do_not_overlap(plan):
+    for function in plan.functions:
+        buffers = {b.name: b for c in function.calls for b in c.arguments if b.kind == "activation"}
+        placed = list(buffers.values())
+        assert placed
+        for i, a in enumerate(placed):
+            assert a.offset + a.bytes <= function.arena_bytes <= plan.arena_bytes
+            for b in placed[:i]:
+                together = a.first <= b.last and b.first <= a.last
+                assert not together or a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
+
+
+def test_every_tensor_of_the_model_has_a_symbol(plan, graph):
+    named = {(b.kind, b.name) for b in plan.buffers}
+    assert {("parameter", name) for name in graph.model.parameters} <= named
+    assert {("state", name) for name in graph.states} <= named
+    assert {("labels", "labels"), ("loss", "loss"), ("output", "0"), ("input", "x")} <= named
+
+
+def test_the_arena_is_shared_over_time(plan):
+    function = next(f for f in plan.functions if f.name == "train_step")
+    buffers = {b.name: b for c in function.calls for b in c.arguments if b.kind == "activation"}
+    assert function.arena_bytes < 0.75 * sum(b.bytes for b in buffers.values())
+
+
+def test_the_report_names_everything(plan, graph):
+    text = plan_report(plan)
+    assert all(name in text for name in graph.model.parameters)
+    assert f"arena of {plan.functions[0].arena_bytes} bytes" in text
+
+
+def test_short_l2_says_what_is_missing_and_what_helps(graph, kernels, chip, plan):
+    needed = plan.arena_bytes + sum(b.bytes for b in plan.buffers)
+    with pytest.raises(UserError) as caught:
+        plan_memory(graph, kernels, dataclasses.replace(chip, l2_bytes=needed - 100))
+    text = str(caught.value)
+    assert "L2 is 100 bytes short" in text
+    assert "--micro-batch 4" in text and "-l2-bytes=" in text
+    plan_memory(graph, kernels, dataclasses.replace(chip, l2_bytes=needed))
+
+
+def test_short_l1_says_what_is_missing(graph, kernels, chip):
+    large = {name: dataclasses.replace(k, l1_bytes=chip.kernel_l1_bytes + 16) for name, k in kernels.items()}
+    with pytest.raises(UserError, match="L1 is 16 bytes short"):
+        plan_memory(graph, large, chip)
