@@ -34,14 +34,18 @@ int main(void) {
 
 @pytest.fixture
 def run_c(tmp_path: Path) -> Program:
-    """Run the text of a main.c on a target; gives the machine and how the run ended."""
+    """Run the text of a main.c on a target; gives the machine and how the run ended.
 
-    def run(source: str, target: str = "pulp") -> tuple[Machine, Result]:
+    Keywords change fields of the simulator's configuration.
+    """
+
+    def run(source: str, target: str = "pulp", **changes: int) -> tuple[Machine, Result]:
         chip = features(parse(target))
         write_runtime(tmp_path, "program", chip)
         (tmp_path / "templates" / "main.c").write_text(source)
         elf = find().build(tmp_path)
-        machine = Machine(Configuration.from_dict(chip.simulator_configuration()), checks=True)
+        configuration = Configuration.from_dict(chip.simulator_configuration()).replace(**changes)
+        machine = Machine(configuration, checks=True)
         machine.load(elf)
         return machine, machine.run(max_cycles=20_000_000)
 

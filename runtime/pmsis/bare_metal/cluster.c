@@ -22,6 +22,7 @@ void pi_cluster_conf_init(struct pi_cluster_conf *conf) {
 }
 
 void pi_open_from_conf(struct pi_device *device, void *conf) {
+  device->api = NULL;
   device->config = conf;
   device->data = NULL;
 }

@@ -9,6 +9,9 @@
 #define DMA_STATUS 0x10204404 /* read = ids in flight, write = ids to free */
 #define STDOUT_PORT 0x1A10F000 /* + 8 * core */
 #define EXIT_PORT 0x1A1040A0
+#define L3_ENGINE 0x1A102000 /* of the simulator, see bsp/ram.h */
+#define CONTROLLER_INTERRUPTS 0x1A109800
+#define L1_TEST_AND_SET 0x100000 /* from a word of L1 to where a load leaves all ones in it */
 
 #define FETCH_ENABLE 0x08
 #define BOOT_ADDRESSES 0x40
@@ -23,6 +26,19 @@
 #define BARRIER_TRIGGER_MASK 0x200
 #define BARRIER_TARGET_MASK 0x20C
 #define BARRIER_WAIT_CLEAR 0x21C
+
+#define L3_OFFSET 0x00
+#define L3_ADDRESS 0x04
+#define L3_START 0x08 /* bytes */
+#define L3_WRITE 0x80000000u
+#define L3_BYTES 0x10    /* size of L3, 0 = none */
+#define L3_STARTED 0x14  /* transfers so far */
+#define L3_FINISHED 0x18 /* transfers so far */
+
+#define INTERRUPT_MASK 0x00
+#define INTERRUPT_MASK_SET 0x04
+#define INTERRUPT_CLEAR 0x14
+#define L3_INTERRUPT 9
 
 #define DMA_EVENT 8
 #define BARRIER_EVENT 16

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "hardware.h"
+#include "pmsis/task.h"
 #include "pulp_config.h"
 
 #define PULP_BARE_METAL 1
@@ -28,6 +29,7 @@ typedef enum { PI_DEVICE_UNKWN_TYPE, PI_DEVICE_CLUSTER_TYPE } pi_device_e;
 typedef enum { PI_CLUSTER_FLAGS_FORK_BASED = 0, PI_CLUSTER_FLAGS_TASK_BASED = 1 } pi_cluster_flags_e;
 
 typedef struct pi_device {
+  struct pi_device_api *api; /* not used */
   void *config;
   void *data;
 } pi_device_t;

@@ -15,6 +15,7 @@ ExternalMemory::ExternalMemory(Machine& machine, const Configuration& configurat
 void ExternalMemory::reset() {
     external_ = internal_ = 0;
     transfers_.clear();
+    started_ = finished_ = 0;
     free_ = 0;
 }
 
@@ -23,6 +24,9 @@ Access ExternalMemory::read(uint32_t offset, uint32_t& value) const {
         case 0x0: value = external_; return Access::Done;
         case 0x4: value = internal_; return Access::Done;
         case 0xc: value = static_cast<uint32_t>(transfers_.size()); return Access::Done;
+        case 0x10: value = configuration_.l3_bytes; return Access::Done;
+        case 0x14: value = started_; return Access::Done;
+        case 0x18: value = finished_; return Access::Done;
         default: return Access::Invalid;
     }
 }
@@ -45,6 +49,7 @@ void ExternalMemory::start(Core& core, uint32_t size, bool to_l3) {
         machine_.fail(FaultKind::BadAccess, core, text);
     }
     transfers_.push_back({external_, internal_, size, to_l3});
+    ++started_;
     if (!machine_.timing) {
         finish();
         return;
@@ -57,6 +62,7 @@ void ExternalMemory::start(Core& core, uint32_t size, bool to_l3) {
 void ExternalMemory::finish() {
     const Transfer transfer = transfers_.front();
     transfers_.pop_front();
+    ++finished_;
     uint8_t* inside = machine_.memory.find(transfer.internal, transfer.size);
     uint8_t* outside = machine_.memory.l3.bytes.data() + transfer.external;
     std::memmove(transfer.to_l3 ? outside : inside, transfer.to_l3 ? inside : outside, transfer.size);

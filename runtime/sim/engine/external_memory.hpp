@@ -33,6 +33,7 @@ private:
     const Configuration& configuration_;
     uint32_t external_ = 0, internal_ = 0;
     std::deque<Transfer> transfers_;
+    uint32_t started_ = 0, finished_ = 0;  // transfers since the reset
     int64_t free_ = 0;      // cycle at which the last transfer asked for is complete
 };
 

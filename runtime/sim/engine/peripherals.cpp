@@ -53,7 +53,7 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
         if (checker) {
             checker->controller_synchronises(core);
         }
-    } else if (address - external_memory_engine < 0x10 && size == 4) {
+    } else if (address - external_memory_engine < 0x1c && size == 4) {
         result = external_memory.read(address - external_memory_engine, value);
     } else if (address - icache_control < 0x400 || address - soc_control < 0x1000 ||
                address - controller_icache_control < 0x800 || address - standard_output < 0x1000) {
@@ -163,7 +163,7 @@ void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint
             default: break;
         }
         interrupt_controller_changed();
-    } else if (address - external_memory_engine < 0x10 && size == 4) {
+    } else if (address - external_memory_engine < 0x1c && size == 4) {
         result = external_memory.write(core, address - external_memory_engine, value);
     } else if (address - soc_control < 0x1000) {
         result = Access::Done;
