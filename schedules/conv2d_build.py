@@ -83,11 +83,16 @@ class Conv2dBuilder:
         operand_copies = 2 if self.operand_period < self.loop.total else 1
         result_copies = 2 if self.result_period < self.loop.total else 1
         operand_name = "gradient_l1" if s.kind == WEIGHT_GRADIENT else "weight_l1"
-        self.staged, declare_staged = self.l1.allocate("incoming", staged, "float32")
-        self.padded, declare_padded = self.l1.allocate("padded", padded, "float32")
+        self.image_elements = staged
+        image_copies = 2 if s.depthwise and self.image_period < self.loop.total else 1
+        self.staged, declare_staged = self.l1.allocate("incoming", staged * image_copies, "float32")
+        declare_padded = None
+        if not s.depthwise:
+            self.padded, declare_padded = self.l1.allocate("padded", padded, "float32")
         self.operand_l1, declare_operand = self.l1.allocate(operand_name, operand * operand_copies, "float32")
         self.result_l1, declare_result = self.l1.allocate("result_l1", result * result_copies, "float32")
-        body = self.loop.run(self._loads, self._stores, self._compute, self._prepare)
+        prepare = None if s.depthwise else self._prepare
+        body = self.loop.run(self._loads, self._stores, self._compute, prepare)
         return kernel_function(
             self.workload.function,
             self.arguments,
@@ -173,7 +178,8 @@ class Conv2dBuilder:
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
-        image = transfer(slot, self.staged, index(0), self.image, self._image_box(axes), TO_L1, self.analyzer)
+        at = self._image_start(tile)
+        image = transfer(slot, self.staged, at, self.image, self._image_box(axes), TO_L1, self.analyzer)
         start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
         box = self._operand_box(axes)[0]
         operand = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
@@ -182,6 +188,12 @@ class Conv2dBuilder:
             self.loop.when_new(tile, self.operand_period, operand),
         ]
         return [step for step in steps if step is not None]
+
+    def _image_start(self, tile: Expr) -> Expr:
+        """Return where a tile's image lies: alternating, unless it is copied to the padded tile."""
+        if not self.s.depthwise:
+            return index(0)
+        return self.loop.copy_start(tile, self.image_period, self.image_elements)
 
     def _image_box(self, axes: Axes) -> Box:
         s = self.s
@@ -276,11 +288,22 @@ class Conv2dBuilder:
         result = name("result_start", self.loop.copy_start(tile, self.result_period, self.result_elements))
         reduced = self.loop.reduction_tiles
         accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
-        names = {"n": "image", "o": "output", "c": "input", "y": "row"}
-        sizes = [name(f"{text}_size", self._at(axes, axis).size) for axis, text in names.items()]
+        image, output, inner, row = (self._at(axes, axis) for axis in "nocy")
+        images, outputs, rows = (
+            name(f"{text}_size", axis.size)
+            for text, axis in (("image", image), ("output", output), ("row", row))
+        )
+        if self.s.depthwise:
+            _, _, low, valid = self._source_rows(axes)
+            start = address_of(element(self.staged, name("image_start", self._image_start(tile))))
+            first_row = name("first_row", self._place(axes)[1])
+            sizes = [images, outputs, rows, first_row, name("low", low), name("valid", valid)]
+        else:
+            start = address_of(element(self.padded, 0))
+            sizes = [images, outputs, name("input_size", inner.size), rows]
         worker = Var("worker", "int32")
         call = call_extern(
-            "int32", "conv2d_tile", worker, address_of(element(self.padded, 0)),
+            "int32", "conv2d_tile", worker, start,
             address_of(element(self.operand_l1, operand)), address_of(element(self.result_l1, result)),
             *sizes, accumulate,
         )  # fmt: skip

@@ -98,7 +98,10 @@ def image_rows(s: Conv2dSizes, rows: int) -> int:
 
 
 def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int]:
-    """Return the elements of the tile as it comes, padded, of the other operand, and of the result."""
+    """Return the elements of the tile as it comes, padded, of the other operand, and of the result.
+
+    Depthwise convolutions need no padding.
+    """
     rows = image_rows(s, b.tile_y)
     channels = b.tile(s.image_axis)
     source = s.height.source * s.width.source
@@ -106,7 +109,7 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int
     if s.kind == DATA_GRADIENT:
         source, line = s.height.out * s.width.out, s.width.out
     staged = b.tile_n * channels * min(rows * line, source)
-    padded = b.tile_n * channels * rows * padded_width(s)
+    padded = 0 if s.depthwise else b.tile_n * channels * rows * padded_width(s)
     if s.kind == WEIGHT_GRADIENT:
         operand = b.tile_n * b.tile_o * b.tile_y * s.width.out
         result = b.tile_o * b.tile_c * s.taps
@@ -141,10 +144,14 @@ def periods(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
 
 
 def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:
-    """Return the bytes of L1: the image as it comes and padded, two copies of the others that change."""
+    """Return the bytes of L1: the image as it comes and padded, two copies of the others that change.
+
+    An image that is not padded needs two copies as well.
+    """
     total = math.prod(counts(s, b).values())
     staged, padded, operand, result = tile_elements(s, b)
-    _, operand_period, result_period = periods(s, b)
+    image_period, operand_period, result_period = periods(s, b)
+    staged *= 2 if s.depthwise and image_period < total else 1
     operand *= 2 if operand_period < total else 1
     result *= 2 if result_period < total else 1
     return _ITEM * (staged + padded + operand + result)
@@ -165,8 +172,7 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     total = math.prod(counts(s, b).values())
     image_period, operand_period, result_period = periods(s, b)
     staged, padded, operand, result = tile_elements(s, b)
-    lines = padded // padded_width(s)
-    copy = (lines * 30 + padded * 2.2) / cores
+    copy = (padded // padded_width(s) * 30 + padded * 2.2) / cores
     load_image = _ITEM * staged / _DMA_BYTES_A_CYCLE + 30.0 * b.tile_n
     load_operand = _ITEM * operand / _DMA_BYTES_A_CYCLE + b.tile_o
     store = _ITEM * result / _DMA_BYTES_A_CYCLE + b.tile_o

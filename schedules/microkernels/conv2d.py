@@ -60,25 +60,24 @@ def conv2d_source(
 def pad_source(s: Conv2dSizes) -> str:
     """Return C for ``conv2d_pad``: the copy of a tile as it comes from L2 to the padded tile.
 
-    Channels lie within a row, so that the distance of channels is a constant; those of a depthwise
-    convolution lie outside, so that the distance of rows is one.
+    Channels lie within a row there, so that the distance of channels is a constant.
     """
     axis = s.width
     extent, first = (axis.out, axis.first_window) if s.kind == DATA_GRADIENT else (axis.source, -axis.before)
     pitch = padded_width(s)
     left, skipped = max(0, -first), max(0, first)
     copied = max(0, min(extent - skipped, pitch - left))
-    order, advance = "row][channel", _BY_ROW
-    if s.depthwise:
-        order, advance = "channel][row", _BY_CHANNEL
     return f"""\
-/* Lines of {extent} as [image][channel][row] to lines of {pitch} as [image][{order}], padding zero.
+/* Lines of {extent} as [image][channel][row] to lines of {pitch} as [image][row][channel], padding zero.
  * `rows` lines from line `first` of the image on, of which `valid` are there, from line `low` on. */
 static void conv2d_pad(int core, const float *restrict from, float *restrict to, int32_t images,
                        int32_t channels, int32_t rows, int32_t first, int32_t low, int32_t valid) {{
   const int32_t lines = images * rows * channels, end = pulp_chunk(core + 1, PULP_CORES, lines);
   int32_t line = pulp_chunk(core, PULP_CORES, lines);
-{advance[0]}  to += line * {pitch};
+\
+  int32_t image = line / (rows * channels), row = line / channels - image * rows;
+  int32_t plane = image * channels + line % channels;
+  to += line * {pitch};
   for (; line < end; ++line, to += {pitch}) {{
     const int32_t source = first + row - low;
     if (source >= 0 && source < valid) {{
@@ -89,29 +88,13 @@ static void conv2d_pad(int core, const float *restrict from, float *restrict to,
     }} else {{
       for (int32_t x = 0; x < {pitch}; ++x) to[x] = 0.0f;
     }}
-{advance[1]}  }}
-}}"""
-
-
-_BY_ROW = (
-    """\
-  int32_t image = line / (rows * channels), row = line / channels - image * rows;
-  int32_t plane = image * channels + line % channels;
-""",
-    """\
-    if (++plane == (image + 1) * channels) {
+\
+    if (++plane == (image + 1) * channels) {{
       plane -= channels;
       if (++row == rows) row = 0, ++image, plane += channels;
-    }
-""",
-)
-"""Where the copy starts, and how it goes on: all channels of a row, then the next row."""
-
-_BY_CHANNEL = (
-    "  int32_t plane = line / rows, row = line % rows;\n",
-    "    if (++row == rows) row = 0, ++plane;\n",
-)
-"""The same with all rows of a channel, then the next channel."""
+    }}
+  }}
+}}"""
 
 
 def _copy(indent: str, left: int, count: int) -> str:

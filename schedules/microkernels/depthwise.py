@@ -1,52 +1,55 @@
-"""Depthwise convolution in L1: each channel by itself, in strips of neighbouring results.
+"""Depthwise convolution in L1: each channel by itself, in strips of neighbouring results, with no padding at
+all.
 
-A strip loads each value of its input rows once and uses it for all its results; a channel's weights (or, for
-the weight gradient, its sums) stay in registers. Plain C: the C compiler schedules straight-line code like
-this well.
+Where a window reaches beyond the image is known when the code is written: rows and strips at the edges get
+code of their own, without the taps that fall outside. A strip loads each value of its lines once for all its
+results; a channel's weights (or, for the weight gradient, its sums) stay in registers. Plain C: the compiler
+schedules straight-line code like this well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, Conv2dSizes
-from tvm_pulp.schedules.microkernels.conv2d import pad_source, padded_width
 
 _STRIP = 4
 _MOST_SUMS = 12
 """Sums of the weight gradient that are kept in registers at a time."""
 
+_ARGUMENTS = """\
+int core, const float *image, const float *operand, float *result, int32_t images, int32_t channels,
+                        int32_t rows, int32_t first_row, int32_t low, int32_t valid, int32_t accumulate"""
 
-@dataclass(frozen=True)
-class _Tap:
-    """A weight, and where its value lies from a result's place in the padded tile: lines, columns."""
-
-    weight: int
-    line: int
-    column: int
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """Results that the same taps count for: every ``out_step``-th from (row, column) on, ``width`` in a row.
+class Window:
+    """One axis of a pass: result i reads ``i * step + base + tap`` of ``extent`` values, for each tap.
 
-    A step to the next result is ``in_step`` columns of the padded tile, a step to the next row ``line_step``
-    lines.
+    ``out_start`` and ``out_step`` say where result i lies among all results of the axis.
     """
 
-    name: str
-    taps: tuple[_Tap, ...]
-    row: int
-    column: int
-    width: int
-    in_step: int
-    line_step: int
-    out_step: int
-    out_lines: int
+    results: int
+    step: int
+    base: int
+    extent: int
+    taps: tuple[int, ...]
+    weights: tuple[int, ...]
+    out_start: int = 0
+    out_step: int = 1
+
+    def valid(self, result: int) -> tuple[int, ...]:
+        """Return the numbers of the taps that a result reads inside the image."""
+        places = (result * self.step + self.base + tap for tap in self.taps)
+        return tuple(i for i, place in enumerate(places) if 0 <= place < self.extent)
 
 
 def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
-    """Return C for ``conv2d_pad`` and ``conv2d_tile`` of a depthwise convolution.
+    """Return C for ``conv2d_tile`` of a depthwise convolution.
 
     Parameters
     ----------
@@ -55,147 +58,198 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
     tile_rows
         Output rows of a full tile, for the weight gradient's pitch.
     """
-    if s.kind in (FORWARD, DATA_GRADIENT):
-        work = _results(s, _forward_pass(s) if s.kind == FORWARD else _gradient_passes(s))
-    else:
-        work = _weight_gradient(s, tile_rows)
-    return f"{pad_source(s)}\n\n{work}"
+    if s.kind == FORWARD:
+        return _results(s, [("depthwise_rows", *_forward_windows(s))])
+    if s.kind == DATA_GRADIENT:
+        return _results(s, _gradient_windows(s))
+    return _weight_gradient(s, tile_rows)
 
 
-def _forward_pass(s: Conv2dSizes) -> list[_Pass]:
-    h, w = s.height, s.width
-    taps = tuple(
-        _Tap(ky * w.taps + kx, ky * h.dilation, kx * w.dilation)
-        for ky in range(h.taps)
-        for kx in range(w.taps)
+def _forward_windows(s: Conv2dSizes) -> tuple[Window, Window]:
+    rows, columns = (
+        Window(
+            a.out,
+            a.stride,
+            -a.before,
+            a.source,
+            tuple(k * a.dilation for k in range(a.taps)),
+            tuple(range(a.taps)),
+        )
+        for a in (s.height, s.width)
     )
-    return [_Pass("depthwise_rows", taps, 0, 0, w.out, w.stride, h.stride, 1, 1)]
+    return rows, columns
 
 
-def _gradient_passes(s: Conv2dSizes) -> list[_Pass]:
-    """One pass for each class of positions, see `WindowAxis`."""
-    h, w = s.height, s.width
-    back_y, back_x = h.tap_step() * h.dilation // h.stride, w.tap_step() * w.dilation // w.stride
-    passes = []
-    for row in range(h.stride):
-        for column in range(w.stride):
-            width = len(range(column, w.source, w.stride))
-            taps_y, taps_x = h.class_taps(row), w.class_taps(column)
-            taps = tuple(
-                _Tap(ky * w.taps + kx, h.class_start(row) - i * back_y, w.class_start(column) - j * back_x)
-                for i, ky in enumerate(taps_y)
-                for j, kx in enumerate(taps_x)
+def _gradient_windows(s: Conv2dSizes) -> list[tuple[str, Window, Window]]:
+    """A pass for each class of positions, see `conv2d_workload.WindowAxis`."""
+    axes: list[list[Window]] = []
+    for a in (s.height, s.width):
+        back = a.tap_step() * a.dilation // a.stride
+        axes.append([])
+        for remainder in range(min(a.stride, a.source)):
+            taps = a.class_taps(remainder)
+            start = a.class_start(remainder) if taps else 0
+            places = tuple(start - i * back for i in range(len(taps)))
+            results = len(range(remainder, a.source, a.stride))
+            axes[-1].append(
+                Window(results, 1, a.first_window, a.out, places, tuple(taps), remainder, a.stride)
             )
-            name = "depthwise_rows" + (f"_{row}_{column}" if h.stride * w.stride > 1 else "")
-            if width:
-                passes.append(_Pass(name, taps, row, column, width, 1, 1, w.stride, h.stride))
-    return passes
+    several = len(axes[0]) * len(axes[1]) > 1
+    return [
+        ("depthwise_rows" + (f"_{h.out_start}_{w.out_start}" if several else ""), h, w)
+        for h in axes[0]
+        for w in axes[1]
+    ]
 
 
-def _results(s: Conv2dSizes, passes: list[_Pass]) -> str:
-    h, w, pitch = s.height, s.width, padded_width(s)
-    width = w.out if s.kind == FORWARD else w.source
-    padded = (
-        f"(rows - 1) * {h.stride} + {h.reach + 1}"
-        if s.kind == FORWARD
-        else f"(rows - 1 + {h.before}) / {h.stride} - ({h.first_window}) + 1"
-    )
-    functions = "\n\n".join(_rows_function(p, width, pitch) for p in passes)
-    shares = "\n".join(_share(p, width, pitch, s.taps) for p in passes)
+def _runs(items: Sequence[Item], key: Callable[[Item], object]) -> Iterator[tuple[int, int, Item]]:
+    """Yield start, end and first item of each run of items with equal keys."""
+    start = 0
+    for position in range(1, len(items) + 1):
+        if position == len(items) or key(items[position]) != key(items[start]):
+            yield start, position, items[start]
+            start = position
+
+
+def _strips(columns: Window) -> list[tuple[int, int, int]]:
+    """Return runs of strips that are alike: first result, results of a strip, number of strips."""
+    starts = list(range(0, columns.results, _STRIP))
+
+    def signature(start: int) -> object:
+        return [columns.valid(i) for i in range(start, min(start + _STRIP, columns.results))]
+
+    return [
+        (first, min(_STRIP, columns.results - first), end - begin)
+        for begin, end, first in _runs(starts, signature)
+    ]
+
+
+def _results(s: Conv2dSizes, passes: list[tuple[str, Window, Window]]) -> str:
+    source = s.width.source if s.kind == FORWARD else s.width.out
+    width = s.width.out if s.kind == FORWARD else s.width.source
+    functions = "\n\n".join(_rows_function(name, h, w, source, width, s.width.taps) for name, h, w in passes)
+    shares = "\n".join(_share(name, h, w, source, width, s.taps) for name, h, w in passes)
     return f"""\
 {functions}
 
-/* The share of worker `core` in images x channels x rows x {width} results: contiguous runs of rows. */
-static void conv2d_tile(int core, const float *image, const float *weight, float *result, int32_t images,
-                        int32_t channels, int32_t one, int32_t rows, int32_t accumulate) {{
-  const int32_t plane_size = ({padded}) * {pitch};
-  (void)one, (void)accumulate;
+/* The share of worker `core` in images x channels x rows x {width} results, from the image's row `first_row`
+ * on: contiguous runs of rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
+static void conv2d_tile({_ARGUMENTS}) {{
+  (void)accumulate;
 {shares}
 }}
 """
 
 
-def _share(p: _Pass, width: int, pitch: int, taps: int) -> str:
-    """Return C that shares out the rows of a pass."""
-    total = "rows" if p.out_lines == 1 else f"(rows - {p.row} + {p.out_lines - 1}) / {p.out_lines}"
+def _share(name: str, h: Window, w: Window, source: int, width: int, taps: int) -> str:
+    """Return C that shares out the rows of a pass; its rows are counted over the whole image."""
+    begin, total = "first_row", "rows"
+    if h.out_step > 1:
+        begin = f"(first_row - {h.out_start} + {h.out_step - 1}) / {h.out_step}"
+        total = f"(first_row + rows - {h.out_start} + {h.out_step - 1}) / {h.out_step} - begin"
     return f"""\
   {{
-    const int32_t lines = {total}, last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
-    for (int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines); at < last;) {{
-      const int32_t plane = at / lines, y = at - plane * lines, count = pulp_min(lines - y, last - at);
-      {p.name}(image + plane * plane_size + y * {p.line_step * pitch}, weight + plane % channels * {taps},
-               result + (plane * rows + y * {p.out_lines} + {p.row}) * {width} + {p.column}, count);
+    const int32_t begin = {begin}, lines = {total};
+    const int32_t last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
+    int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines);
+    int32_t plane = lines > 0 ? at / lines : 0;
+    for (int32_t y = at - plane * lines; at < last; ++plane, y = 0) {{
+      const int32_t count = pulp_min(lines - y, last - at);
+      const int32_t row = begin + y, to = plane * rows + row * {h.out_step} + {h.out_start} - first_row;
+      {name}(image + (plane * valid + row * {h.step} + {h.base} - low) * {source} + {w.base},
+             operand + plane % channels * {taps}, result + to * {width} + {w.out_start}, row, row + count);
       at += count;
     }}
   }}"""
 
 
-def _rows_function(p: _Pass, width: int, pitch: int) -> str:
-    """Return C for some rows of a channel."""
-    weights = ", ".join(f"k{tap.weight} = weight[{tap.weight}]" for tap in p.taps)
-    declared = f"  const float {weights};\n" if weights else ""
-    whole, rest = divmod(p.width, _STRIP)
-    body = ""
-    if whole:
-        body += f"    for (int32_t strip = 0; strip < {whole}; ++strip, in += {_STRIP * p.in_step}, "
-        body += f"out += {_STRIP * p.out_step}) {{\n{_strip(p, _STRIP, pitch)}    }}\n"
-    if rest:
-        body += f"    {{\n{_strip(p, rest, pitch)}    }}\n"
-    in_back = whole * _STRIP * p.in_step
-    out_back = p.out_lines * width - whole * _STRIP * p.out_step
-    unused = "  (void)weight, (void)in;\n" if not p.taps else ""
+def _rows_function(name: str, h: Window, w: Window, source: int, width: int, row_taps: int) -> str:
+    """Return C for the rows ``y`` to ``end`` of a channel."""
+    weights = [i * row_taps + j for i in h.weights for j in w.weights]
+    declared = ", ".join(f"k{t} = weight[{t}]" for t in weights)
+    declared = f"  const float {declared};\n" if weights else "  (void)in, (void)weight;\n"
+    segments = ""
+    for _, end, first in _runs(range(h.results), h.valid):
+        lines = [(h.taps[i], h.weights[i] * row_taps) for i in h.valid(first)]
+        body = "".join(_strip_run(w, lines, source, *run) for run in _strips(w))
+        limit = "end" if end == h.results else f"pulp_min({end}, end)"
+        advance = f"in += {h.step * source}, out += {h.out_step * width}"
+        segments += f"  for (; y < {limit}; ++y, {advance}) {{\n{body}  }}\n"
     return f"""\
-static void __attribute__((noinline)) {p.name}(const float *restrict in, const float *restrict weight,
-                                         float *restrict out, int32_t rows) {{
-{unused}{declared}  for (int32_t y = 0; y < rows; ++y) {{
-{body}    in += {p.line_step * pitch - in_back};
-    out += {out_back};
-  }}
-}}"""
+static void __attribute__((noinline)) {name}(
+    const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
+{declared}{segments}}}"""
 
 
-def _strip(p: _Pass, count: int, pitch: int) -> str:
+def _strip_run(
+    w: Window, lines: list[tuple[int, int]], source: int, first: int, count: int, strips: int
+) -> str:
+    """Return C for one or several equal strips of a row."""
+    if strips == 1:
+        return (
+            "    {\n"
+            + _strip(w, lines, source, first, count, f"in + {first * w.step}", f"out + {first * w.out_step}")
+            + "    }\n"
+        )
+    advance = f"from += {_STRIP * w.step}, to += {_STRIP * w.out_step}"
+    return (
+        f"    const float *from = in + {first * w.step};\n    float *to = out + {first * w.out_step};\n"
+        f"    for (int32_t strip = 0; strip < {strips}; ++strip, {advance}) {{\n"
+        + _strip(w, lines, source, first, count, "from", "to")
+        + "    }\n"
+    )
+
+
+def _strip(
+    w: Window, lines: list[tuple[int, int]], source: int, first: int, count: int, origin: str, target: str
+) -> str:
     """Return C for ``count`` results side by side: line by line, each value loaded once."""
-    text = ""
+    text = f"      const float *const x = {origin};\n      float *const z = {target};\n"
     started: set[int] = set()
-    for line in sorted({tap.line for tap in p.taps}):
-        taps = [tap for tap in p.taps if tap.line == line]
-        columns = sorted({tap.column + i * p.in_step for tap in taps for i in range(count)})
-        text += f"      {{\n        const float *row = in + {line * pitch};\n"
-        text += "        const float " + ", ".join(f"v{c} = row[{c}]" for c in columns) + ";\n"
-        for tap in taps:
+    sums = ""
+    for number, (line, weight) in enumerate(lines):
+        used = sorted({w.taps[j] + i * w.step for i in range(count) for j in w.valid(first + i)})
+        if used:
+            values = ", ".join(f"v{number}_{u - used[0]} = x[{line * source + u}]" for u in used)
+            sums += f"      const float {values};\n"
+        for position in range(len(w.taps)):
             for i in range(count):
-                product = f"v{tap.column + i * p.in_step} * k{tap.weight}"
-                text += (
-                    f"        s{i} = s{i} + {product};\n" if i in started else f"        s{i} = {product};\n"
-                )
-                started.add(i)
-        text += "      }\n"
-    sums = "      float " + ", ".join(f"s{i}" + ("" if p.taps else " = 0.0f") for i in range(count)) + ";\n"
-    stores = "".join(f"      out[{i * p.out_step}] = s{i};\n" for i in range(count))
-    return sums + text + stores
+                if position in w.valid(first + i):
+                    value = f"v{number}_{w.taps[position] + i * w.step - used[0]}"
+                    product = f"{value} * k{weight + w.weights[position]}"
+                    sums += (
+                        f"      s{i} = s{i} + {product};\n" if i in started else f"      s{i} = {product};\n"
+                    )
+                    started.add(i)
+    names = ", ".join(f"s{i}" if i in started else f"s{i} = 0.0f" for i in range(count))
+    stores = "".join(f"      z[{i * w.out_step}] = s{i};\n" for i in range(count))
+    if not started:
+        text += "      (void)x;\n"
+    return f"{text}      float {names};\n{sums}{stores}"
 
 
 def _weight_gradient(s: Conv2dSizes, tile_rows: int) -> str:
-    h, w, pitch = s.height, s.width, padded_width(s)
-    lines = [[ky] for ky in range(h.taps)] if s.taps > _MOST_SUMS else [list(range(h.taps))]
-    functions = "\n\n".join(_sums_function(s, ky, number) for number, ky in enumerate(lines))
+    h, w = _forward_windows(s)
+    taken = [[i] for i in range(len(h.taps))] if s.taps > _MOST_SUMS else [list(range(len(h.taps)))]
+    functions = "\n\n".join(
+        _sums_function(f"depthwise_sums_{i}", h, w, lines) for i, lines in enumerate(taken)
+    )
     calls = "\n".join(
-        f"    depthwise_sums_{number}(window, from, to, images, rows, image_size, gradient_size, accumulate);"
-        for number in range(len(lines))
+        f"    depthwise_sums_{number}(window, from, to, images, rows, first_row, image_size, gradient_size,\n"
+        "                     accumulate);"
+        for number in range(len(taken))
     )
     return f"""\
 {functions}
 
-/* The share of worker `core` in channels x {s.taps} sums over images and rows. */
-static void conv2d_tile(int core, const float *image, const float *gradient, float *result, int32_t images,
-                        int32_t channels, int32_t one, int32_t rows, int32_t accumulate) {{
-  const int32_t plane_size = ((rows - 1) * {h.stride} + {h.reach + 1}) * {pitch};
-  const int32_t image_size = channels * plane_size, gradient_size = channels * {tile_rows * w.out};
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, channels);
-  (void)one;
+/* The share of worker `core` in channels x {s.taps} sums over images and rows, from row `first_row` on. The
+ * tile has `valid` lines of each channel, from line `low` of the image on. */
+static void conv2d_tile({_ARGUMENTS}) {{
+  const int32_t plane_size = valid * {w.extent}, last = pulp_chunk(core + 1, PULP_CORES, channels);
+  const int32_t image_size = channels * plane_size, gradient_size = channels * {tile_rows * w.results};
+  image += (first_row * {h.step} + {h.base} - low) * {w.extent} + {w.base};
   for (int32_t channel = pulp_chunk(core, PULP_CORES, channels); channel < last; ++channel) {{
-    const float *window = image + channel * plane_size, *from = gradient + channel * {tile_rows * w.out};
+    const float *window = image + channel * plane_size, *from = operand + channel * {tile_rows * w.results};
     float *to = result + channel * {s.taps};
 {calls}
   }}
@@ -203,44 +257,64 @@ static void conv2d_tile(int core, const float *image, const float *gradient, flo
 """
 
 
-def _sums_function(s: Conv2dSizes, tap_lines: list[int], number: int) -> str:
+def _sums_function(name: str, h: Window, w: Window, taken: list[int]) -> str:
     """Return C for the sums of some lines of taps of a channel."""
-    h, w = s.height, s.width
-    taps = [ky * w.taps + kx for ky in tap_lines for kx in range(w.taps)]
-    whole, rest = divmod(w.out, _STRIP)
-    body = ""
-    if whole:
-        body += f"      for (int32_t strip = 0; strip < {whole}; ++strip, in += {_STRIP * w.stride}, "
-        body += f"g += {_STRIP}) {{\n{_sum_strip(s, tap_lines, _STRIP)}      }}\n"
-    if rest:
-        body += f"      {{\n{_sum_strip(s, tap_lines, rest)}      }}\n"
-    stores = "".join(f"  result[{t}] = accumulate ? result[{t}] + s{t} : s{t};\n" for t in taps)
+    row_taps = len(w.taps)
+    sums = [i * row_taps + j for i in taken for j in range(row_taps)]
+    segments = ""
+    for _, end, first in _runs(range(h.results), lambda y: [i for i in h.valid(y) if i in taken]):
+        lines = [(h.taps[i], i * row_taps) for i in h.valid(first) if i in taken]
+        body = "".join(_sum_run(w, lines, *run) for run in _strips(w)) if lines else ""
+        limit = "end" if end == h.results else f"pulp_min({end}, end)"
+        segments += (
+            f"    for (; y < {limit}; ++y, in += {h.step * w.extent}, g += {w.results}) {{\n{body}    }}\n"
+        )
+    stores = "".join(f"  result[{t}] = accumulate ? result[{t}] + s{t} : s{t};\n" for t in sums)
     return f"""\
-static void __attribute__((noinline)) depthwise_sums_{number}(
+static void __attribute__((noinline)) {name}(
     const float *restrict image, const float *restrict gradient, float *restrict result, int32_t images,
-    int32_t rows, int32_t image_size, int32_t gradient_size, int32_t accumulate) {{
-  float {", ".join(f"s{t} = 0.0f" for t in taps)};
+    int32_t rows, int32_t first_row, int32_t image_size, int32_t gradient_size, int32_t accumulate) {{
+  float {", ".join(f"s{t} = 0.0f" for t in sums)};
   for (int32_t n = 0; n < images; ++n, image += image_size, gradient += gradient_size) {{
     const float *in = image, *g = gradient;
-    for (int32_t y = 0; y < rows; ++y) {{
-{body}      in += {h.stride * padded_width(s) - whole * _STRIP * w.stride};
-      g += {rest};
-    }}
-  }}
+    int32_t y = first_row;
+    const int32_t end = first_row + rows;
+{segments}  }}
 {stores}}}"""
 
 
-def _sum_strip(s: Conv2dSizes, tap_lines: list[int], count: int) -> str:
+def _sum_run(w: Window, lines: list[tuple[int, int]], first: int, count: int, strips: int) -> str:
+    """Return C for one or several equal strips of a row."""
+    if strips == 1:
+        return (
+            "      {\n"
+            + _sum_strip(w, lines, first, count, f"in + {first * w.step}", f"g + {first}")
+            + "      }\n"
+        )
+    advance = f"from += {_STRIP * w.step}, with += {_STRIP}"
+    return (
+        f"      const float *from = in + {first * w.step}, *with = g + {first};\n"
+        f"      for (int32_t strip = 0; strip < {strips}; ++strip, {advance}) {{\n"
+        + _sum_strip(w, lines, first, count, "from", "with")
+        + "      }\n"
+    )
+
+
+def _sum_strip(
+    w: Window, lines: list[tuple[int, int]], first: int, count: int, origin: str, gradient: str
+) -> str:
     """Return C that adds the products of ``count`` places side by side."""
-    h, w = s.height, s.width
-    text = "        const float " + ", ".join(f"g{i} = g[{i}]" for i in range(count)) + ";\n"
-    for ky in tap_lines:
-        columns = sorted({kx * w.dilation + i * w.stride for kx in range(w.taps) for i in range(count)})
-        text += f"        {{\n          const float *row = in + {ky * h.dilation * padded_width(s)};\n"
-        text += "          const float " + ", ".join(f"v{c} = row[{c}]" for c in columns) + ";\n"
-        for i in range(count):
-            for kx in range(w.taps):
-                t = ky * w.taps + kx
-                text += f"          s{t} = s{t} + g{i} * v{kx * w.dilation + i * w.stride};\n"
-        text += "        }\n"
+    inside = [i for i in range(count) if w.valid(first + i)]
+    if not inside:
+        return ""
+    text = f"        const float *const x = {origin}, *const q = {gradient};\n"
+    text += "        const float " + ", ".join(f"g{i} = q[{i}]" for i in inside) + ";\n"
+    used = sorted({w.taps[j] + i * w.step for i in inside for j in w.valid(first + i)})
+    for number, (line, weight) in enumerate(lines):
+        values = ", ".join(f"v{number}_{u - used[0]} = x[{line * w.extent + u}]" for u in used)
+        text += f"        const float {values};\n"
+        for i in inside:
+            for j in w.valid(first + i):
+                value = f"v{number}_{w.taps[j] + i * w.step - used[0]}"
+                text += f"        s{weight + j} = s{weight + j} + g{i} * {value};\n"
     return text

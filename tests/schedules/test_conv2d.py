@@ -147,7 +147,7 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
     knobs = {"tile_n": 1, "tile_y": 4, "tile_o": 4, "tile_c": 4, "order": 1}
     for number, make in enumerate(STEPS.values()):
         dense = make("c", "w", HALF, (2, 7, 15, 13), (10, 7, 3, 3))
-        alone = make("c", "w", depthwise(HALF, 10), (2, 10, 15, 13), (10, 1, 3, 3))
+        alone = make("c", "w", depthwise(HALF, 10), (2, 10, 13, 13), (10, 1, 3, 3))
         for which, function in (("dense", dense), ("depthwise", alone)):
             lowered = template.build(template.match(function), knobs, chip)
             run_with_sanitizer(lowered, tmp_path / f"{which}{number}", sanitizer)
@@ -160,8 +160,8 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
         (SAME, (2, 16, 16, 16), (16, 16, 3, 3), 3.4),
         (HALF, (2, 16, 32, 32), (32, 16, 3, 3), 3.2),
         (SAME, (2, 3, 11, 13), (5, 3, 3, 3), 0.0),
-        (depthwise(SAME, 16), (2, 16, 32, 32), (16, 1, 3, 3), 2.4),
-        (depthwise(HALF, 16), (2, 16, 32, 32), (16, 1, 3, 3), 1.6),
+        (depthwise(SAME, 16), (2, 16, 32, 32), (16, 1, 3, 3), 2.8),
+        (depthwise(HALF, 16), (2, 16, 32, 32), (16, 1, 3, 3), 2.0),
     ],
 )
 def test_speed(
