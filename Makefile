@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## train a CNN on the simulated cluster and compare with PyTo
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) lint ## run the tests
-	$(BIN)/pytest -n 2 $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST)
 
 lint: $(INSTALLED) ## ruff and mypy, warnings are errors
 	$(BIN)/python -m ruff check .
