@@ -132,8 +132,8 @@ def _results(s: Conv2dSizes, passes: list[tuple[str, Window, Window]]) -> str:
     return f"""\
 {functions}
 
-/* The share of worker `core` in images x channels x rows x {width} results, from the image's row `first_row`
- * on: contiguous runs of rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
+/* The share of worker `core` in images x channels x rows x {width} results, from row `first_row` on: runs of
+ * rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
 static void conv2d_tile({_ARGUMENTS}) {{
   (void)accumulate;
 {shares}
