@@ -10,25 +10,17 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from .compare import load_configuration
+from .compare import WRONG_USAGE, CommandParser, load_configuration
 from .compare import main as compare_main
 from .errors import SimulationError
 from .machine import Machine, Result
 
-_USAGE = 64
 _LARGEST_PROGRAM_CODE = 63
 _CHECKS_FOUND = 75
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.print_usage(sys.stderr)
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        raise SystemExit(_USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pulp-sim", description="Run an ELF program on a simulated PULP cluster.")
+    parser = CommandParser(prog="pulp-sim", description="Run an ELF program on a simulated PULP cluster.")
     parser.add_argument("program", metavar="ELF")
     parser.add_argument(
         "--target", default="pulp-open", help="chip: a name or a JSON file (default pulp-open)"
@@ -97,7 +89,7 @@ def _run(options: argparse.Namespace, show: Callable[[str], None]) -> tuple[int,
         result = machine.run(options.max_cycles)
     except ValueError as error:
         print(f"pulp-sim: {error}", file=sys.stderr)
-        return _USAGE, None
+        return WRONG_USAGE, None
     except SimulationError as error:
         print(f"pulp-sim: {error}", file=sys.stderr)
         return error.exit_code, error.result if isinstance(error.result, Result) else None

@@ -14,10 +14,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from .configuration import Configuration
 from .errors import SimulationError
 from .machine import Machine
+
+WRONG_USAGE = 64
 
 # A number that follows one of these words (perhaps with numbers between) is a count of cycles.
 _CYCLE_WORDS = frozenset(
@@ -184,15 +187,26 @@ def report(comparison: Comparison, quiet: bool = False) -> str:
     return "\n".join(lines)
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser of a command line that ends the command with code 64 where the line is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and end."""
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(WRONG_USAGE)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ``compare`` command.
 
     Returns
     -------
     int
-        0 if all agree within the tolerances, 1 if not, 2 for wrong usage.
+        0 if all agree within the tolerances, 1 if not; 64 for wrong usage or where a reference is missing;
+        else, where a program cannot be run to its end, the exit code that ``pulp-sim`` has for it.
     """
-    parser = argparse.ArgumentParser(prog="compare", description="Compare cycle counts with a reference.")
+    parser = CommandParser(prog="compare", description="Compare cycle counts with a reference.")
     parser.add_argument("programs", nargs="+", type=Path, metavar="ELF")
     parser.add_argument(
         "--reference", type=Path, required=True, metavar="DIR", help="folder of the texts printed there"
@@ -201,17 +215,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="only the summary")
     parser.add_argument("--tolerance", type=float, default=3.0, metavar="PERCENT", help="of each measurement")
     parser.add_argument("--median", type=float, default=0.5, metavar="PERCENT", help="of the median")
+    parser.add_argument("--max-cycles", type=int, metavar="N", help="end a program after N cycles")
     options = parser.parse_args(arguments)
     total = Comparison()
     try:
         configuration = load_configuration(options.target)
         for program in options.programs:
-            found = compare_program(program, options.reference, configuration)
+            found = compare_program(program, options.reference, configuration, options.max_cycles)
             total.measurements += found.measurements
             total.mismatches += found.mismatches
     except (SimulationError, FileNotFoundError, ValueError) as error:
         print(f"compare: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code if isinstance(error, SimulationError) else WRONG_USAGE
     print(report(total, options.quiet))
     within = 100 * total.worst <= options.tolerance and 100 * total.median <= options.median
     return 0 if within and not total.mismatches else 1

@@ -1,5 +1,7 @@
 """Cycle counts and results against what GVSoC printed for the same programs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,5 +93,31 @@ def test_command_agrees_and_disagrees(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_command_without_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(HERE / "elf" / "hello-gcc14.elf"), "--reference", str(tmp_path)]) == 1
+    assert main([str(HERE / "elf" / "hello-gcc14.elf"), "--reference", str(tmp_path)]) == 64
     assert "no reference for hello-gcc14.elf" in capsys.readouterr().err
+
+
+def test_codes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program, reference = str(HERE / "elf" / "hello-gcc14.elf"), ["--reference", str(HERE / "expected")]
+    with pytest.raises(SystemExit) as usage:
+        main([program])
+    assert usage.value.code == 64
+    assert main([program, *reference, "--target", "no-chip"]) == 64
+    assert main([program, *reference, "--max-cycles", "1000"]) == 72
+    assert "1000 cycles" in capsys.readouterr().err
+    other = tmp_path / "hello-gcc14.elf"
+    other.write_text("no program")
+    assert main([str(other), *reference]) == 65
+    assert "not an ELF file" in capsys.readouterr().err
+
+
+def test_short_name_of_the_command() -> None:
+    program, reference = HERE / "elf" / "hello-gcc14.elf", HERE / "expected"
+    process = subprocess.run(
+        [sys.executable, "-m", "tvm_pulp.sim", "compare", program, "--reference", reference],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "1 measurements, 1 equal" in process.stdout
