@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tvm import IRModule
+from tvm_ffi import structural_equal, structural_hash
 
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.target.features import Features
@@ -16,6 +17,7 @@ from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
 
 FEW = 16  # kernels that are not worth another process
+PERSONAL = ("global_symbol", "pulp.layer")  # attributes in which functions of one shape differ
 
 # What the workers work on: they inherit it when they are forked, so that no TVM object is sent around.
 _work: tuple[dict[str, PrimFunc], Features] | None = None
@@ -49,26 +51,63 @@ def make_kernels(
     functions = {v.name_hint: f for v, f in module.functions.items() if isinstance(f, PrimFunc)}
     _work = (functions, features)
     kernels = {}
-    for kernel in _made(list(functions)):
-        kernels[kernel.name] = kernel
-        on_kernel()
+    for made in _made(alike(functions)):
+        for kernel in made:
+            kernels[kernel.name] = kernel
+            on_kernel()
     _work = None
+    return {name: kernels[name] for name in functions}
+
+
+def alike(functions: Mapping[str, PrimFunc]) -> list[list[str]]:
+    """Group functions that differ in name and layer only: layers of one shape are scheduled once.
+
+    Parameters
+    ----------
+    functions : mapping of str to PrimFunc
+        By name.
+
+    Returns
+    -------
+    list of list of str
+        Names of each group.
+    """
+    groups: dict[int, list[tuple[PrimFunc, list[str]]]] = {}
+    for name, function in functions.items():
+        bare = function
+        for attribute in PERSONAL:
+            bare = bare.without_attr(attribute)
+        candidates = groups.setdefault(structural_hash(bare), [])
+        names = next((names for other, names in candidates if structural_equal(other, bare)), None)
+        if names is None:
+            candidates.append((bare, [name]))
+        else:
+            names.append(name)
+    return [names for candidates in groups.values() for _, names in candidates]
+
+
+def _made(groups: list[list[str]]) -> Iterable[list[Kernel]]:
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    if processors == 1 or len(groups) <= FEW or multiprocessing.current_process().daemon:
+        yield from map(_make, groups)
+        return
+    with multiprocessing.get_context("fork").Pool(processors) as pool:
+        yield from pool.imap(_make, groups, chunksize=2)
+
+
+def _make(names: list[str]) -> list[Kernel]:
+    """Schedule the first function and print it under the name and layer of each."""
+    assert _work is not None
+    functions, features = _work
+    lowered = lower(functions[names[0]], features)
+    kernels = []
+    for name in names:
+        attributes = {key: functions[name].attrs[key] for key in PERSONAL if key in functions[name].attrs}
+        kernels.append(_kernel(name, lowered.with_attrs(attributes)))
     return kernels
 
 
-def _made(names: list[str]) -> Iterable[Kernel]:
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    if processors == 1 or len(names) <= FEW or multiprocessing.current_process().daemon:
-        yield from map(_make, names)
-        return
-    with multiprocessing.get_context("fork").Pool(processors) as pool:
-        yield from pool.imap(_make, names, chunksize=4)
-
-
-def _make(name: str) -> Kernel:
-    assert _work is not None
-    functions, features = _work
-    lowered = lower(functions[name], features)
+def _kernel(name: str, lowered: PrimFunc) -> Kernel:
     return Kernel(
         name=name,
         layer=str(lowered.attrs["pulp.layer"]),
