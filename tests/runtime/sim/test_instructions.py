@@ -1,5 +1,6 @@
 """Every arithmetic instruction against its definition, on random and on special operands."""
 
+import dataclasses
 import struct
 
 import pytest
@@ -19,6 +20,7 @@ from tvm_pulp.runtime.sim.programs import (
     ZERO,
     b_type,
     build_elf,
+    exit_with,
     load_immediate,
     lw,
     sw,
@@ -50,16 +52,20 @@ def operands(draw: st.DrawFn) -> Operands:
     )  # fmt: skip
 
 
-def encode(name: str, form: str, o: Operands) -> int:
-    """The instruction with rd = a3, rs1 = a0, rs2 = a1, rs3 = a2."""
+Registers = tuple[int, int, int, int]
+
+
+def encode(name: str, form: str, o: Operands, registers: Registers = (A0, A1, A2, A3)) -> int:
+    """The instruction with these registers as rs1, rs2, rs3 and rd."""
+    rs1, rs2, rs3, rd = registers
     mask, match = ENCODINGS[name]
     word = match
     two = form.startswith(("R", "bits")) and not form.startswith(("R1", "bits"))
-    fields = [(A3, 7), (A0, 15)]
+    fields = [(rd, 7), (rs1, 15)]
     if two:
-        fields.append((A1, 20))
+        fields.append((rs2, 20))
     if form.startswith("R4"):
-        fields.append((A2, 27))
+        fields.append((rs3, 27))
     if form.startswith("RN"):
         fields.append((o.n & 31, 25))
     if form == "I":
@@ -137,6 +143,37 @@ def test_random_operands(name: str, vectors: list[Operands]) -> None:
     rule: Rule = RULES[name]
     found = results(name, rule[0], vectors)
     assert [hex(x) for x in found] == [hex(expected(name, o)) for o in vectors]
+
+
+POOL = (ZERO, *range(A0, A0 + 8))
+register = st.sampled_from(POOL)
+steps = st.tuples(
+    st.sampled_from(sorted(RULES)), operands(), st.tuples(register, register, register, register)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(words, min_size=8, max_size=8), st.lists(steps, min_size=1, max_size=40), st.booleans())
+def test_random_sequences(
+    start: list[int], sequence: list[tuple[str, Operands, Registers]], timing: bool
+) -> None:
+    """Results are operands of what follows, sources and destination may be the same, x0 among them."""
+    values = dict(zip(POOL, [0, *start], strict=True))
+    code = [word for number in POOL[1:] for word in load_immediate(number, values[number])]
+    for name, immediates, (rs1, rs2, rs3, rd) in sequence:
+        form, rule = RULES[name]
+        code.append(encode(name, form, immediates, (rs1, rs2, rs3, rd)))
+        inputs = {"a": values[rs1], "b": values[rs2], "c": values[rs3], "d": values[rd]}
+        result = rule(dataclasses.replace(immediates, **inputs)) & 0xFFFFFFFF
+        if rd != ZERO:
+            values[rd] = result
+    code += load_immediate(T1, DATA)
+    code += [sw(number, T1, 4 * i) for i, number in enumerate(POOL)]
+    machine = Machine(timing=timing)
+    machine.load(build_elf([*code, *exit_with()]))
+    machine.run(1_000_000)
+    found = struct.unpack(f"<{len(POOL)}I", machine.read(DATA, 4 * len(POOL)))
+    assert [hex(x) for x in found] == [hex(x) for x in values.values()]
 
 
 @pytest.mark.parametrize(
