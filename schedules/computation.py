@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tvm_pulp.schedules.expressions import (
+    is_heavy,
     loads,
     multiply_by_reciprocals,
     reads_buffer,
@@ -31,6 +33,9 @@ from tvm_pulp.target.tvm_names import (
     const,
     expr_dtype,
 )
+
+_LARGEST_KEPT = 4096
+"""Elements of an elementwise result that is kept rather than computed again at each use."""
 
 
 @dataclass(frozen=True)
@@ -211,13 +216,27 @@ def _inline(computations: list[Computation], parameters: tuple[Buffer, ...]) -> 
     while pending:
         first = pending.pop(0)
         is_parameter = any(first.out.same_as(buffer) for buffer in parameters)
-        if is_parameter or first.reduction or not _sources_stay(first, pending):
+        kept = first.reduction or _is_worth_keeping(first, pending)
+        if is_parameter or kept or not _sources_stay(first, pending):
             result.append(first)
             continue
         axes = iter(first.spatial)
         names = [next(axes).var if extent != 1 else None for extent in buffer_shape(first.out)]
         pending = [_inline_into(consumer, first, names) for consumer in pending]
     return result
+
+
+def _is_worth_keeping(computation: Computation, later: list[Computation]) -> bool:
+    """Tell whether a result is dear and used often: a quotient a channel, say, that all pixels use."""
+    if not is_heavy(computation.value):
+        return False
+    points = _points(computation)
+    uses = sum(_points(consumer) for consumer in later if reads_buffer(consumer.value, computation.out))
+    return points <= _LARGEST_KEPT and uses >= 2 * points
+
+
+def _points(computation: Computation) -> int:
+    return math.prod(axis.extent for axis in computation.spatial + computation.reduction)
 
 
 def _sources_stay(computation: Computation, later: list[Computation]) -> bool:

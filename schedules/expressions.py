@@ -104,18 +104,18 @@ def multiply_by_reciprocals(node: Expr) -> Expr:
     return rewrite(node, replace)
 
 
-def is_identity_access(access: Expr, axes: list[Var]) -> bool:
-    """Tell whether a read's indices are exactly the given variables in order."""
-    indices = list(access.indices)
-    return len(indices) == len(axes) and all(
-        isinstance(i, Var) and i.same_as(axis) for i, axis in zip(indices, axes, strict=True)
-    )
-
-
 def reads_buffer(node: Expr, buffer: Buffer) -> bool:
     """Tell whether an expression reads a buffer."""
     return any(part.source.same_as(buffer) for part in loads(node))
 
 
-__all__ = ["children", "is_identity_access", "loads", "multiply_by_reciprocals", "reads_buffer", "rewrite",
+def is_heavy(value: Expr) -> bool:
+    """Tell whether an expression divides or calls a function, which takes many times a multiplication."""
+    return any(
+        isinstance(part, Div) or (isinstance(part, Call) and "if_then_else" not in str(part.op.name))
+        for part in walk(value)
+    )
+
+
+__all__ = ["children", "is_heavy", "loads", "multiply_by_reciprocals", "reads_buffer", "rewrite",
            "same", "substitute", "variables", "walk"]  # fmt: skip

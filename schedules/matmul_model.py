@@ -100,6 +100,14 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
 @lru_cache(maxsize=4096)
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
+    for least in (8, 1):  # tiny tiles only where nothing else fits
+        found = _search(w, cores, l1_bytes, least)
+        if found is not None:
+            return found
+    return None
+
+
+def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int) -> Blocking | None:
     rows, columns = block_sizes(w.m), block_sizes(w.n)
     best: list[tuple[float, int, Blocking]] = []
     number = 0
@@ -119,9 +127,11 @@ def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
             else:
                 heapq.heappushpop(best, entry)
 
-    sizes = (tile_sizes(w.m, 4), tile_sizes(w.n, 4), tile_sizes(w.k, 1), tile_sizes(w.batch, 1))
+    candidates = ((w.m, 4, least), (w.n, 4, least), (w.k, 1, 4 * least), (w.batch, 1, 1))
+    sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
     for m, n, k, images in itertools.product(*sizes):
-        if 4 * (m * k + k * n + m * n) <= l1_bytes:
+        operands = m * k * (images if w.batch_a else 1) + k * n * (images if w.batch_b else 1)
+        if 4 * (operands + m * n) <= l1_bytes:
             consider(Blocking(m, n, k, images, min(rows[0], m), min(columns[0], n), 0))
     for _, _, b in list(best):
         for r, c in itertools.product(rows, columns):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.computation import Axis, Stage
 from tvm_pulp.schedules.dialect import ceil_div
-from tvm_pulp.schedules.expressions import loads, variables, walk
+from tvm_pulp.schedules.expressions import is_heavy, loads, variables
 from tvm_pulp.schedules.guards import guards_of, identity_element
-from tvm_pulp.target.tvm_names import Call, Div, Expr, Var
+from tvm_pulp.target.tvm_names import Var
 
 _MAX_POINTS = 16
 _LEAST_EFFICIENCY = 0.85
@@ -65,7 +65,7 @@ def _choose_unroll(stage: Stage, tiles: Mapping[Var, int]) -> dict[Var, int]:
         return {}
     if not stage.reductions:
         innermost = stage.spatial[-1].var
-        heavy = any(_is_heavy(s.value) for s in stage.stores)
+        heavy = any(is_heavy(s.value) for s in stage.stores)
         return {} if heavy or tiles[innermost] < 4 else {innermost: 4}
     updates = [r.update for r in stage.reductions]
     reads = [access for update in updates for access in loads(update)]
@@ -89,14 +89,6 @@ def _choose_unroll(stage: Stage, tiles: Mapping[Var, int]) -> dict[Var, int]:
         if math.prod(unroll.values()) * width <= limit:
             unroll[axis.var] = width
     return unroll
-
-
-def _is_heavy(value: Expr) -> bool:
-    """Calls and divisions gain nothing from unrolling."""
-    return any(
-        isinstance(part, Div) or (isinstance(part, Call) and "if_then_else" not in str(part.op.name))
-        for part in walk(value)
-    )
 
 
 def _choose_group(

@@ -172,13 +172,14 @@ def run_reference(function: PrimFunc, arrays: list[np.ndarray]) -> list[np.ndarr
 
 
 def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
-    """Random arguments: floats in -1..1, integers in 0..3."""
+    """Random arguments: floats in -1..1 (variances in 0..1), integers in 0..3."""
     random = np.random.default_rng(seed)
     arrays = []
     for parameter in function.params:
         shape, dtype = buffer_shape(parameter), buffer_dtype(parameter)
         if dtype.startswith("float"):
-            arrays.append(random.uniform(-1, 1, shape).astype(dtype))
+            low = 0 if "variance" in str(parameter.name) else -1
+            arrays.append(random.uniform(low, 1, shape).astype(dtype))
         else:
             arrays.append(random.integers(0, 4, shape).astype(dtype))
     return arrays

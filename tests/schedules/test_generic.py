@@ -19,7 +19,13 @@ from tests.schedules.host_harness import (
     run_with_sanitizer,
 )
 from tests.schedules.simulator_harness import run_on_simulator
-from tvm_pulp.passes.operators.batch_norm import batch_norm, batch_norm_running, batch_norm_statistics
+from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d, avg_pool2d_gradient
+from tvm_pulp.passes.operators.batch_norm import (
+    batch_norm,
+    batch_norm_inference,
+    batch_norm_running,
+    batch_norm_statistics,
+)
 from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient, batch_norm_parameter_gradients
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
@@ -70,6 +76,7 @@ KERNELS: dict[str, Callable[[], PrimFunc]] = {
     "batch norm running": lambda: batch_norm_running("bn", "work", NETWORK, 0.1),
     "batch norm": lambda: batch_norm("bn", "work", NETWORK),
     "batch norm parameter gradients": lambda: batch_norm_parameter_gradients("bn", "work", NETWORK),
+    "batch norm inference": lambda: batch_norm_inference("bn", "work", NETWORK, 1e-5),
     "batch norm gradient": lambda: batch_norm_gradient("bn", "work", NETWORK),
     "cross entropy": lambda: cross_entropy("loss", "work", (8, 10), 0.125),
     "cross entropy gradient": lambda: cross_entropy_gradient("loss", "work", (8, 10), 0.125),
@@ -179,6 +186,32 @@ def test_any_convolution(
         return
     function = CONVOLUTIONS[work]("conv", "work", attributes, data, weight)
     check(generic(function), chip, kernels, rtol=5e-5)
+
+
+POOLS: dict[str, Callable[..., PrimFunc]] = {
+    "max": max_pool2d,
+    "average": avg_pool2d,
+    "average gradient": avg_pool2d_gradient,
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    pool=st.sampled_from(sorted(POOLS)),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(2, 14), st.integers(2, 14)),
+    window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padded=st.booleans(),
+)
+def test_any_pooling(
+    pool: str, shape: Shape, window: tuple[int, int], strides: tuple[int, int], padded: bool,
+    chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    border = (window[0] // 2, window[1] // 2) * 2 if padded else (0, 0, 0, 0)
+    attributes = Pool2d(window, strides, border)
+    if min(attributes.output_shape(shape)) < 1:
+        return
+    check(POOLS[pool]("pool", "work", attributes, shape), chip, kernels)
 
 
 def test_unpredictable_index_of_a_large_table_reads_l2(chip: Features, kernels: Path) -> None:
