@@ -10,7 +10,8 @@ import pytest
 import torch
 from elftools.elf.elffile import ELFFile
 
-from tests.e2e.settings import PROJECT
+from examples.models import mobilenet_digits
+from tests.e2e.settings import MOBILENET_SEED, PROJECT
 from tvm_pulp.command_line import main
 
 TRAIN = [
@@ -27,11 +28,11 @@ TRAIN = [
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory, mobilenet, exported_mobilenet, samples):
+def files(tmp_path_factory, exported_mobilenet, samples):
     folder = tmp_path_factory.mktemp("files")
     few = torch.from_numpy(samples["x"][:8])
     torch.onnx.export(
-        mobilenet,
+        mobilenet_digits(seed=MOBILENET_SEED).train(),
         (few,),
         str(folder / "model.onnx"),
         input_names=["x"],
