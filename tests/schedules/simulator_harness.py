@@ -94,6 +94,7 @@ def run_on_simulator(
         machine.write(symbols[f"tensor_{i}"].address, array.tobytes())
     result = machine.run(max_cycles=200_000_000)
     assert result.exit_code == 0, result
+    assert not result.reports, result.reports[:3]
     for i, array in enumerate(arrays):
         data = machine.read(symbols[f"tensor_{i}"].address, array.nbytes)
         array[...] = np.frombuffer(data, array.dtype).reshape(array.shape)
