@@ -6,7 +6,11 @@ from tvm_pulp.target import features, parse
 
 
 def functions():
-    made = {"one": matmul_function(8, 8, 8), "two": matmul_function(8, 8, 12), "three": matmul_function(8, 8, 8)}
+    made = {
+        "one": matmul_function(8, 8, 8),
+        "two": matmul_function(8, 8, 12),
+        "three": matmul_function(8, 8, 8),
+    }
     return {
         name: function.with_attrs({"global_symbol": name, "pulp.layer": f"layer.{name}"})
         for name, function in made.items()
