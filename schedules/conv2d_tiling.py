@@ -220,12 +220,16 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
     return cycles
 
 
-def tile_candidates(extent: int, multiple: int) -> list[int]:
-    """Return sizes that split an axis about evenly, in multiples, down to one multiple."""
-    sizes = {min(extent, multiple)}
-    for count in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128):
-        sizes.add(min(extent, ceil_div(ceil_div(extent, count), multiple) * multiple))
-    return sorted(sizes, reverse=True)
+def tile_candidates(extent: int, multiple: int, most: int) -> list[int]:
+    """Return up to ``most`` sizes that split an axis evenly, rounded up to a multiple, largest first."""
+    sizes: list[int] = []
+    for count in range(1, extent + 1):
+        size = min(extent, ceil_div(ceil_div(extent, count), multiple) * multiple)
+        if size not in sizes:
+            sizes.append(size)
+        if len(sizes) == most or size <= multiple:
+            break
+    return sizes
 
 
 def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
@@ -233,10 +237,10 @@ def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
     extents = axis_extents(s)
     stride = s.height.stride if s.kind == DATA_GRADIENT else 1
     return {
-        "tile_n": tile_candidates(extents["n"], 1),
-        "tile_y": tile_candidates(extents["y"], stride),
-        "tile_o": tile_candidates(s.outputs, 4),
-        "tile_c": tile_candidates(s.inputs, 4),
+        "tile_n": tile_candidates(extents["n"], 1, 5),
+        "tile_y": tile_candidates(extents["y"], stride, 10),
+        "tile_o": tile_candidates(s.outputs, 4, 12 if s.depthwise else 6),
+        "tile_c": tile_candidates(s.inputs, 4, 8),
         "order": [0, 1],
     }
 
