@@ -17,10 +17,9 @@ from tvm import relax
 
 from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
 from tvm_pulp.passes.training_graph import TrainingGraph
-from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
-from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
+from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, check_memory
 
 FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
 
@@ -83,43 +82,21 @@ def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: F
         arena_bytes=max((f.arena_bytes for f in functions), default=0),
         l1_bytes=l1_bytes,
     )
-    check_fits(plan, graph, features)
+    check_memory(plan, features, _advice(plan, graph, features))
     return plan
 
 
-def check_fits(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> None:
-    """Refuse a plan that exceeds L1 or L2; code is counted by the linker, on top of this.
-
-    Raises
-    ------
-    UserError
-        With the missing bytes and the options that would help.
-    """
-    budget = features.kernel_l1_bytes
-    if plan.l1_bytes > budget:
-        raise UserError(
-            f"L1 is {plan.l1_bytes - budget} bytes short: a kernel needs {plan.l1_bytes}, stacks and "
-            f"runtime leave {budget} of {features.l1_bytes}; use a target with more L1, "
-            f"-l1-bytes={plan.l1_bytes + features.l1_bytes - budget}"
-        )
-    fixed = sum(buffer.bytes for buffer in plan.buffers)
-    needed = fixed + plan.arena_bytes
-    if needed <= features.l2_bytes:
-        return
+def _advice(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> list[str]:
+    """Options that make a plan need less L2."""
     largest = max(plan.functions, key=lambda f: f.arena_bytes)
-    advice = [f"-l2-bytes={1 << (needed - 1).bit_length()}"]
-    if graph.config is not None:
-        batch = graph.config.samples_per_pass
-        smaller = _micro_batch_that_fits(batch, plan.arena_bytes, features.l2_bytes - fixed)
-        if smaller is not None and largest.name != "infer":
-            advice.insert(0, f"--micro-batch {smaller}")
-        advice.append("a larger frozen part by --freeze-until")
-    raise UserError(
-        f"L2 is {needed - features.l2_bytes} bytes short: {largest.name} needs {plan.arena_bytes} for "
-        f"activations and gradients and {fixed} for parameters, optimiser state, inputs and outputs; "
-        f"there are {features.l2_bytes}. "
-        f"What would help: {', '.join(advice)}"
-    )
+    if graph.config is None or largest.name == "infer":
+        return []
+    advice = ["a larger frozen part by --freeze-until"]
+    available = features.l2_bytes - sum(buffer.bytes for buffer in plan.buffers)
+    smaller = _micro_batch_that_fits(graph.config.samples_per_pass, plan.arena_bytes, available)
+    if smaller is not None:
+        advice.insert(0, f"--micro-batch {smaller}")
+    return advice
 
 
 def _micro_batch_that_fits(batch: int, arena_bytes: int, available: int) -> int | None:

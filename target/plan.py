@@ -1,8 +1,12 @@
-"""The memory plan: what the planner fills in and the network printer prints."""
+"""The memory plan: what the planner fills in and the network printer prints, and whether it fits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.features import Features
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,39 @@ class MemoryPlan:
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     l1_bytes: int
+
+
+def check_memory(plan: MemoryPlan, features: Features, advice: Sequence[str] = ()) -> None:
+    """Refuse a plan that exceeds L1 or L2; code is counted by the linker, on top of this.
+
+    Parameters
+    ----------
+    plan : MemoryPlan
+        Of the whole program.
+    features : Features
+        Memory sizes.
+    advice : sequence of str
+        What would save L2, best first; a larger L2 is added.
+
+    Raises
+    ------
+    UserError
+        With the missing bytes and what would help.
+    """
+    missing = plan.l1_bytes - features.kernel_l1_bytes
+    if missing > 0:
+        raise UserError(
+            f"L1 is {missing} bytes short: a kernel needs {plan.l1_bytes}, stacks and runtime leave "
+            f"{features.kernel_l1_bytes} of {features.l1_bytes}; use a target with more L1, e.g. "
+            f"-l1-bytes={-(-(features.l1_bytes + missing) // 4096) * 4096}"
+        )
+    named = sum(buffer.bytes for buffer in plan.buffers)
+    needed = plan.arena_bytes + named
+    if needed > features.l2_bytes:
+        larger = f"-l2-bytes={1 << (needed - 1).bit_length()}"
+        raise UserError(
+            f"L2 is {needed - features.l2_bytes} bytes short: the tensors need {needed} "
+            f"({plan.arena_bytes} for activations and gradients, {named} for parameters, optimiser state, "
+            f"inputs and outputs), there are {features.l2_bytes}; "
+            f"what would help: {', '.join([*advice, larger])}"
+        )

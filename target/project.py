@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
-from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.plan import MemoryPlan, check_memory
 from tvm_pulp.target.print_network import HEADERS, PARAMETERS, SOURCES, is_stored, print_network
 from tvm_pulp.target.symbols import check_model_name, symbol_of, symbol_table
 from tvm_pulp.target.toolchain import ARCHITECTURES, COMMANDS, LINK_OPTIONS
@@ -56,7 +55,7 @@ def write(
     """
     check_model_name(model)
     symbol_table(model, plan.buffers)
-    _check_memory(plan, features)
+    check_memory(plan, features)
     texts = print_network(model, plan, kernels, values, micro_batches)
     texts |= {f"{SOURCES}/kernel_{name}.c": text for name, text in kernels.items()}
     write_runtime(directory, model, features)
@@ -104,22 +103,6 @@ def write_runtime(directory: Path, model: str, features: Features) -> None:
     _write_text(directory / "link.ld", _fill(link, fields))
     _write_text(directory / "Makefile", _fill(makefile, fields))
     _write_text(directory / HEADERS / "pulp_config.h", _configuration(features))
-
-
-def _check_memory(plan: MemoryPlan, features: Features) -> None:
-    missing = plan.l1_bytes - features.kernel_l1_bytes
-    if missing > 0:
-        raise UserError(
-            f"L1 is {missing} bytes short: a kernel needs {plan.l1_bytes}, stacks and runtime leave "
-            f"{features.kernel_l1_bytes} of {features.l1_bytes}; use a target with more L1, e.g. "
-            f"-l1-bytes={-(-(features.l1_bytes + missing) // 4096) * 4096}"
-        )
-    needed = plan.arena_bytes + sum(buffer.bytes for buffer in plan.buffers)
-    if needed > features.l2_bytes:
-        raise UserError(
-            f"L2 is {needed - features.l2_bytes} bytes short: the tensors need {needed}, there are "
-            f"{features.l2_bytes}; use a smaller (micro-)batch or -l2-bytes={1 << (needed - 1).bit_length()}"
-        )
 
 
 def _configuration(features: Features) -> str:
