@@ -47,6 +47,7 @@ class Configuration:
     worker_cores: int = 8
     has_cluster_controller: bool = True
     merged_registers: bool = True
+    nan_boxed_halves: bool = False
 
     shared_fpus: int = 4
     fpu_latency: int = 1

@@ -139,7 +139,7 @@ private:
     std::vector<Stack> stacks_;
     std::vector<uint32_t> first_stack_pointer_;
 
-    std::vector<std::array<std::vector<Report>, 33>> deferred_;     // by core and register
+    std::vector<std::array<std::vector<Report>, discarded_register + 1>> deferred_;     // by core and register
     std::vector<Report> reports_;
     std::map<std::tuple<ReportKind, uint32_t, uint32_t, uint32_t>, size_t> seen_;
 };

@@ -15,7 +15,9 @@ namespace sim {
 class Machine;
 
 constexpr int64_t never = INT64_MAX;
-constexpr uint8_t discarded_register = 32;      // writes to x0 land here
+// Registers of a core by number: x0 to x31, then f0 to f31 where the chip has them apart.
+constexpr uint8_t first_float_register = 32;
+constexpr uint8_t discarded_register = 64;      // writes to x0 land here
 
 // Indices of the event counters (PCCR), as the chip numbers them.
 enum Counter {
@@ -39,13 +41,13 @@ struct HardwareLoop {
 };
 
 struct Core {
-    std::array<uint32_t, 33> x{};
+    std::array<uint32_t, discarded_register + 1> x{};
     uint32_t l1_fast_bytes = 0;     // 0 sends every access through Machine::load and Machine::store
     uint8_t* l1 = nullptr;
     uint32_t l1_base = 0;
 
     int32_t stall = 0;              // stall cycles of the instruction in execution
-    uint32_t late_registers = 0;    // registers whose value arrives one cycle late
+    uint8_t late_register = 0;      // register whose value arrives one cycle late, 0 = none
     Instruction* next = nullptr;    // next instruction, set before a handler runs; jumps change it
     int64_t cycle = 0;              // cycle in which the instruction in execution started
     uint32_t line_base = 1;         // address of the 16-byte line in the fetch buffer
@@ -79,7 +81,7 @@ struct Core {
     bool wfi = false;
 
     // Registers whose value the checks doubt: loaded from bytes that nobody wrote, or in a race.
-    uint32_t doubtful = 0;
+    uint64_t doubtful = 0;
     bool loaded_doubtful = false;
 
     // Statistics

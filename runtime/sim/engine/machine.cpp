@@ -80,6 +80,7 @@ void Machine::enable_trace(const std::string& path) { tracer = std::make_unique<
 
 void Machine::load_elf(const std::vector<uint8_t>& image) {
     ElfFile file = parse_elf(image);
+    check_float_registers(file, configuration.merged_registers);
     for (const Segment& segment : file.segments) {
         if (memory.find(segment.address, segment.memory_size) == nullptr) {
             char text[160];
@@ -169,7 +170,7 @@ std::vector<uint8_t> Machine::read(uint32_t address, size_t size) const {
 void Machine::sleep(Core& core) {
     core.asleep = true;
     core.slept_at = now_;
-    core.late_registers = 0;
+    core.late_register = 0;
 }
 
 void Machine::insert_front(Core& core) {

@@ -41,6 +41,7 @@ def chip(options: int) -> Configuration:
         l2_bytes=0x10000,
         l3_bytes=0x4000 if options & 32 else 0,
         l1_bank_conflicts=bool(options & 8),
+        merged_registers=not options & 16,
         l1_alias_at_zero=bool(options & 64),
         shared_fpus=1 if options & 128 else 4,
     )

@@ -28,7 +28,25 @@ from tvm_pulp.runtime.sim.programs import (
 
 ENCODINGS = {name: (mask, match) for name, mask, match in _sim.encodings()}
 # Loads, stores, jumps, CSRs and loops have tests of their own; vfavg is no instruction that we emit.
-_OTHER_KINDS = ("l", "s", "p.l", "p.s", "b", "p.b", "j", "csr", "fence", "e", "m", "w", "flw", "fsw", "p.elw")
+_OTHER_KINDS = (
+    "l",
+    "s",
+    "p.l",
+    "p.s",
+    "b",
+    "p.b",
+    "j",
+    "csr",
+    "fence",
+    "e",
+    "m",
+    "w",
+    "flw",
+    "fsw",
+    "flh",
+    "fsh",
+    "p.elw",
+)
 ELSEWHERE = {name for name in ENCODINGS if name.startswith(_OTHER_KINDS) and name not in RULES}
 ELSEWHERE |= {"auipc", "vfavg.h", "vfavg.r.h", "vfavg.ah", "vfavg.r.ah"}
 DATA = 0x1C100000
