@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
-    TO_L1,
     TO_L2,
     L1Allocator,
     ceil_div,
@@ -31,6 +30,7 @@ from tvm_pulp.schedules.quantized_matmul_model import (
     read_workload,
     search,
 )
+from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -159,27 +159,23 @@ class _Builder:
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
-        steps: list[Stmt | None] = []
-        for name, source, axis, extent, pitch in (
-            ("data", self.data, axes[self.row], self.w.m, self.b.tile_m),
-            ("weight", self.weight, axes[self.column], self.w.n, self.b.tile_n),
+        row, column = axes[self.row], axes[self.column]
+        steps: dict[str, list[Stmt]] = {}
+        for name, source, axis, extent in (
+            ("data", self.data, row, self.w.m),
+            ("weight", self.weight, column, self.w.n),
         ):
-            for segment in range(self.segments):
-                box = Box(
-                    (extent, self.segments, self.chunk),
-                    (axis.offset, index(segment), index(0)),
-                    (axis.size, index(1), index(self.chunk)),
-                )
-                start = self._start(name, tile) + segment * pitch * self.chunk
-                step = transfer(slot, self.buffers[name], start, source, box, TO_L1, self.analyzer)
-                steps.append(self.loop.when_new(tile, self.periods[name], step))
-        for position, vector in enumerate(self.vectors):
-            axis = axes[self.column]
-            box = Box((self.w.n,), (axis.offset,), (axis.size,))
-            start = self._start("bias", tile) + position * self.b.bias_elements
-            step = transfer(slot, self.buffers["bias"], start, vector, box, TO_L1, self.analyzer)
-            steps.append(self.loop.when_new(tile, self.periods["bias"], step))
-        return [step for step in steps if step is not None]
+            shape = (extent, self.segments, self.chunk)
+            steps[name] = load_segments(
+                slot, self.buffers[name], self._start(name, tile), source, shape, axis, self.analyzer
+            )
+        if self.vectors:
+            steps["bias"] = load_vectors(
+                slot, self.buffers["bias"], self._start("bias", tile), self.vectors, self.w.n, column,
+                self.b.bias_elements, self.analyzer,
+            )  # fmt: skip
+        new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
+        return [step for step in new if step is not None]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
