@@ -1,51 +1,50 @@
-"""Depthwise convolution in L1: each channel by itself, in strips of neighbouring results, with no padding at
+"""Depthwise convolution in L1: each channel by itself, in blocks of neighbouring results, with no padding at
 all.
 
-Where a window reaches beyond the image is known when the code is written: rows and strips at the edges get
-code of their own, without the taps that fall outside. A strip loads each value of its lines once for all its
-results; a channel's weights (or, for the weight gradient, its sums) stay in registers. Plain C: the compiler
-schedules straight-line code like this well.
+Rows and columns at the edges get code of their own, without the taps that fall outside. A block loads each
+value of its lines once for all its results; a channel's weights (or, for the weight gradient, its sums) stay
+in registers. The block is what has the fewest instructions a product, as two workers share an FPU, and whose
+code stays in a core's own instruction cache: walks go down the rows of a strip, not along a row with its
+edges. Plain C: the compiler schedules straight-line code like this well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
 from dataclasses import dataclass
-from typing import TypeVar
 
-from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, Conv2dSizes
+from tvm_pulp.schedules.conv2d_workload import FORWARD, WEIGHT_GRADIENT, Conv2dSizes
+from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.microkernels.reads import Reads, ReadAxis, runs, strips
 
-_STRIP = 4
 _MOST_SUMS = 12
 """Sums of the weight gradient that are kept in registers at a time."""
+_CODE_BYTES = 500
+"""Code that stays in a core's own instruction cache of 512 B."""
+_REGISTERS = 26
+"""Registers beside those of addresses and counters."""
+_WALK_INSTRUCTIONS = 7
+"""What it takes to move on to the next block of a strip, the jump's 3 cycles included."""
 
 _ARGUMENTS = """\
 int core, const float *image, const float *operand, float *result, int32_t images, int32_t channels,
                         int32_t rows, int32_t first_row, int32_t low, int32_t valid, int32_t accumulate"""
 
-Item = TypeVar("Item")
-
 
 @dataclass(frozen=True)
-class Window:
-    """One axis of a pass: result i reads ``i * step + base + tap`` of ``extent`` values, for each tap.
+class _Plan:
+    """A depthwise step and its blocks of ``units`` row units times ``strip`` columns."""
 
-    ``out_start`` and ``out_step`` say where result i lies among all results of the axis.
-    """
+    rows: ReadAxis
+    columns: ReadAxis
+    taken: tuple[int, ...]
+    sums: bool
+    strip: int = 1
+    units: int = 1
 
-    results: int
-    step: int
-    base: int
-    extent: int
-    taps: tuple[int, ...]
-    weights: tuple[int, ...]
-    out_start: int = 0
-    out_step: int = 1
-
-    def valid(self, result: int) -> tuple[int, ...]:
-        """Return the numbers of the taps that a result reads inside the image."""
-        places = (result * self.step + self.base + tap for tap in self.taps)
-        return tuple(i for i, place in enumerate(places) if 0 <= place < self.extent)
+    @property
+    def row_taps(self) -> int:
+        return self.columns.window.taps
 
 
 def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
@@ -58,186 +57,242 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
     tile_rows
         Output rows of a full tile, for the weight gradient's pitch.
     """
-    if s.kind == FORWARD:
-        return _results(s, [("depthwise_rows", *_forward_windows(s))])
-    if s.kind == DATA_GRADIENT:
-        return _results(s, _gradient_windows(s))
-    return _weight_gradient(s, tile_rows)
+    sums = s.kind == WEIGHT_GRADIENT
+    rows, columns = (ReadAxis(a, s.kind not in (FORWARD, WEIGHT_GRADIENT)) for a in (s.height, s.width))
+    every = tuple(range(s.height.taps))
+    if not sums:
+        return _results(s, _best(_Plan(rows, columns, every, False)))
+    taken = [(i,) for i in every] if s.taps > _MOST_SUMS else [every]
+    return _weight_gradient(s, [_best(_Plan(rows, columns, lines, True)) for lines in taken], tile_rows)
 
 
-def _forward_windows(s: Conv2dSizes) -> tuple[Window, Window]:
-    rows, columns = (
-        Window(
-            a.out,
-            a.stride,
-            -a.before,
-            a.source,
-            tuple(k * a.dilation for k in range(a.taps)),
-            tuple(range(a.taps)),
-        )
-        for a in (s.height, s.width)
-    )
-    return rows, columns
+def _best(plan: _Plan) -> _Plan:
+    """Return the plan with the block that takes the fewest instructions for an image's middle rows."""
+    unit, width = plan.columns.unit, plan.columns.results
+    widest = ceil_div(min(8, width), unit) * unit
+    found = []
+    for strip in range(unit, widest + 1, unit):
+        for units in (1, 2):
+            candidate = _Plan(plan.rows, plan.columns, plan.taken, plan.sums, strip, units)
+            found.append((_cost(candidate), strip, units))
+    _, strip, units = min(found)
+    return _Plan(plan.rows, plan.columns, plan.taken, plan.sums, strip, units)
 
 
-def _gradient_windows(s: Conv2dSizes) -> list[tuple[str, Window, Window]]:
-    """A pass for each class of positions, see `conv2d_workload.WindowAxis`."""
-    axes: list[list[Window]] = []
-    for a in (s.height, s.width):
-        back = a.tap_step() * a.dilation // a.stride
-        axes.append([])
-        for remainder in range(min(a.stride, a.source)):
-            taps = a.class_taps(remainder)
-            start = a.class_start(remainder) if taps else 0
-            places = tuple(start - i * back for i in range(len(taps)))
-            results = len(range(remainder, a.source, a.stride))
-            axes[-1].append(
-                Window(results, 1, a.first_window, a.out, places, tuple(taps), remainder, a.stride)
-            )
-    several = len(axes[0]) * len(axes[1]) > 1
-    return [
-        ("depthwise_rows" + (f"_{h.out_start}_{w.out_start}" if several else ""), h, w)
-        for h in axes[0]
-        for w in axes[1]
-    ]
+def _cost(p: _Plan) -> float:
+    """Return about how many cycles a row unit in the middle of an image takes."""
+    middle = ceil_div(p.rows.results, p.rows.unit) // 2
+    first = max(0, middle - p.units // 2) * p.rows.unit
+    lines = p.rows.block(first, p.units * p.rows.unit)
+    total = 0.0
+    for start, count, number in strips(p.columns, p.strip):
+        block = p.columns.block(start, count)
+        loads, products, live = _size(p, lines, block)
+        stored = len(lines) * count
+        instructions = loads + products + stored + _WALK_INSTRUCTIONS
+        spilled = max(0, live - _REGISTERS)
+        slow = 1.4 if 4 * (instructions + spilled) > _CODE_BYTES else 1.0
+        # FPUs are shared by two: a product takes the time of two instructions
+        total += number * max((instructions + 2 * spilled) * slow, 2.05 * products)
+    return total / p.units
 
 
-def _runs(items: Sequence[Item], key: Callable[[Item], object]) -> Iterator[tuple[int, int, Item]]:
-    """Yield start, end and first item of each run of items with equal keys."""
-    start = 0
-    for position in range(1, len(items) + 1):
-        if position == len(items) or key(items[position]) != key(items[start]):
-            yield start, position, items[start]
-            start = position
+def _size(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> tuple[int, int, int]:
+    """Return loads of the source, products, and registers that are live, of a block."""
+    sources = {line for reads in lines for line, tap in reads if tap in p.taken}
+    values = {place for reads in block for place, _ in reads}
+    vertical = sum(1 for reads in lines for _, tap in reads if tap in p.taken)
+    products = vertical * sum(len(reads) for reads in block)
+    kept = len(p.taken) * p.row_taps
+    return len(sources) * len(values), products, kept + len(lines) * len(block) + len(values)
 
 
-def _strips(columns: Window) -> list[tuple[int, int, int]]:
-    """Return runs of strips that are alike: first result, results of a strip, number of strips."""
-    starts = list(range(0, columns.results, _STRIP))
-
-    def signature(start: int) -> object:
-        return [columns.valid(i) for i in range(start, min(start + _STRIP, columns.results))]
-
-    return [
-        (first, min(_STRIP, columns.results - first), end - begin)
-        for begin, end, first in _runs(starts, signature)
-    ]
+# forward step and data gradient
 
 
-def _results(s: Conv2dSizes, passes: list[tuple[str, Window, Window]]) -> str:
-    source = s.width.source if s.kind == FORWARD else s.width.out
-    width = s.width.out if s.kind == FORWARD else s.width.source
-    functions = "\n\n".join(_rows_function(name, h, w, source, width, s.width.taps) for name, h, w in passes)
-    shares = "\n".join(_share(name, h, w, source, width, s.taps) for name, h, w in passes)
+def _results(s: Conv2dSizes, p: _Plan) -> str:
+    h, w = p.rows, p.columns
     return f"""\
-{functions}
+{_rows_function(p)}
 
-/* The share of worker `core` in images x channels x rows x {width} results, from row `first_row` on: runs of
+/* The share of worker `core` in images x channels x rows x {w.results} results, from row `first_row` on: runs of
  * rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
 static void conv2d_tile({_ARGUMENTS}) {{
   (void)accumulate;
-{shares}
+  const int32_t first = first_row{_over(h.unit)}, lines = {_units("rows", h.unit)};
+  const int32_t last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
+  int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines), plane = at / lines;
+  for (int32_t y = first + at - plane * lines; at < last; ++plane, y = first) {{
+    const int32_t count = pulp_min(first + lines - y, last - at);
+    depthwise_rows(image + (plane * valid + y * {h.advance} - low) * {w.extent},
+                   operand + plane % channels * {s.taps},
+                   result + (plane * rows + y * {h.unit} - first_row) * {w.results}, y, y + count);
+    at += count;
+  }}
 }}
 """
 
 
-def _share(name: str, h: Window, w: Window, source: int, width: int, taps: int) -> str:
-    """Return C that shares out the rows of a pass; its rows are counted over the whole image."""
-    begin, total = "first_row", "rows"
-    if h.out_step > 1:
-        begin = f"(first_row - {h.out_start} + {h.out_step - 1}) / {h.out_step}"
-        total = f"(first_row + rows - {h.out_start} + {h.out_step - 1}) / {h.out_step} - begin"
-    return f"""\
-  {{
-    const int32_t begin = {begin}, lines = {total};
-    const int32_t last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
-    int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines);
-    int32_t plane = lines > 0 ? at / lines : 0;
-    for (int32_t y = at - plane * lines; at < last; ++plane, y = 0) {{
-      const int32_t count = pulp_min(lines - y, last - at);
-      const int32_t row = begin + y, to = plane * rows + row * {h.out_step} + {h.out_start} - first_row;
-      {name}(image + (plane * valid + row * {h.step} + {h.base} - low) * {source} + {w.base},
-             operand + plane % channels * {taps}, result + to * {width} + {w.out_start}, row, row + count);
-      at += count;
-    }}
-  }}"""
+def _over(unit: int) -> str:
+    return f" / {unit}" if unit > 1 else ""
 
 
-def _rows_function(name: str, h: Window, w: Window, source: int, width: int, row_taps: int) -> str:
-    """Return C for the rows ``y`` to ``end`` of a channel."""
-    weights = [i * row_taps + j for i in h.weights for j in w.weights]
-    declared = ", ".join(f"k{t} = weight[{t}]" for t in weights)
-    declared = f"  const float {declared};\n" if weights else "  (void)in, (void)weight;\n"
-    segments = ""
-    for _, end, first in _runs(range(h.results), h.valid):
-        lines = [(h.taps[i], h.weights[i] * row_taps) for i in h.valid(first)]
-        body = "".join(_strip_run(w, lines, source, *run) for run in _strips(w))
-        limit = "end" if end == h.results else f"pulp_min({end}, end)"
-        advance = f"in += {h.step * source}, out += {h.out_step * width}"
-        segments += f"  for (; y < {limit}; ++y, {advance}) {{\n{body}  }}\n"
+def _units(rows: str, unit: int) -> str:
+    return rows if unit == 1 else f"({rows} + {unit - 1}) / {unit}"
+
+
+def _rows_function(p: _Plan) -> str:
+    """Return C for the row units ``y`` to ``end`` of a channel."""
+    h, w = p.rows, p.columns
+    taps = range(h.window.taps * p.row_taps)
+    declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
+    pointers = (("from", "in", w.advance, w.unit), ("to", "out", 1, 1))
+    steps = h.advance * w.extent, h.unit * w.results
     return f"""\
-static void __attribute__((noinline)) {name}(
+static void __attribute__((noinline)) depthwise_rows(
     const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
-{declared}{segments}}}"""
+  const float {declared};
+{_row_runs(p, pointers, steps, ("in", "out"))}}}"""
 
 
-def _strip_run(
-    w: Window, lines: list[tuple[int, int]], source: int, first: int, count: int, strips: int
+def _row_runs(
+    p: _Plan,
+    pointers: tuple[tuple[str, str, int, int], ...],
+    steps: tuple[int, int],
+    bases: tuple[str, str],
 ) -> str:
-    """Return C for one or several equal strips of a row."""
-    if strips == 1:
-        return (
-            "    {\n"
-            + _strip(w, lines, source, first, count, f"in + {first * w.step}", f"out + {first * w.out_step}")
-            + "    }\n"
+    """Return C for runs of row units that are alike; ``steps`` says how far the bases move from one to the
+    next.
+    """
+    h = p.rows
+    units = list(range(ceil_div(h.results, h.unit)))
+    text = ""
+
+    def signature(unit: int) -> object:
+        return [[read for read in reads if read[1] in p.taken] for reads in h.block(unit * h.unit, h.unit)]
+
+    for begin, end, _ in runs(units, signature):
+        limit = "end" if end == len(units) else f"pulp_min({end}, end)"
+        advance = ", ".join(
+            f"{base} += count * {step}" for base, step in zip(bases, steps, strict=True)
         )
-    advance = f"from += {_STRIP * w.step}, to += {_STRIP * w.out_step}"
-    return (
-        f"    const float *from = in + {first * w.step};\n    float *to = out + {first * w.out_step};\n"
-        f"    for (int32_t strip = 0; strip < {strips}; ++strip, {advance}) {{\n"
-        + _strip(w, lines, source, first, count, "from", "to")
-        + "    }\n"
+        several = min(p.units, end - begin)
+        walks = ""
+        if several > 1:
+            walks += _walk(p, pointers, steps, begin, several, f"count / {several}")
+            moved = ", ".join(
+                f"{base} += (count - count % {several}) * {step}"
+                for base, step in zip(bases, steps, strict=True)
+            )
+            back = advance.replace("count *", f"count % {several} *")
+            rest = _walk(p, pointers, steps, begin, 1, f"count % {several}")
+            walks += f"    {moved};\n    if (count % {several}) {{\n{textwrap.indent(rest, '  ')}    }}\n"
+            advance = back
+        else:
+            walks += _walk(p, pointers, steps, begin, 1, "count")
+        text += f"""\
+  if (y < {limit}) {{
+    const int32_t count = {limit} - y;
+{walks}    y += count, {advance};
+  }}
+"""
+    return text
+
+
+def _walk(
+    p: _Plan, pointers: tuple[tuple[str, str, int, int], ...], steps: tuple[int, int], begin: int, units: int,
+    number: str,
+) -> str:  # fmt: skip
+    """Return C that walks down each strip in ``number`` blocks of ``units`` row units."""
+    h, text = p.rows, ""
+    lines = h.block(begin * h.unit, units * h.unit)
+    names = [name for name, *_ in pointers]
+    down = ", ".join(f"{name} += {units * step}" for name, step in zip(names, steps, strict=True))
+    for first, count, alike in strips(p.columns, p.strip):
+        block = p.columns.block(first, count)
+        body = _sum_block(p, lines, block) if p.sums else _result_block(p, lines, block)
+        if not body:
+            continue
+        declared = ""
+        for name, base, advance, unit in pointers:
+            offset = first // unit * advance
+            shift = f" + strip * {p.strip // unit * advance}" if alike > 1 else ""
+            kind = "float" if name == "to" else "const float"
+            declared += f"      {kind} *{name} = {base} + {offset}{shift};\n"
+        repeat = f"for (int32_t strip = 0; strip < {alike}; ++strip) " if alike > 1 else ""
+        text += (
+            f"    {repeat}{{\n{declared}"
+            f"      for (int32_t block = {number}; block > 0; --block, {down}) {{\n{body}      }}\n    }}\n"
+        )
+    return text
+
+
+def _by_line(p: _Plan, lines: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
+    """Return for each line of the source, in order, the result rows and taps that it takes part in."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row, reads in enumerate(lines):
+        for line, tap in reads:
+            if tap in p.taken:
+                found.setdefault(line, []).append((row, tap))
+    return dict(sorted(found.items()))
+
+
+def _values(line: int, block: tuple[Reads, ...], extent: int) -> tuple[str, dict[int, str]]:
+    """Return C that loads what a block reads of a line, and the names of the values."""
+    places = sorted({place for reads in block for place, _ in reads})
+    names = {place: f"v{number}" for number, place in enumerate(places)}
+    loads = ", ".join(f"{name} = from[{line * extent + place}]" for place, name in names.items())
+    return f"        const float {loads};\n", names
+
+
+def _products(block: tuple[Reads, ...]) -> list[tuple[int, int, int]]:
+    """Return result, place and tap of all products of a line, neighbouring ones of different results."""
+    most = max((len(reads) for reads in block), default=0)
+    return [(i, *reads[j]) for j in range(most) for i, reads in enumerate(block) if j < len(reads)]
+
+
+def _result_block(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> str:
+    """Return C for a block of results: line by line of the source, each value loaded once."""
+    started: set[tuple[int, int]] = set()
+    left = [sum(1 for _, tap in reads if tap in p.taken) for reads in lines]
+    body = "".join(_store(p, row, len(block), started) for row, number in enumerate(left) if not number)
+    for line, uses in _by_line(p, lines).items():
+        loads, names = _values(line, block, p.columns.extent)
+        body += f"        {{\n{loads}" if names else "        {\n"
+        for row, tap in uses:
+            for i, place, column in _products(block):
+                product = f"{names[place]} * k{tap * p.row_taps + column}"
+                if (row, i) in started:
+                    body += f"        s{row}_{i} = s{row}_{i} + {product};\n"
+                else:
+                    body += f"        s{row}_{i} = {product};\n"
+                    started.add((row, i))
+            left[row] -= 1
+            if not left[row]:
+                body += _store(p, row, len(block), started)
+        body += "        }\n"
+    names_of_sums = ", ".join(f"s{row}_{i}" for row, i in sorted(started))
+    unused = "" if started else "        (void)from;\n"
+    return unused + (f"        float {names_of_sums};\n" if started else "") + body
+
+
+def _store(p: _Plan, row: int, count: int, started: set[tuple[int, int]]) -> str:
+    return "".join(
+        f"        to[{row * p.columns.results + i}] = {f's{row}_{i}' if (row, i) in started else '0.0f'};\n"
+        for i in range(count)
     )
 
 
-def _strip(
-    w: Window, lines: list[tuple[int, int]], source: int, first: int, count: int, origin: str, target: str
-) -> str:
-    """Return C for ``count`` results side by side: line by line, each value loaded once."""
-    text = f"      const float *const x = {origin};\n      float *const z = {target};\n"
-    started: set[int] = set()
-    sums = ""
-    for number, (line, weight) in enumerate(lines):
-        used = sorted({w.taps[j] + i * w.step for i in range(count) for j in w.valid(first + i)})
-        if used:
-            values = ", ".join(f"v{number}_{u - used[0]} = x[{line * source + u}]" for u in used)
-            sums += f"      const float {values};\n"
-        for position in range(len(w.taps)):
-            for i in range(count):
-                if position in w.valid(first + i):
-                    value = f"v{number}_{w.taps[position] + i * w.step - used[0]}"
-                    product = f"{value} * k{weight + w.weights[position]}"
-                    sums += (
-                        f"      s{i} = s{i} + {product};\n" if i in started else f"      s{i} = {product};\n"
-                    )
-                    started.add(i)
-    names = ", ".join(f"s{i}" if i in started else f"s{i} = 0.0f" for i in range(count))
-    stores = "".join(f"      z[{i * w.out_step}] = s{i};\n" for i in range(count))
-    if not started:
-        text += "      (void)x;\n"
-    return f"{text}      float {names};\n{sums}{stores}"
+# weight gradient
 
 
-def _weight_gradient(s: Conv2dSizes, tile_rows: int) -> str:
-    h, w = _forward_windows(s)
-    taken = [[i] for i in range(len(h.taps))] if s.taps > _MOST_SUMS else [list(range(len(h.taps)))]
-    functions = "\n\n".join(
-        _sums_function(f"depthwise_sums_{i}", h, w, lines) for i, lines in enumerate(taken)
-    )
+def _weight_gradient(s: Conv2dSizes, plans: list[_Plan], tile_rows: int) -> str:
+    h, w = plans[0].rows, plans[0].columns
+    functions = "\n\n".join(_sums_function(f"depthwise_sums_{i}", p) for i, p in enumerate(plans))
     calls = "\n".join(
         f"    depthwise_sums_{number}(window, from, to, images, rows, first_row, image_size, gradient_size,\n"
         "                     accumulate);"
-        for number in range(len(taken))
+        for number in range(len(plans))
     )
     return f"""\
 {functions}
@@ -247,7 +302,7 @@ def _weight_gradient(s: Conv2dSizes, tile_rows: int) -> str:
 static void conv2d_tile({_ARGUMENTS}) {{
   const int32_t plane_size = valid * {w.extent}, last = pulp_chunk(core + 1, PULP_CORES, channels);
   const int32_t image_size = channels * plane_size, gradient_size = channels * {tile_rows * w.results};
-  image += (first_row * {h.step} + {h.base} - low) * {w.extent} + {w.base};
+  image += (first_row * {h.advance} - low) * {w.extent};
   for (int32_t channel = pulp_chunk(core, PULP_CORES, channels); channel < last; ++channel) {{
     const float *window = image + channel * plane_size, *from = operand + channel * {tile_rows * w.results};
     float *to = result + channel * {s.taps};
@@ -257,18 +312,12 @@ static void conv2d_tile({_ARGUMENTS}) {{
 """
 
 
-def _sums_function(name: str, h: Window, w: Window, taken: list[int]) -> str:
+def _sums_function(name: str, p: _Plan) -> str:
     """Return C for the sums of some lines of taps of a channel."""
-    row_taps = len(w.taps)
-    sums = [i * row_taps + j for i in taken for j in range(row_taps)]
-    segments = ""
-    for _, end, first in _runs(range(h.results), lambda y: [i for i in h.valid(y) if i in taken]):
-        lines = [(h.taps[i], i * row_taps) for i in h.valid(first) if i in taken]
-        body = "".join(_sum_run(w, lines, *run) for run in _strips(w)) if lines else ""
-        limit = "end" if end == h.results else f"pulp_min({end}, end)"
-        segments += (
-            f"    for (; y < {limit}; ++y, in += {h.step * w.extent}, g += {w.results}) {{\n{body}    }}\n"
-        )
+    h, w = p.rows, p.columns
+    sums = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
+    pointers = (("from", "in", w.advance, w.unit), ("with", "g", 1, 1))
+    body = _row_runs(p, pointers, (h.advance * w.extent, w.results), ("in", "g"))
     stores = "".join(f"  result[{t}] = accumulate ? result[{t}] + s{t} : s{t};\n" for t in sums)
     return f"""\
 static void __attribute__((noinline)) {name}(
@@ -279,42 +328,27 @@ static void __attribute__((noinline)) {name}(
     const float *in = image, *g = gradient;
     int32_t y = first_row;
     const int32_t end = first_row + rows;
-{segments}  }}
+{textwrap.indent(body, "  ")}  }}
 {stores}}}"""
 
 
-def _sum_run(w: Window, lines: list[tuple[int, int]], first: int, count: int, strips: int) -> str:
-    """Return C for one or several equal strips of a row."""
-    if strips == 1:
-        return (
-            "      {\n"
-            + _sum_strip(w, lines, first, count, f"in + {first * w.step}", f"g + {first}")
-            + "      }\n"
-        )
-    advance = f"from += {_STRIP * w.step}, with += {_STRIP}"
-    return (
-        f"      const float *from = in + {first * w.step}, *with = g + {first};\n"
-        f"      for (int32_t strip = 0; strip < {strips}; ++strip, {advance}) {{\n"
-        + _sum_strip(w, lines, first, count, "from", "with")
-        + "      }\n"
-    )
-
-
-def _sum_strip(
-    w: Window, lines: list[tuple[int, int]], first: int, count: int, origin: str, gradient: str
-) -> str:
-    """Return C that adds the products of ``count`` places side by side."""
-    inside = [i for i in range(count) if w.valid(first + i)]
-    if not inside:
-        return ""
-    text = f"        const float *const x = {origin}, *const q = {gradient};\n"
-    text += "        const float " + ", ".join(f"g{i} = q[{i}]" for i in inside) + ";\n"
-    used = sorted({w.taps[j] + i * w.step for i in inside for j in w.valid(first + i)})
-    for number, (line, weight) in enumerate(lines):
-        values = ", ".join(f"v{number}_{u - used[0]} = x[{line * w.extent + u}]" for u in used)
-        text += f"        const float {values};\n"
-        for i in inside:
-            for j in w.valid(first + i):
-                value = f"v{number}_{w.taps[j] + i * w.step - used[0]}"
-                text += f"        s{weight + j} = s{weight + j} + g{i} * {value};\n"
+def _sum_block(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> str:
+    """Return C that adds the products of a block of the output's gradient and what its windows read."""
+    text, loaded = "", set()
+    places = [i for i, reads in enumerate(block) if reads]
+    for line, uses in _by_line(p, lines).items():
+        if not places:
+            break
+        for row, _ in uses:
+            if row not in loaded:
+                loaded.add(row)
+                values = ", ".join(f"g{row}_{i} = with[{row * p.columns.results + i}]" for i in places)
+                text += f"        const float {values};\n"
+        loads, names = _values(line, block, p.columns.extent)
+        text += f"        {{\n{loads}"
+        for row, tap in uses:
+            for i, place, column in _products(block):
+                number = tap * p.row_taps + column
+                text += f"        s{number} = s{number} + g{row}_{i} * {names[place]};\n"
+        text += "        }\n"
     return text
