@@ -11,20 +11,27 @@ edges. Plain C: the compiler schedules straight-line code like this well.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from tvm_pulp.schedules.conv2d_workload import FORWARD, WEIGHT_GRADIENT, Conv2dSizes
+from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
-from tvm_pulp.schedules.microkernels.reads import Reads, ReadAxis, runs, strips
+from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
+from tvm_pulp.schedules.microkernels.reads import ReadAxis, Reads, runs, strips
+from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
 
 _MOST_SUMS = 12
 """Sums of the weight gradient that are kept in registers at a time."""
 _CODE_BYTES = 500
 """Code that stays in a core's own instruction cache of 512 B."""
 _REGISTERS = 26
-"""Registers beside those of addresses and counters."""
-_WALK_INSTRUCTIONS = 7
-"""What it takes to move on to the next block of a strip, the jump's 3 cycles included."""
+"""Registers that the compiler has for values."""
+_FETCH, _MISS = 0.7, 5.0
+"""Cycles an instruction takes longer when it comes from the cache that all workers share, or from L2."""
+_SHARED_BYTES = 3000
+"""Code that stays in the shared cache of 4 KiB beside the rest of the kernel."""
+_C_LOOP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 12.0, 60.0
+"""Cycles beside straight-line code: of a loop in C, of a strip, of a channel."""
 
 _ARGUMENTS = """\
 int core, const float *image, const float *operand, float *result, int32_t images, int32_t channels,
@@ -32,22 +39,41 @@ int core, const float *image, const float *operand, float *result, int32_t image
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """A depthwise step and its blocks of ``units`` row units times ``strip`` columns."""
+class DepthwisePlan:
+    """A depthwise step and its blocks of a unit of rows times ``strip`` columns."""
 
     rows: ReadAxis
     columns: ReadAxis
     taken: tuple[int, ...]
     sums: bool
+    assembly: bool
     strip: int = 1
-    units: int = 1
 
     @property
     def row_taps(self) -> int:
+        """Number of taps of a row."""
         return self.columns.window.taps
 
+    def row_runs(self) -> list[tuple[int, int]]:
+        """Return start and end of runs of row units that are alike."""
+        h = self.rows
 
-def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
+        def signature(unit: int) -> object:
+            return [
+                [read for read in reads if read[1] in self.taken] for reads in h.block(unit * h.unit, h.unit)
+            ]
+
+        units = list(range(ceil_div(h.results, h.unit)))
+        return [(begin, end) for begin, end, _ in runs(units, signature)]
+
+    def block(self, unit: int, first: int, count: int) -> Block:
+        """Return the code for a unit of rows and ``count`` columns from ``first`` on."""
+        lines = self.rows.block(unit * self.rows.unit, self.rows.unit)
+        columns = self.columns.block(first, count)
+        return _sum_block(self, lines, columns) if self.sums else _result_block(self, lines, columns)
+
+
+def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool) -> str:
     """Return C for ``conv2d_tile`` of a depthwise convolution.
 
     Parameters
@@ -56,67 +82,69 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int) -> str:
         The sizes; ``outputs`` is the number of channels.
     tile_rows
         Output rows of a full tile, for the weight gradient's pitch.
+    assembly
+        Whether the target has Xpulp; plain C is there in any case, for the host.
     """
-    sums = s.kind == WEIGHT_GRADIENT
-    rows, columns = (ReadAxis(a, s.kind not in (FORWARD, WEIGHT_GRADIENT)) for a in (s.height, s.width))
+    plans = depthwise_plans(s, assembly)
+    source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans[0])
+    return f'#include "pulp_assembly.h"\n\n{source}' if assembly else source
+
+
+@lru_cache(maxsize=256)
+def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
+    """Return the plan with the blocks that take the fewest cycles; several for sums of many taps."""
+    gradient = s.kind == DATA_GRADIENT
+    columns = ReadAxis(s.width, gradient)
+    # units start where tiles and sections do
+    groups = [1] if s.sections > 1 and s.section_rows % 2 else [1, 2]
     every = tuple(range(s.height.taps))
-    if not sums:
-        return _results(s, _best(_Plan(rows, columns, every, False)))
-    taken = [(i,) for i in every] if s.taps > _MOST_SUMS else [every]
-    return _weight_gradient(s, [_best(_Plan(rows, columns, lines, True)) for lines in taken], tile_rows)
-
-
-def _best(plan: _Plan) -> _Plan:
-    """Return the plan with the block that takes the fewest instructions for an image's middle rows."""
-    unit, width = plan.columns.unit, plan.columns.results
-    widest = ceil_div(min(8, width), unit) * unit
+    sums = s.kind == WEIGHT_GRADIENT
     found = []
-    for strip in range(unit, widest + 1, unit):
-        for units in (1, 2):
-            candidate = _Plan(plan.rows, plan.columns, plan.taken, plan.sums, strip, units)
-            found.append((_cost(candidate), strip, units))
-    _, strip, units = min(found)
-    return _Plan(plan.rows, plan.columns, plan.taken, plan.sums, strip, units)
+    for taken in [(i,) for i in every] if sums and s.taps > _MOST_SUMS else [every]:
+        widest = ceil_div(min(8, columns.results), columns.unit) * columns.unit
+        candidates = [
+            DepthwisePlan(ReadAxis(s.height, gradient, group), columns, taken, sums, assembly, strip)
+            for group in groups
+            for strip in range(columns.unit, widest + 1, columns.unit)
+        ]
+        found.append(min(candidates, key=plane_cycles))
+    if len({p.rows.group for p in found}) > 1:
+        found = [replace(p, rows=replace(p.rows, group=1)) for p in found]
+    return found
 
 
-def _cost(p: _Plan) -> float:
-    """Return about how many cycles a row unit in the middle of an image takes."""
-    middle = ceil_div(p.rows.results, p.rows.unit) // 2
-    first = max(0, middle - p.units // 2) * p.rows.unit
-    lines = p.rows.block(first, p.units * p.rows.unit)
-    total = 0.0
-    for start, count, number in strips(p.columns, p.strip):
-        block = p.columns.block(start, count)
-        loads, products, live = _size(p, lines, block)
-        stored = len(lines) * count
-        instructions = loads + products + stored + _WALK_INSTRUCTIONS
-        spilled = max(0, live - _REGISTERS)
-        slow = 1.4 if 4 * (instructions + spilled) > _CODE_BYTES else 1.0
-        # FPUs are shared by two: a product takes the time of two instructions
-        total += number * max((instructions + 2 * spilled) * slow, 2.05 * products)
-    return total / p.units
+def plane_cycles(p: DepthwisePlan) -> float:
+    """Return about how many cycles a worker takes for one channel of an image."""
+    work, instructions = _CHANNEL_CYCLES, 0.0
+    for begin, end in p.row_runs():
+        for first, count, alike in strips(p.columns, p.strip):
+            block = p.block(begin, first, count)
+            cycles, length = _block_cycles(p, block)
+            work += alike * ((end - begin) * cycles + _STRIP_CYCLES)
+            instructions += length
+    return work + instructions * (_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS)
 
 
-def _size(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> tuple[int, int, int]:
-    """Return loads of the source, products, and registers that are live, of a block."""
-    sources = {line for reads in lines for line, tap in reads if tap in p.taken}
-    values = {place for reads in block for place, _ in reads}
-    vertical = sum(1 for reads in lines for _, tap in reads if tap in p.taken)
-    products = vertical * sum(len(reads) for reads in block)
-    kept = len(p.taken) * p.row_taps
-    return len(sources) * len(values), products, kept + len(lines) * len(block) + len(values)
+def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
+    """Return the cycles and the instructions of a block."""
+    instructions = float(block.instructions)
+    if not (p.assembly and block.has_assembly):
+        live = len(block.kept) + len(block.temporaries) + 8  # the compiler loads early
+        instructions += _C_LOOP + 2 * max(0, live - _REGISTERS)
+    cycles = cycles_with_shared_fpu(instructions, block.products)
+    return cycles + (_FETCH * instructions if 4 * instructions > _CODE_BYTES else 0.0), instructions
 
 
 # forward step and data gradient
 
 
-def _results(s: Conv2dSizes, p: _Plan) -> str:
+def _results(s: Conv2dSizes, p: DepthwisePlan) -> str:
     h, w = p.rows, p.columns
     return f"""\
 {_rows_function(p)}
 
-/* The share of worker `core` in images x channels x rows x {w.results} results, from row `first_row` on: runs of
- * rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
+/* The share of worker `core` in images x channels x rows x {w.results} results, from row `first_row` on: runs
+ * of rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
 static void conv2d_tile({_ARGUMENTS}) {{
   (void)accumulate;
   const int32_t first = first_row{_over(h.unit)}, lines = {_units("rows", h.unit)};
@@ -141,93 +169,59 @@ def _units(rows: str, unit: int) -> str:
     return rows if unit == 1 else f"({rows} + {unit - 1}) / {unit}"
 
 
-def _rows_function(p: _Plan) -> str:
+def _rows_function(p: DepthwisePlan) -> str:
     """Return C for the row units ``y`` to ``end`` of a channel."""
-    h, w = p.rows, p.columns
-    taps = range(h.window.taps * p.row_taps)
+    taps = range(p.rows.window.taps * p.row_taps)
     declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
-    pointers = (("from", "in", w.advance, w.unit), ("to", "out", 1, 1))
-    steps = h.advance * w.extent, h.unit * w.results
+    unused = "".join(f", (void)k{t}" for t in taps)
     return f"""\
 static void __attribute__((noinline)) depthwise_rows(
     const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
   const float {declared};
-{_row_runs(p, pointers, steps, ("in", "out"))}}}"""
+  (void)weight{unused};
+{_row_runs(p)}}}"""
 
 
-def _row_runs(
-    p: _Plan,
-    pointers: tuple[tuple[str, str, int, int], ...],
-    steps: tuple[int, int],
-    bases: tuple[str, str],
-) -> str:
-    """Return C for runs of row units that are alike; ``steps`` says how far the bases move from one to the
-    next.
-    """
-    h = p.rows
-    units = list(range(ceil_div(h.results, h.unit)))
-    text = ""
-
-    def signature(unit: int) -> object:
-        return [[read for read in reads if read[1] in p.taken] for reads in h.block(unit * h.unit, h.unit)]
-
-    for begin, end, _ in runs(units, signature):
-        limit = "end" if end == len(units) else f"pulp_min({end}, end)"
-        advance = ", ".join(
-            f"{base} += count * {step}" for base, step in zip(bases, steps, strict=True)
-        )
-        several = min(p.units, end - begin)
-        walks = ""
-        if several > 1:
-            walks += _walk(p, pointers, steps, begin, several, f"count / {several}")
-            moved = ", ".join(
-                f"{base} += (count - count % {several}) * {step}"
-                for base, step in zip(bases, steps, strict=True)
-            )
-            back = advance.replace("count *", f"count % {several} *")
-            rest = _walk(p, pointers, steps, begin, 1, f"count % {several}")
-            walks += f"    {moved};\n    if (count % {several}) {{\n{textwrap.indent(rest, '  ')}    }}\n"
-            advance = back
-        else:
-            walks += _walk(p, pointers, steps, begin, 1, "count")
+def _row_runs(p: DepthwisePlan) -> str:
+    """Return C for runs of row units that are alike."""
+    h, w = p.rows, p.columns
+    runs_of_rows, text = p.row_runs(), ""
+    moved = f"g += count * {h.unit * w.results}" if p.sums else f"out += count * {h.unit * w.results}"
+    for begin, end in runs_of_rows:
+        limit = "end" if end == runs_of_rows[-1][1] else f"pulp_min({end}, end)"
         text += f"""\
   if (y < {limit}) {{
     const int32_t count = {limit} - y;
-{walks}    y += count, {advance};
+{_walk(p, begin)}    y += count, in += count * {h.advance * w.extent}, {moved};
   }}
 """
     return text
 
 
-def _walk(
-    p: _Plan, pointers: tuple[tuple[str, str, int, int], ...], steps: tuple[int, int], begin: int, units: int,
-    number: str,
-) -> str:  # fmt: skip
-    """Return C that walks down each strip in ``number`` blocks of ``units`` row units."""
-    h, text = p.rows, ""
-    lines = h.block(begin * h.unit, units * h.unit)
-    names = [name for name, *_ in pointers]
-    down = ", ".join(f"{name} += {units * step}" for name, step in zip(names, steps, strict=True))
-    for first, count, alike in strips(p.columns, p.strip):
-        block = p.columns.block(first, count)
-        body = _sum_block(p, lines, block) if p.sums else _result_block(p, lines, block)
-        if not body:
+def _walk(p: DepthwisePlan, unit: int) -> str:
+    """Return C that walks down each strip in ``count`` blocks."""
+    text, w = "", p.columns
+    pointers = [("const float", "from", "in", w.advance, w.unit)]
+    pointers.append(("const float", "with", "g", 1, 1) if p.sums else ("float", "to", "out", 1, 1))
+    for first, count, alike in strips(w, p.strip):
+        block = p.block(unit, first, count)
+        if not block.values and not block.zeros:
             continue
-        declared = ""
-        for name, base, advance, unit in pointers:
-            offset = first // unit * advance
-            shift = f" + strip * {p.strip // unit * advance}" if alike > 1 else ""
-            kind = "float" if name == "to" else "const float"
-            declared += f"      {kind} *{name} = {base} + {offset}{shift};\n"
-        repeat = f"for (int32_t strip = 0; strip < {alike}; ++strip) " if alike > 1 else ""
-        text += (
-            f"    {repeat}{{\n{declared}"
-            f"      for (int32_t block = {number}; block > 0; --block, {down}) {{\n{body}      }}\n    }}\n"
-        )
+        declared, strides = "", {}
+        for kind, name, base, advance, columns in pointers:
+            declared += f"      {kind} *{name} = {base} + {first // columns * advance};\n"
+            strides[name] = p.strip // columns * advance
+        declared += "" if block.values else "      (void)from;\n"
+        code = block.c("count", alike, strides, "      ")
+        if p.assembly and block.has_assembly:
+            code = (
+                f"#if PULP_ASSEMBLY\n{block.assembly('count', alike, strides, '      ')}#else\n{code}#endif\n"
+            )
+        text += f"    {{\n{declared}{code}    }}\n"
     return text
 
 
-def _by_line(p: _Plan, lines: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
+def _by_line(p: DepthwisePlan, lines: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
     """Return for each line of the source, in order, the result rows and taps that it takes part in."""
     found: dict[int, list[tuple[int, int]]] = {}
     for row, reads in enumerate(lines):
@@ -237,56 +231,52 @@ def _by_line(p: _Plan, lines: tuple[Reads, ...]) -> dict[int, list[tuple[int, in
     return dict(sorted(found.items()))
 
 
-def _values(line: int, block: tuple[Reads, ...], extent: int) -> tuple[str, dict[int, str]]:
-    """Return C that loads what a block reads of a line, and the names of the values."""
-    places = sorted({place for reads in block for place, _ in reads})
-    names = {place: f"v{number}" for number, place in enumerate(places)}
-    loads = ", ".join(f"{name} = from[{line * extent + place}]" for place, name in names.items())
-    return f"        const float {loads};\n", names
+def _by_place(block: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
+    """Return for each place of a line, in order, the results and taps that it takes part in."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for i, reads in enumerate(block):
+        for place, tap in reads:
+            found.setdefault(place, []).append((i, tap))
+    return dict(sorted(found.items()))
 
 
-def _products(block: tuple[Reads, ...]) -> list[tuple[int, int, int]]:
-    """Return result, place and tap of all products of a line, neighbouring ones of different results."""
-    most = max((len(reads) for reads in block), default=0)
-    return [(i, *reads[j]) for j in range(most) for i, reads in enumerate(block) if j < len(reads)]
-
-
-def _result_block(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> str:
-    """Return C for a block of results: line by line of the source, each value loaded once."""
+def _result_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> Block:
+    """Return the code for a block of results: line by line of the source, each value loaded once."""
+    w = p.columns
+    left = {
+        (row, i): len(down) * len(across) for row, down in enumerate(lines) for i, across in enumerate(block)
+    }
+    zeros = [row * w.results + i for (row, i), number in left.items() if not number]
     started: set[tuple[int, int]] = set()
-    left = [sum(1 for _, tap in reads if tap in p.taken) for reads in lines]
-    body = "".join(_store(p, row, len(block), started) for row, number in enumerate(left) if not number)
+    values = []
     for line, uses in _by_line(p, lines).items():
-        loads, names = _values(line, block, p.columns.extent)
-        body += f"        {{\n{loads}" if names else "        {\n"
-        for row, tap in uses:
-            for i, place, column in _products(block):
-                product = f"{names[place]} * k{tap * p.row_taps + column}"
-                if (row, i) in started:
-                    body += f"        s{row}_{i} = s{row}_{i} + {product};\n"
-                else:
-                    body += f"        s{row}_{i} = {product};\n"
+        for place, results in _by_place(block).items():
+            value = Value(line * w.extent + place)
+            for row, tap in uses:
+                for i, column in results:
+                    name = f"s{row}_{i}"
+                    factor = f"k{tap * p.row_taps + column}"
+                    value.products.append(Product(name, factor, (row, i) not in started))
                     started.add((row, i))
-            left[row] -= 1
-            if not left[row]:
-                body += _store(p, row, len(block), started)
-        body += "        }\n"
-    names_of_sums = ", ".join(f"s{row}_{i}" for row, i in sorted(started))
-    unused = "" if started else "        (void)from;\n"
-    return unused + (f"        float {names_of_sums};\n" if started else "") + body
+                    left[row, i] -= 1
+                    if not left[row, i]:
+                        value.stores.append((name, row * w.results + i))
+            values.append(value)
+    kept = sorted({product.factor for value in values for product in value.products}, key=_number)
+    steps = {"from": p.rows.advance * w.extent, "to": p.rows.unit * w.results}
+    if not values:
+        del steps["from"]
+    return Block(values, kept, False, [f"s{row}_{i}" for row, i in sorted(started)], zeros, steps)
 
 
-def _store(p: _Plan, row: int, count: int, started: set[tuple[int, int]]) -> str:
-    return "".join(
-        f"        to[{row * p.columns.results + i}] = {f's{row}_{i}' if (row, i) in started else '0.0f'};\n"
-        for i in range(count)
-    )
+def _number(name: str) -> int:
+    return int(name[1:])
 
 
 # weight gradient
 
 
-def _weight_gradient(s: Conv2dSizes, plans: list[_Plan], tile_rows: int) -> str:
+def _weight_gradient(s: Conv2dSizes, plans: list[DepthwisePlan], tile_rows: int) -> str:
     h, w = plans[0].rows, plans[0].columns
     functions = "\n\n".join(_sums_function(f"depthwise_sums_{i}", p) for i, p in enumerate(plans))
     calls = "\n".join(
@@ -302,7 +292,7 @@ def _weight_gradient(s: Conv2dSizes, plans: list[_Plan], tile_rows: int) -> str:
 static void conv2d_tile({_ARGUMENTS}) {{
   const int32_t plane_size = valid * {w.extent}, last = pulp_chunk(core + 1, PULP_CORES, channels);
   const int32_t image_size = channels * plane_size, gradient_size = channels * {tile_rows * w.results};
-  image += (first_row * {h.advance} - low) * {w.extent};
+  image += (first_row * {h.window.stride} - low) * {w.extent};
   for (int32_t channel = pulp_chunk(core, PULP_CORES, channels); channel < last; ++channel) {{
     const float *window = image + channel * plane_size, *from = operand + channel * {tile_rows * w.results};
     float *to = result + channel * {s.taps};
@@ -312,12 +302,9 @@ static void conv2d_tile({_ARGUMENTS}) {{
 """
 
 
-def _sums_function(name: str, p: _Plan) -> str:
+def _sums_function(name: str, p: DepthwisePlan) -> str:
     """Return C for the sums of some lines of taps of a channel."""
-    h, w = p.rows, p.columns
     sums = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
-    pointers = (("from", "in", w.advance, w.unit), ("with", "g", 1, 1))
-    body = _row_runs(p, pointers, (h.advance * w.extent, w.results), ("in", "g"))
     stores = "".join(f"  result[{t}] = accumulate ? result[{t}] + s{t} : s{t};\n" for t in sums)
     return f"""\
 static void __attribute__((noinline)) {name}(
@@ -326,29 +313,30 @@ static void __attribute__((noinline)) {name}(
   float {", ".join(f"s{t} = 0.0f" for t in sums)};
   for (int32_t n = 0; n < images; ++n, image += image_size, gradient += gradient_size) {{
     const float *in = image, *g = gradient;
-    int32_t y = first_row;
-    const int32_t end = first_row + rows;
-{textwrap.indent(body, "  ")}  }}
+    int32_t y = first_row{_over(p.rows.unit)};
+    const int32_t end = {_units("first_row + rows", p.rows.unit)};
+{textwrap.indent(_row_runs(p), "  ")}  }}
 {stores}}}"""
 
 
-def _sum_block(p: _Plan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> str:
-    """Return C that adds the products of a block of the output's gradient and what its windows read."""
-    text, loaded = "", set()
-    places = [i for i, reads in enumerate(block) if reads]
+def _sum_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> Block:
+    """Return the code that adds the products of a block of the output's gradient and its windows."""
+    w = p.columns
+    loaded: set[tuple[int, int]] = set()
+    values = []
     for line, uses in _by_line(p, lines).items():
-        if not places:
-            break
-        for row, _ in uses:
-            if row not in loaded:
-                loaded.add(row)
-                values = ", ".join(f"g{row}_{i} = with[{row * p.columns.results + i}]" for i in places)
-                text += f"        const float {values};\n"
-        loads, names = _values(line, block, p.columns.extent)
-        text += f"        {{\n{loads}"
-        for row, tap in uses:
-            for i, place, column in _products(block):
-                number = tap * p.row_taps + column
-                text += f"        s{number} = s{number} + g{row}_{i} * {names[place]};\n"
-        text += "        }\n"
-    return text
+        for place, results in _by_place(block).items():
+            value = Value(line * w.extent + place)
+            for row, tap in uses:
+                for i, column in results:
+                    factor = f"g{row}_{i}"
+                    if (row, i) not in loaded:
+                        loaded.add((row, i))
+                        value.factors.append((factor, row * w.results + i))
+                    value.products.append(Product(f"s{tap * p.row_taps + column}", factor))
+            values.append(value)
+    kept = sorted({product.target for value in values for product in value.products}, key=_number)
+    steps = {"from": p.rows.advance * w.extent, "with": p.rows.unit * w.results}
+    return Block(
+        values, kept, True, [f"g{row}_{i}" for row, i in sorted(loaded)], [], steps if values else {}
+    )

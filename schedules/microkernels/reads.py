@@ -20,12 +20,13 @@ Reads = tuple[tuple[int, int], ...]
 class ReadAxis:
     """Height or width of the forward step or, with ``gradient``, of the data gradient.
 
-    Results come in units that are alike but for the edges: single ones forward, as many as the stride is for
-    the data gradient. From a unit to the next the source moves on by ``advance``.
+    Results come in units that are alike but for the edges: ``group`` of them forward, ``group`` times the
+    stride for the data gradient. From a unit to the next the source moves on by ``advance``.
     """
 
     window: WindowAxis
     gradient: bool
+    group: int = 1
 
     @property
     def results(self) -> int:
@@ -40,12 +41,12 @@ class ReadAxis:
     @property
     def unit(self) -> int:
         """Results of a unit."""
-        return self.window.stride if self.gradient else 1
+        return self.group * (self.window.stride if self.gradient else 1)
 
     @property
     def advance(self) -> int:
         """Distance in the source from a unit to the next."""
-        return 1 if self.gradient else self.window.stride
+        return self.group * (1 if self.gradient else self.window.stride)
 
     def reads(self, result: int) -> Reads:
         """Return what a result reads, relative to the source of its unit, in the order of the taps."""
