@@ -15,7 +15,7 @@ from tvm_pulp.passes.rewrite import Emit, bindings, operands, operator_name, rew
 def fold_batch_norm(model: Model) -> Model:
     """Replace every `nn.batch_norm` of four-dimensional data by a convolution with a bias.
 
-    With the running statistics, ``y = (conv(x, w) + b - mean) * g + beta`` for ``g = gamma / sqrt(var + eps)``
+    With running statistics, ``y = (conv(x, w) + b - mean) * g + beta`` for ``g = gamma / sqrt(var + eps)``
     is ``conv(x, w * g) + ((b - mean) * g + beta)``: the weight and the batch norm's own bias take the new
     values; its other parameters and the convolution's bias go. A batch norm whose data is not the output of
     a convolution that nobody else reads becomes a depthwise 1x1 convolution by ``g``.
