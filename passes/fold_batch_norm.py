@@ -6,9 +6,9 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
-from tvm import IRModule, relax
+from tvm import relax
 
-from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.model import Model, with_function
 from tvm_pulp.passes.rewrite import Emit, bindings, operands, operator_name, rewrite_function, static_shape
 
 
@@ -84,23 +84,8 @@ def fold_batch_norm(model: Model) -> Model:
         return relax.Tuple([emit(relax.op.add(data, row), f"{name}_folded"), mean, variance])
 
     function = rewrite_function(model.function, transform)
-    return _without_unread(dataclasses.replace(model, parameters=values), function)
+    return with_function(dataclasses.replace(model, parameters=values), function)
 
 
 def _double(value: np.ndarray) -> np.ndarray:
     return np.asarray(value, np.float64)
-
-
-def _without_unread(model: Model, function: relax.Function) -> Model:
-    """Drop the parameters that the function no longer reads."""
-    read = {operand.name for _, value in bindings(function) for operand in operands(value)}
-    inputs = list(function.params[: len(model.inputs)])
-    pairs = zip(model.parameters, function.params[len(model.inputs) :], strict=True)
-    kept = [(name, variable) for name, variable in pairs if variable.name in read]
-    new = relax.Function([*inputs, *(variable for _, variable in kept)], function.body, function.ret_ty)
-    return dataclasses.replace(
-        model,
-        module=IRModule({"main": new.with_attr("global_symbol", "main")}),
-        parameters={name: model.parameters[name] for name, _ in kept},
-        buffers=model.buffers & {name for name, _ in kept},
-    )
