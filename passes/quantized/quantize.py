@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from tvm import relax
 
 from tvm_pulp.passes.model import Model
@@ -61,3 +63,36 @@ def _visit(walk: Walk, variable: relax.Var, value: relax.Expr) -> None:
         RULES[operator_name(value)](walk, variable, value)
     else:
         walk.refuse(variable, operator_name(value) or type(value).__name__)
+
+
+class _AnyRange(Mapping[str, tuple[float, float]]):
+    """Has a range for every tensor and keeps account of those that were asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> tuple[float, float]:
+        self.names.add(name)
+        return 0.0, 1.0
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def needed_ranges(model: Model) -> set[str]:
+    """Names of the tensors whose ranges `quantize_model` will ask for.
+
+    Raises
+    ------
+    UserError
+        Naming a layer that has no integer form, before anyone has spent time on calibration.
+    """
+    ranges = _AnyRange()
+    quantize_model(model, ranges)
+    return ranges.names
