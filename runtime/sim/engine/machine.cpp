@@ -47,7 +47,7 @@ void Machine::reset_cores() {
         core.l1_base = configuration.l1_base;
         // The fabric controller reaches L1 over the interconnect: always the slow way.
         core.l1_fast_bytes =
-            core.is_fabric_controller || (configuration.l1_bank_conflicts && timing) || checker ? 0 : configuration.l1_bytes;
+            core.is_fabric_controller || (configuration.l1_bank_conflicts && timing) || checker || configuration.misaligned_traps ? 0 : configuration.l1_bytes;
         core.asleep = true;
         core.slept_at = -1;
     }

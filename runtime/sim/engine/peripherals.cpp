@@ -54,13 +54,13 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
             checker->controller_synchronises(core);
         }
     } else if (address - external_memory_engine < 0x1c && size == 4) {
-        result = external_memory.read(address - external_memory_engine, value);
+        result = external_memory.read(core, address - external_memory_engine, value);
     } else if (address - icache_control < 0x400 || address - soc_control < 0x1000 ||
                address - controller_icache_control < 0x800 || address - standard_output < 0x1000) {
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + " (nothing is mapped there)");
+        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + explain_unmapped(address));
     }
     if (result == Access::Waits) {
         sleep(core);
@@ -169,7 +169,7 @@ void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + " (nothing is mapped there)");
+        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + explain_unmapped(address));
     }
     if (result == Access::Waits) {
         sleep(core);
