@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from tests.schedules.host_harness import random_arguments
 from tests.schedules.matmul_functions import matmul_function
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
@@ -77,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def cycles(kernel: PrimFunc, chip: Features) -> int:
     """Cycles of a warm call."""
     with tempfile.TemporaryDirectory() as folder:
-        return run_on_simulator(kernel, random_arguments(kernel), chip, Path(folder), checks=False).cycles[-1]
+        return measure_kernel(kernel, random_arguments(kernel), chip, Path(folder), checks=False).cycles[-1]
 
 
 if __name__ == "__main__":
