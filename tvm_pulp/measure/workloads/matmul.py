@@ -95,7 +95,15 @@ def _low_precision(work: str, product: Matmul, dtype: str) -> PrimFunc:
     total = te.compute(product.c.shape, compute, name="total" if result != summed else product.c.name)
     if result != summed:
         total = te.compute(product.c.shape, lambda *i: tirx.Cast(result, total(*i)), name=product.c.name)
-    return make_kernel([a, b], [total], operator="matmul", layer="kernel", work=work, macs=product.macs)
+    return make_kernel(
+        [a, b],
+        [total],
+        operator="matmul",
+        layer="kernel",
+        work=work,
+        macs=product.macs,
+        details=product.details(),
+    )
 
 
 _DTYPE = Key("dtype", "float32", DTYPES)
