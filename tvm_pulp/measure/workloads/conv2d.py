@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class _Taps:
             slice(starts[1], starts[1] + (wide - 1) * right + 1, right),
         )
 
-    def __iter__(self) -> object:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter([(r, c) for r in range(self.weight[2]) for c in range(self.weight[3])])
 
 
