@@ -54,7 +54,7 @@ def slower(text: str, before: float, now: float) -> str | None:
         return None
     return (
         f"{text}: {now:.0f} cycles, {now / before - 1:.1%} more than the {before:.0f} in {GOLDEN.name} "
-        f"(at most {LIMIT:.0%} are allowed): make it as fast as before, or run pytest --update-golden and say why"
+        f"(at most {LIMIT:.0%} are allowed): make it as fast as before, or run pytest --update-golden"
     )
 
 
