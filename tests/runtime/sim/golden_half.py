@@ -56,7 +56,10 @@ def _scalar_float(f: Format, suffix: str, modes: bool) -> dict[str, Rule]:
     low, high = -(1 << 31), (1 << 31) - 1
     table[f"fcvt.w{suffix}"] = ("R1" + kind, lambda o: ieee.to_integer(f, o.a, low, high, mode(o)))
     table[f"fcvt.wu{suffix}"] = ("R1" + kind, lambda o: ieee.to_integer(f, o.a, 0, M32, mode(o)))
-    table[f"fcvt{suffix}.w"] = ("R1" + kind, lambda o: signs(ieee.rounded(f, ieee.Fraction(signed(o.a)), mode(o))))
+    table[f"fcvt{suffix}.w"] = (
+        "R1" + kind,
+        lambda o: signs(ieee.rounded(f, ieee.Fraction(signed(o.a)), mode(o))),
+    )
     table[f"fcvt{suffix}.wu"] = ("R1" + kind, lambda o: signs(ieee.rounded(f, ieee.Fraction(o.a), mode(o))))
     return table
 
@@ -175,6 +178,7 @@ def _pairs(f: Format, suffix: str) -> dict[str, Rule]:
         "R",
         lambda o: joined([ieee.convert(SINGLE, f, o.a), ieee.convert(SINGLE, f, o.b)], 16),
     )
+
     def to_half_word(bits: int) -> int:
         if not ieee.is_nan(f, bits) and not ieee.is_infinite(f, bits) and ieee.value(f, bits) == 1 << 31:
             return -32768  # wraps on the way

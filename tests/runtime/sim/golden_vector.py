@@ -16,7 +16,9 @@ def normalised(a: int, b: int, n: int, rounding: bool, is_signed: bool, subtract
     return _shift(a - b if subtract else a + b, n, rounding, is_signed)
 
 
-def products(a: int, b: int, d: int, n: int, rounding: bool, is_signed: bool, high: bool, accumulates: bool) -> int:
+def products(
+    a: int, b: int, d: int, n: int, rounding: bool, is_signed: bool, high: bool, accumulates: bool
+) -> int:
     x, y = (lanes(v, 16, is_signed)[1 if high else 0] for v in (a, b))
     total = signed(d + x * y) if is_signed else d + x * y & M32
     total += 1 << n >> 1 if rounding else 0
