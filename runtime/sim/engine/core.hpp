@@ -72,7 +72,7 @@ struct Core {
 
     // CSRs
     uint32_t hart = 0;
-    uint32_t mstatus = 0, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
+    uint32_t mstatus = 0x6000, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
     uint32_t pcer = 0, pcmr = 0;
     std::array<uint32_t, counter_count> pccr{};
     uint32_t boot_address = 0;

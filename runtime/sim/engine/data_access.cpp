@@ -105,8 +105,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
         return;
     }
     if ((address & 3) + size > 4) {
-        core.path_stall += latency;
-        core.stall += 1 + latency;
+        core.stall += 1;        // the core waits for the first half only: the second is on its way alone
         core.pccr[CounterLoad] += core.counting ? 1 : 0;    // the chip counts the second half as a load
     }
     if (address - configuration.l1_base < configuration.l1_bytes) {

@@ -133,6 +133,7 @@ void Machine::start_core(Core& core) {
     core.next = lookup(core, core.boot_address);
     core.line_base = 1;     // nothing in the fetch buffer
     core.started = true;
+    core.mtvec = core.boot_address;
     core.stall = 0;
     if (core.started_at == never) {
         core.started_at = now_;
