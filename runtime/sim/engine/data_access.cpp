@@ -131,7 +131,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
 void Machine::event_load(Core& core, uint32_t address, uint8_t rd) {
     core.stall += static_cast<int32_t>(configuration.event_load_stall);
     core.wait_register = rd;
-    core.wait_is_plain_access = false;
+    core.answer_stall = 0;
     core.x[rd] = 0;
     core.sleep_cause = CauseEvent;
     const uint32_t offset = address - event_unit_demux;

@@ -181,6 +181,10 @@ void Machine::insert_front(Core& core) {
 // before it has left the order keeps its place.
 void Machine::wake(Core& core) {
     core.asleep = false;
+    if (core.counting) {
+        // The model counts the stalls of the waiting instruction when it goes to sleep and when it is woken.
+        core.pccr[CounterCycles] += static_cast<uint32_t>(core.stall - core.answer_stall);
+    }
     if (profiler) {
         profiler->woke(core, now_);
     }
