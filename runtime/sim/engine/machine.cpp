@@ -134,6 +134,7 @@ void Machine::start_core(Core& core) {
     core.next = lookup(core, core.boot_address);
     core.line_base = 1;     // nothing in the fetch buffer
     core.started = true;
+    core.mtvec = core.boot_address;
     core.stall = 0;
     if (core.started_at == never) {
         core.started_at = now_;
@@ -181,6 +182,10 @@ void Machine::insert_front(Core& core) {
 // before it has left the order keeps its place.
 void Machine::wake(Core& core) {
     core.asleep = false;
+    if (core.counting) {
+        // The model counts the stalls of the waiting instruction when it goes to sleep and when it is woken.
+        core.pccr[CounterCycles] += static_cast<uint32_t>(core.stall - core.answer_stall);
+    }
     if (profiler) {
         profiler->woke(core, now_);
     }
