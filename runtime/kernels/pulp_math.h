@@ -51,8 +51,15 @@ static inline float pulp_sqrtf(float x) {
 #endif
 }
 
-/* 1.5 ulp */
-static inline float pulp_rsqrtf(float x) { return 1.0f / pulp_sqrtf(x); }
+/* 1.5 ulp. Newton's iteration, as the cluster's one divider would make the workers wait for each other. */
+static inline float pulp_rsqrtf(float x) {
+  if (!(x >= 1.17549435e-38f && x <= 3.4028235e38f)) return 1.0f / pulp_sqrtf(x); /* not positive or not normal */
+  const float half = 0.5f * x;
+  float y = pulp_int_as_float(0x5f375a86 - (pulp_float_as_int(x) >> 1)); /* within 3.5% */
+  y = y * (1.5f - half * y * y);
+  y = y * (1.5f - half * y * y);
+  return y + y * (0.5f - half * y * y);
+}
 
 /* Rounding to an integer. Values from 2^23 on have no fraction. */
 static inline float pulp_truncf(float x) {
