@@ -64,8 +64,10 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
+    from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+    from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
-    return [MatmulTemplate(), Conv2dTemplate()]
+    return [MatmulTemplate(), Conv2dTemplate(), QuantizedMatmulTemplate(), QuantizedConv2dTemplate()]
 
 
 def lower(function: PrimFunc, target: Any, resident: Collection[str] = ()) -> PrimFunc:
