@@ -61,8 +61,8 @@ class Conv2dTemplate:
         return Conv2dWorkload(function, sizes)
 
     def knobs(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
-        """Return tile sizes and loop orders to choose from."""
-        return knob_values(workload.sizes)
+        """Return tile sizes, loop orders and numbers of partial sums to choose from."""
+        return knob_values(workload.sizes, features.cores)
 
     def default(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, int] | None:
         """Return the knobs with the lowest estimate of all that fit L1, None where none do."""

@@ -19,12 +19,14 @@ from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
     as_int,
+    barrier,
     element,
     flat_argument,
     index,
     kernel_function,
     parallel,
     sequence,
+    when,
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, conv2d_source
@@ -108,7 +110,8 @@ class Conv2dBuilder:
             for axis, extent in axis_extents(self.s).items()
             if axis != "s" or extent > 1
         ]
-        return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}"
+        parts = f", {self.b.parts} partial sums" if self.b.parts > 1 else ""
+        return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}{parts}"
 
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
@@ -119,7 +122,8 @@ class Conv2dBuilder:
         rests = _rests(made, tile, rows), _rests(s.inputs, b.tile_c, columns)
         lines = tile_lines(s, b)
         d = conv2d_distances(s, b.tile_c, b.tile_y, lines)
-        return conv2d_source(s, d, lines, (rows, columns), rests, self.features.has_xpulp)
+        parts = b.parts, self.result_elements // b.parts
+        return conv2d_source(s, d, lines, (rows, columns), rests, parts, self.features.has_xpulp)
 
     # coordinates
 
@@ -281,7 +285,20 @@ class Conv2dBuilder:
             address_of(element(self.operand_l1, operand)), address_of(element(self.result_l1, result)),
             *sizes, accumulate,
         )  # fmt: skip
-        return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        return sequence(work, self._sum_parts(tile, result)) if self.b.parts > 1 else work
+
+    def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:
+        """Add up the partial sums of the weight gradient after its last tile."""
+        axes, worker = self.loop.at(tile), Var("worker", "int32")
+        count = self._at(axes, "o").size * self._at(axes, "c").size * self.s.taps
+        call = call_extern(
+            "int32", "conv2d_sum", worker, address_of(element(self.result_l1, result)),
+            self.analyzer.simplify(count),
+        )  # fmt: skip
+        steps = sequence(barrier(), parallel(worker, self.features.cores, Evaluate(call)))
+        ended = self.loop.last_in_reduction(tile)
+        return steps if ended is None else when(ended, steps)
 
 
 def _rests(extent: int, tile: int, block: int) -> set[int]:

@@ -11,21 +11,26 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
-from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances
+from tvm_pulp.schedules.microkernels.conv2d import by_taps, conv2d_distances
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
+from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 
 LOOP_ORDERS = ("nyr", "rny")
 """Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
 
 _ITEM = 4
 _CYCLES_A_TILE = 250.0
-_CYCLES_A_BLOCK = 60.0
+_CYCLES_A_BLOCK = 80.0
+_CYCLES_A_PARTIAL = 2.5
 _DMA_BYTES_A_CYCLE = 8.0
 
 
 @dataclass(frozen=True)
 class Conv2dBlocking:
-    """Bound knobs. ``tile_y`` counts rows of the output (of the data for the data gradient)."""
+    """Bound knobs. ``tile_y`` counts rows of the output (of the data for the data gradient).
+
+    ``parts`` partial sums of the weight gradient are made side by side by different workers.
+    """
 
     tile_n: int
     tile_y: int
@@ -34,6 +39,7 @@ class Conv2dBlocking:
     order: int
     block_rows: int = 4
     block_columns: int = 4
+    parts: int = 1
 
     @staticmethod
     def of(s: Conv2dSizes, knobs: Mapping[str, int]) -> Conv2dBlocking:
@@ -47,6 +53,7 @@ class Conv2dBlocking:
             knobs["order"],
             min(4, rows_total),
             min(4, columns_total),
+            knobs.get("parts", 1),
         )
 
     def tile(self, axis: str) -> int:
@@ -108,7 +115,7 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
     image = b.tile_n * b.tile(s.image_axis) * tile_lines(s, b) * line
     if s.kind == WEIGHT_GRADIENT:
         operand = b.tile_n * b.tile_o * b.tile_y * s.width.out
-        result = b.tile_o * b.tile_c * s.taps
+        result = b.parts * b.tile_o * b.tile_c * s.taps
     else:
         operand = b.tile_o * b.tile_c * s.taps
         width = s.width.out if s.kind == FORWARD else s.width.source
@@ -170,9 +177,11 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     image, operand, result = tile_elements(s, b)
     load_image = _ITEM * image / _DMA_BYTES_A_CYCLE + 30.0 * b.tile_n
     load_operand = _ITEM * operand / _DMA_BYTES_A_CYCLE + b.tile_o
-    store = _ITEM * result / _DMA_BYTES_A_CYCLE + b.tile_o
+    store = _ITEM * result / b.parts / _DMA_BYTES_A_CYCLE + b.tile_o
     loads = total / image_period * load_image + total / operand_period * load_operand
     work = compute_cycles(s, b, cores) + total * _CYCLES_A_TILE
+    if b.parts > 1:
+        work += total / result_period * (result * _CYCLES_A_PARTIAL / cores + _CYCLES_A_BLOCK)
     return max(work, loads, total / result_period * store) + load_image + load_operand + store
 
 
@@ -200,12 +209,19 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
         )
         return shared * sum(plane_cycles(p) for p in plans) * unit / extent + _CYCLES_A_BLOCK
     rows, columns = b.block_rows, b.block_columns
-    step = max(rows * columns + rows + columns, 2 * rows * columns)
+    products = rows * columns
+    step = cycles_with_shared_fpu(products + rows + columns, products)
     if s.kind == WEIGHT_GRADIENT:
-        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores)
+        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores // b.parts)
+        n, y = (ceil_div(n, b.parts), y) if n >= b.parts else (n, ceil_div(y, b.parts))
         return share * (n * y * (s.width.out * step + 8) + n * 14 + _CYCLES_A_BLOCK)
     if s.kind == FORWARD:
         share = ceil_div(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
+        if by_taps(s):
+            line = cycles_with_shared_fpu(
+                s.width.taps * (products + rows + columns) + 2, s.width.taps * products
+            )
+            return share * (c * (s.height.taps * line + 14) + _CYCLES_A_BLOCK)
         return share * (s.taps * (c * step + 8) + s.height.taps * 14 + _CYCLES_A_BLOCK)
     cycles = 0.0
     for row in range(min(s.height.stride, y)):
@@ -226,22 +242,24 @@ def tile_candidates(extent: int, multiple: int) -> list[int]:
     return sorted(sizes, reverse=True)
 
 
-def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
+def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
     """Return the values that each knob may take."""
     extents = axis_extents(s)
+    has_parts = s.kind == WEIGHT_GRADIENT and not s.depthwise
     return {
         "tile_n": tile_candidates(extents["n"], 1),
         "tile_y": tile_candidates(extents["y"], row_unit(s)),
         "tile_o": tile_candidates(s.outputs, 4),
         "tile_c": tile_candidates(s.inputs, 4),
         "order": [0, 1],
+        "parts": [parts for parts in (1, 2, 4, 8) if cores % parts == 0] if has_parts else [1],
     }
 
 
 @lru_cache(maxsize=4096)
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
-    knobs = knob_values(s)
+    knobs = knob_values(s, cores)
     found: list[tuple[float, int, Conv2dBlocking]] = []
     for number, values in enumerate(itertools.product(*knobs.values())):
         b = Conv2dBlocking.of(s, dict(zip(knobs, values, strict=True)))

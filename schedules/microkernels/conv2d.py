@@ -27,6 +27,7 @@ from tvm_pulp.schedules.microkernels.panel import (
     panel_source,
 )
 from tvm_pulp.schedules.microkernels.reads import TapWalk, runs, tap_walks
+from tvm_pulp.schedules.microkernels.tap_panel import tap_panel_source, taps_fit
 
 
 def conv2d_distances(s: Conv2dSizes, tile_inputs: int, tile_rows: int, lines: int) -> Distances:
@@ -43,7 +44,7 @@ def conv2d_distances(s: Conv2dSizes, tile_inputs: int, tile_rows: int, lines: in
 
 def conv2d_source(
     s: Conv2dSizes, d: Distances, lines: int, block: tuple[int, int], rests: tuple[set[int], set[int]],
-    assembly: bool,
+    parts: tuple[int, int], assembly: bool,
 ) -> str:  # fmt: skip
     """Return C for ``conv2d_tile``.
 
@@ -57,6 +58,8 @@ def conv2d_source(
         Rows and columns of the register block.
     rests
         Rows and columns of smaller blocks that are left over; the columns for the weight gradient only.
+    parts
+        Partial sums of the weight gradient, and the distance of their results.
     assembly
         Whether the target has Xpulp.
     """
@@ -64,13 +67,18 @@ def conv2d_source(
     if s.kind == WEIGHT_GRADIENT:
         names = panel_names(row_sizes, block_sizes_with_rests(block[1], rests[1]))
         panels = panel_source(names, d, assembly=assembly, nested=True)
-        return f"{panels}\n\n{_weight_gradient(s, d, lines, names, block)}"
+        return f"{panels}\n\n{_weight_gradient(s, d, lines, names, block, parts)}"
     shapes: dict[PanelShape, str] = {}
     gradient = s.kind == DATA_GRADIENT
     passes = [(h, w) for h in tap_walks(s.height, gradient) for w in tap_walks(s.width, gradient)]
     work = "\n\n".join(
         _pass(s, d, lines, number, h, w, row_sizes, block, shapes) for number, (h, w) in enumerate(passes)
     )
+    if by_taps(s):
+        walk = tap_walks(s.height, False)[0]
+        panels = tap_panel_source(shapes, d, (s.width.taps, walk.tap_step * s.width.source), assembly)
+    else:
+        panels = edge_panel_source(shapes, d, assembly)
     zeros = f"{_ZEROS}\n\n" if "conv2d_zeros(" in work else ""
     calls = "\n".join(
         f"  conv2d_pass_{number}(core, image, weight, result, images, outputs, inputs, rows, first_row,\n"
@@ -78,7 +86,7 @@ def conv2d_source(
         for number in range(len(passes))
     )
     return f"""\
-{edge_panel_source(shapes, d, assembly)}
+{panels}
 
 {zeros}{work}
 
@@ -88,6 +96,13 @@ static void conv2d_tile({_ARGUMENTS.replace("operand", "weight")}) {{
 {calls}
 }}
 """
+
+
+def by_taps(s: Conv2dSizes) -> bool:
+    """Tell whether the sum runs over the taps of a row inside, as there are too few channels for it."""
+    rows, columns = min(4, s.outputs), min(4, s.width.out)
+    few = s.kind == FORWARD and s.inputs < 4 and not s.depthwise
+    return few and taps_fit(rows, columns, s.width.taps, s.inputs * s.taps)
 
 
 _ARGUMENTS = """\
@@ -113,11 +128,13 @@ static inline void conv2d_zeros(float *to, int32_t height, int32_t row_distance,
 }"""
 
 
-def _shapes(h: TapWalk, w: TapWalk, columns: int, row_sizes: list[int], taken: dict[PanelShape, str],
-            d: Distances) -> list[tuple[int, int, list[str]]]:  # fmt: skip
+def _shapes(
+    w: TapWalk, columns: int, row_sizes: list[int], taken: dict[PanelShape, str], collapse: bool
+) -> list[tuple[int, int, list[str]]]:
     """Return runs of equal column blocks: first, end, and the panels' names, one for each number of rows.
 
-    Panels that are new are added to ``taken``.
+    Panels that are new are added to ``taken``; with ``collapse`` those that are whole do not know their
+    number of segments.
     """
     starts = list(range(0, w.results, columns))
     a_move = w.weights.step if len(w.weights) > 1 else 1
@@ -129,7 +146,7 @@ def _shapes(h: TapWalk, w: TapWalk, columns: int, row_sizes: list[int], taken: d
         names = []
         for rows in row_sizes:
             shape = PanelShape(rows, width, w.block(first, width), a_move, w.tap_step)
-            if shape.is_whole:  # one panel for any number of segments
+            if shape.is_whole and collapse:
                 shape = PanelShape(rows, width, (), 0, 0)
             if shape not in taken:
                 edges = sum(1 for other in taken if not other.is_whole)
@@ -157,7 +174,7 @@ static void conv2d_pass_{number}({_ARGUMENTS.replace("operand", "weight")}) {{
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
 """
     several = len(row_sizes) > 1
-    taps, empty = _tap_rows(h)
+    taps, empty = _tap_rows(h, "segments" if by_taps(s) else "groups")
     has_zeros = empty or not h.weights or not w.weights
     height = f"pulp_min({block_rows}, {made} - channel)" if several else str(row_sizes[0])
     height = f"    const int32_t height = {height};\n" if several or has_zeros else ""
@@ -181,12 +198,15 @@ if (!accumulate)
 {strip}    {fill}
   }}
 }}"""
-    skip = f"    if (panel.groups == 0) {{\n      {fill}\n      continue;\n    }}\n" if empty else ""
+    counted = "segments" if by_taps(s) else "groups"
+    skip = ""
+    if empty:
+        skip = f"    if (panel.{counted} == 0) {{\n      {fill}\n      continue;\n    }}\n"
     a_move = w.weights.step if len(w.weights) > 1 else 1
     y_move = h.weights.step if len(h.weights) > 1 else 1
     source = d.b_step // lines
     calls = ""
-    shapes = _shapes(h, w, block_columns, row_sizes, taken, d)
+    shapes = _shapes(w, block_columns, row_sizes, taken, not by_taps(s))
     for position, (_, stop, names) in enumerate(shapes):
         call = "".join(
             f"          {'else ' if k else ''}{f'if (height == {size}) ' if k < len(names) - 1 else ''}"
@@ -196,14 +216,26 @@ if (!accumulate)
         test = f"if (j < {stop}) " if position < len(shapes) - 1 else ""
         calls += f"      {'else ' if position else ''}{test}{{\n"
         calls += f"        panel.blocks = pulp_min(end, {stop}) - j;\n{call}      }}\n"
-    return f"""\
-{head}  struct panel panel = {{
+    if by_taps(s):
+        settings = f"""\
+  struct panel panel = {{
+      .depth = 1, .groups = {summed}, .c_row = 4 * rows * {width}, .accumulate = accumulate}};
+"""
+        taps += (
+            f"    panel.a_group = 4 * ({s.taps} - panel.segments * {s.width.taps});\n"
+            f"    panel.b_group = 4 * ({d.b_step} - panel.segments * {h.tap_step * source});\n"
+        )
+    else:
+        settings = f"""\
+  struct panel panel = {{
       .depth = {summed}, .segments = {len(w.weights)}, .c_row = 4 * rows * {width}, .accumulate = accumulate,
       .a_segment = 4 * ({a_move} - {summed} * {d.a_step}),
       .b_segment = 4 * ({w.tap_step} - {summed} * {d.b_step}),
       .a_group = {4 * (y_move * s.width.taps - len(w.weights) * a_move)},
       .b_group = {4 * (h.tap_step * source - len(w.weights) * w.tap_step)}}};
-{strip}    int32_t first = 0;
+"""
+    return f"""\
+{head}{settings}{strip}    int32_t first = 0;
 {taps}{skip}\
     const float *a_line = weight + channel * {d.a_row} + first * {y_move * s.width.taps} +
                           {(h.weights.start * s.width.taps) + w.weights.start};
@@ -222,14 +254,14 @@ def _minus(value: int) -> str:
     return f" - {value}" if value else ""
 
 
-def _tap_rows(h: TapWalk) -> tuple[str, bool]:
+def _tap_rows(h: TapWalk, field: str) -> tuple[str, bool]:
     """Return C that sets the rows of taps of result row ``row``, and whether there may be none."""
     text, empty = "", False
     rows = list(runs(range(h.results), h.valid))
     for position, (_, end, result) in enumerate(rows):
         first, stop = h.valid(result)
         test = f"if (row < {end}) " if position < len(rows) - 1 else ""
-        chosen = f"first = {first}, panel.groups = {stop - first};"
+        chosen = f"first = {first}, panel.{field} = {stop - first};"
         text += f"    {'else ' if position else ''}{test}{chosen}\n"
         empty = empty or first == stop
     return text, empty
@@ -261,7 +293,12 @@ def _inside(name: str, axis: str, tap: str, s: Conv2dSizes) -> str:
 
 
 def _weight_gradient(
-    s: Conv2dSizes, d: Distances, lines: int, names: dict[tuple[int, int], str], block: tuple[int, int]
+    s: Conv2dSizes,
+    d: Distances,
+    lines: int,
+    names: dict[tuple[int, int], str],
+    block: tuple[int, int],
+    parts: tuple[int, int],
 ) -> str:
     h, w, taps = s.height, s.width, s.taps
     block_rows, block_columns = block
@@ -273,20 +310,21 @@ static void conv2d_tile({_ARGUMENTS.replace("operand", "gradient")}) {{
   const int32_t row_blocks = (outputs + {block_rows - 1}) / {block_rows};
   const int32_t columns = (inputs + {block_columns - 1}) / {block_columns};
   const int32_t blocks = row_blocks * {taps} * columns;
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
+{_split(parts, d, plane) if parts[0] > 1 else _WHOLE}\
   struct panel panel = {{.groups = images, .c_row = 4 * inputs * {taps}, .accumulate = accumulate}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
+  for (int32_t at = pulp_chunk(worker, workers, blocks); at < last;) {{
     const int32_t strip = at / columns, i = strip / {taps}, tap = strip - i * {taps};
     const int32_t row = i * {block_rows}, tap_y = tap / {w.taps}, tap_x = tap - tap_y * {w.taps};
     const int32_t {_inside("y", "y", "tap_y", s)};
     const int32_t {_inside("x", "x", "tap_x", s)};
-    const int32_t y = pulp_max(0, y_low - first_row), line = (first_row + y) * {h.stride} - {h.before} - low;
+    const int32_t y = pulp_max(first, y_low - first_row);
+    const int32_t line = (first_row + y) * {h.stride} - {h.before} - low;
 {_height(names, block_rows, "outputs", "row")}\
     int32_t j = at - strip * columns;
     const int32_t end = pulp_min(columns, j + last - at);
     at += end - j;
     panel.segments = pulp_min(rows, y_high - first_row) - y, panel.depth = x_high - x_low;
-    if (panel.segments <= 0 || panel.depth <= 0) {{
+    if (panel.segments <= 0 || panel.depth <= 0 || images <= 0) {{
       if (!accumulate)
         for (int32_t o = row; o < pulp_min(row + {block_rows}, outputs); ++o)
           for (int32_t c = j * {block_columns}; c < pulp_min(end * {block_columns}, inputs); ++c)
@@ -307,5 +345,43 @@ static void conv2d_tile({_ARGUMENTS.replace("operand", "gradient")}) {{
       j += panel.blocks;
 {panel_calls(names, "a_block, b_block, c_block, &panel", "      ")}    }}
   }}
+}}
+{_sum_of_parts(*parts) if parts[0] > 1 else ""}"""
+
+
+_WHOLE = """\
+  const int32_t worker = core, workers = PULP_CORES, first = 0;
+  const int32_t last = pulp_chunk(worker + 1, workers, blocks);
+"""
+
+
+def _split(parts: tuple[int, int], d: Distances, plane: int) -> str:
+    """Return C that takes a part of the images of a tile, or of its rows where there are too few images."""
+    number, distance = parts
+    return f"""\
+  const int32_t part = core % {number}, worker = core / {number}, workers = PULP_CORES / {number};
+  const int32_t last = pulp_chunk(worker + 1, workers, blocks);
+  int32_t first = 0;
+  result += part * {distance};
+  if (images >= {number}) {{
+    const int32_t image_start = pulp_chunk(part, {number}, images);
+    gradient += image_start * outputs * {d.a_row};
+    image += image_start * inputs * {plane};
+    images = pulp_chunk(part + 1, {number}, images) - image_start;
+  }} else {{
+    first = pulp_chunk(part, {number}, rows);
+    rows = pulp_chunk(part + 1, {number}, rows);
+  }}
+"""
+
+
+def _sum_of_parts(number: int, distance: int) -> str:
+    terms = " + ".join(f"result[{part * distance}]" for part in range(number))
+    return f"""
+/* The share of worker `core` in the sums of all parts, in place of the first part. */
+static void conv2d_sum(int core, float *result, int32_t count) {{
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, count);
+  int32_t at = pulp_chunk(core, PULP_CORES, count);
+  for (result += at; at < end; ++at, ++result) *result = {terms};
 }}
 """

@@ -20,8 +20,8 @@ _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
 _A, _B, _DEPTH, _GROUPS = "t0", "t1", "t2", "ra"
 _A_STEP, _B_STEP = "gp", "tp"
-_FRAME = 80
-_A_START, _B_START, _C_START, _SETTINGS, _BLOCKS, _KEPT = 52, 56, 60, 64, 68, 72
+_FRAME = 96
+_A_START, _B_START, _C_START, _SETTINGS, _BLOCKS, _KEPT, _GROUPS_LEFT = 52, 56, 60, 64, 68, 72, 80
 
 _FIELDS = ("blocks", "depth", "segments", "groups", "a_segment", "b_segment", "a_group", "b_group", "c_row",
            "accumulate")  # fmt: skip
@@ -49,10 +49,10 @@ class Distances:
     c_column: int = 1
 
     def reach(self, rows: int, columns: int) -> bool:
-        """Tell whether the instructions' immediate operands reach from a row (a column) to the next."""
-        distances = [(columns - 1) * self.c_column]
-        distances += [self.a_row] if rows > 1 else []
-        distances += [self.b_column] if columns > 1 else []
+        """Tell whether the instructions' immediate operands reach from a row of A (a column of C) to the
+        next; from a column of B a register does.
+        """
+        distances = [(columns - 1) * self.c_column, *([self.a_row] if rows > 1 else [])]
         return all(4 * abs(value) <= _LARGEST_IMMEDIATE for value in distances)
 
 
@@ -104,13 +104,17 @@ def panel_assembly(
     for number, walk in enumerate((p.a, p.b)):
         if walk.is_far:
             text.add(f"sw {walk.register}, {_KEPT + 4 * number}(sp)", f"li {walk.register}, {walk.move}")
+    if p.b.is_scattered:
+        text.add(f"li {_GROUPS}, {p.b.distance}")
     text.add(f"addi a0, a0, {p.a.start}", f"addi a1, a1, {p.b.start}")
     text.add(f"sw a0, {_A_START}(sp)", f"sw a1, {_B_START}(sp)", f"sw a2, {_C_START}(sp)")
     text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
 
     text.add("1:", f"lw {_A}, {_A_START}(sp)", f"lw {_B}, {_B_START}(sp)", f"lw a3, {_SETTINGS}(sp)")
     text.add(_setting(_DEPTH, "depth", "a3"), _setting("a0", "segments", "a3"))
-    if nested:
+    if nested and p.b.is_scattered:
+        text.add(_setting("a1", "groups", "a3"), f"sw a1, {_GROUPS_LEFT}(sp)")
+    elif nested:
         text.add(_setting(_GROUPS, "groups", "a3"))
     text.add(f"addi {_DEPTH}, {_DEPTH}, -1", *(f"mv {register}, zero" for register in p.accumulators))
     p.sum(nested)
@@ -143,6 +147,7 @@ class OperandWalk:
         self.start = 0 if self.is_chained else (count - 1) * self.distance
         self.move = 4 * step - (count - 1) * self.distance * self.is_chained
         self.is_far = abs(self.move) > _LARGEST_IMMEDIATE
+        self.is_scattered = count > 1 and abs(self.distance) > _LARGEST_IMMEDIATE
 
     def load(self, register: str, number: int) -> str:
         """Return the load of row ``number``; they come in order, and the last one moves on."""
@@ -150,6 +155,8 @@ class OperandWalk:
             if self.is_far:
                 return f"P_LWR({register}, {self.register}, {self.pointer})"
             return f"P_LW({register}, {self.move}, {self.pointer})"
+        if self.is_scattered:
+            return f"P_LWR({register}, {_GROUPS}, {self.pointer})"
         if self.is_chained:
             return f"P_LW({register}, {self.distance}, {self.pointer})"
         return self.load_near(register, number)
@@ -183,10 +190,22 @@ class PanelWriter:
         """Return the load of a column's value of B."""
         return self.b.load(_B_REGISTERS[c], c)
 
+    def load_a_from(self, r: int, offset: int) -> str:
+        """Return the load of a row's value of A at an offset, in bytes, from the pointer."""
+        return f"lw {_A_REGISTERS[r]}, {offset}({_A})"
+
+    def load_b_into(self, number: int, offset: int) -> str:
+        """Return the load of a register of B from an offset, in bytes, from the pointer."""
+        return f"lw {_B_REGISTERS[number]}, {offset}({_B})"
+
     def multiply(self, r: int, c: int) -> str:
         """Return the product of a row and a column."""
+        return self.multiply_with(r, c, c)
+
+    def multiply_with(self, r: int, c: int, number: int) -> str:
+        """Return the product of a row and a column whose value is in B's register ``number``."""
         accumulator = self.accumulators[r * self.columns + c]
-        return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[c]}, {accumulator}"
+        return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[number]}, {accumulator}"
 
     def loads_b(self, columns: range) -> list[str]:
         """Return the loads of some columns' values of B, and the move to the next step."""
@@ -233,10 +252,15 @@ class PanelWriter:
 
     def next_group(self) -> None:
         """Write the end of a group of segments."""
-        self.text.add(f"addi {_GROUPS}, {_GROUPS}, -1", f"lw a0, {_SETTINGS}(sp)")
+        groups = "a3" if self.b.is_scattered else _GROUPS
+        if self.b.is_scattered:  # the register holds the distance of columns
+            self.text.add(f"lw a3, {_GROUPS_LEFT}(sp)", "addi a3, a3, -1", f"sw a3, {_GROUPS_LEFT}(sp)")
+        else:
+            self.text.add(f"addi {_GROUPS}, {_GROUPS}, -1")
+        self.text.add(f"lw a0, {_SETTINGS}(sp)")
         self.text.add(_setting("a1", "a_group", "a0"), _setting("a2", "b_group", "a0"))
         self.text.add(_setting("a0", "segments", "a0"), f"add {_A}, {_A}, a1", f"add {_B}, {_B}, a2")
-        self.text.add(f"bnez {_GROUPS}, 3b")
+        self.text.add(f"bnez {groups}, 3b")
 
     def store(self) -> None:
         """Write the end of a block: add to what is there where that is asked for, store, move on."""
