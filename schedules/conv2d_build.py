@@ -61,7 +61,7 @@ class Conv2dBuilder:
         self.b = blocking
         self.features = features
         self.analyzer = arith.Analyzer()
-        names = {"s": "section", "n": "image", "y": "row", "o": "output", "c": "input"}
+        names = {"s": "section", "g": "group", "n": "image", "y": "row", "o": "output", "c": "input"}
         self.variables = {axis: Var(name, "int32") for axis, name in names.items()}
         extents = axis_extents(s)
         axes = [
@@ -104,11 +104,11 @@ class Conv2dBuilder:
         )
 
     def _describe(self) -> str:
-        names = {"s": "sections", "n": "images", "y": "rows", "o": "outputs", "c": "inputs"}
+        names = {"s": "sections", "g": "groups", "n": "images", "y": "rows", "o": "outputs", "c": "inputs"}
         sizes = [
             f"{names[axis]} {self.b.tile(axis)}/{extent}"
             for axis, extent in axis_extents(self.s).items()
-            if axis != "s" or extent > 1
+            if axis not in "sg" or extent > 1
         ]
         parts = f", {self.b.parts} partial sums" if self.b.parts > 1 else ""
         return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}{parts}"
@@ -161,7 +161,9 @@ class Conv2dBuilder:
 
     def _channels(self, axes: Axes, axis: str) -> tuple[TileAxis, int]:
         """Return a tile's channels and the number of all, of the output (``"o"``) or the input (``"c"``)."""
-        return self._at(axes, axis), self.s.outputs if axis == "o" else self.s.inputs
+        of_group, tile = self.s.outputs if axis == "o" else self.s.inputs, self._at(axes, axis)
+        start = self.analyzer.simplify(self._at(axes, "g").offset * of_group + tile.offset)
+        return TileAxis(start, tile.size, tile.tile), of_group * self.s.groups
 
     def _shifted(self, offset: Expr, extent: int, tile: int) -> tuple[Expr, Expr]:
         """Return where a full tile that holds this one starts, and how far into it this one does."""
@@ -205,20 +207,20 @@ class Conv2dBuilder:
     def _operand_box(self, axes: Axes) -> tuple[Box, Expr]:
         """Return the other operand's box and the element of its tile where this tile's part starts."""
         s, b = self.s, self.b
-        outputs, inputs = self._at(axes, "o"), self._at(axes, "c")
+        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
         if s.kind == WEIGHT_GRADIENT:
             image, row = self._place(axes)
             base = self.analyzer.simplify(row - self._at(axes, "y").offset)
             start, shift = self._shifted(self._at(axes, "y").offset, axis_extents(s)["y"], b.tile_y)
             box = Box(
-                (s.batch, s.outputs, s.height.out, s.width.out),
+                (s.batch, all_outputs, s.height.out, s.width.out),
                 (image, outputs.offset, self.analyzer.simplify(base + start), index(0)),
                 (self._at(axes, "n").size, outputs.size, index(b.tile_y), index(s.width.out)),
             )
             return box, self.analyzer.simplify(shift * s.width.out)
         start, shift = self._shifted(inputs.offset, s.inputs, b.tile_c)
         box = Box(
-            (s.outputs, s.inputs, s.taps),
+            (all_outputs, s.inputs, s.taps),
             (outputs.offset, start, index(0)),
             (outputs.size, index(b.tile_c), index(s.taps)),
         )
@@ -226,10 +228,11 @@ class Conv2dBuilder:
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         s, axes = self.s, self.loop.at(tile)
-        outputs, inputs, rows = self._at(axes, "o"), self._at(axes, "c"), self._at(axes, "y")
+        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
+        rows = self._at(axes, "y")
         if s.kind == WEIGHT_GRADIENT:
             section = self._at(axes, "s")
-            parts = [(s.sections, section), (s.outputs, outputs), (s.inputs, inputs)]
+            parts = [(s.sections, section), (all_outputs, outputs), (s.inputs, inputs)]
             inner = s.taps
         else:
             made, total = self._channels(axes, s.result_axis)

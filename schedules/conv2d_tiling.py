@@ -57,16 +57,16 @@ class Conv2dBlocking:
         )
 
     def tile(self, axis: str) -> int:
-        """Return the tile size of an axis: section, image, row, output or input channel."""
-        return {"s": 1, "n": self.tile_n, "y": self.tile_y, "o": self.tile_o, "c": self.tile_c}[axis]
+        """Return the tile size of an axis: section, group, image, row, output or input channel."""
+        return {"s": 1, "g": 1, "n": self.tile_n, "y": self.tile_y, "o": self.tile_o, "c": self.tile_c}[axis]
 
 
 def axis_extents(s: Conv2dSizes) -> dict[str, int]:
-    """Return the extents of the tile loop's axes: section, image, row, output and input channel."""
+    """Return the extents of the tile loop's axes: section, group, image, row, output and input channel."""
     images, rows = s.batch, s.height.source if s.kind == DATA_GRADIENT else s.height.out
     if s.kind == WEIGHT_GRADIENT:
         images, rows = s.section_images, s.section_rows
-    return {"s": s.sections, "n": images, "y": rows, "o": s.outputs, "c": s.inputs}
+    return {"s": s.sections, "g": s.groups, "n": images, "y": rows, "o": s.outputs, "c": s.inputs}
 
 
 def panel_extents(s: Conv2dSizes) -> tuple[int, int]:
@@ -88,15 +88,15 @@ def reduction_axes(s: Conv2dSizes) -> str:
 def loop_axes(s: Conv2dSizes, order: int) -> str:
     """Return the axes of the tile loop, outermost first."""
     if s.kind == WEIGHT_GRADIENT:
-        return "s" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
-    return LOOP_ORDERS[order].replace("r", s.result_axis) + reduction_axes(s)
+        return "sg" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
+    return "g" + LOOP_ORDERS[order].replace("r", s.result_axis) + reduction_axes(s)
 
 
 def tensor_axes(s: Conv2dSizes) -> tuple[str, str, str]:
     """Return the axes that the image, the other operand and the result depend on."""
     if s.kind == WEIGHT_GRADIENT:
-        return "sny" + s.image_axis, "snyo", "soc"
-    return "ny" + s.image_axis, "oc", "ny" + s.result_axis
+        return "sgny" + s.image_axis, "sgnyo", "sgoc"
+    return "gny" + s.image_axis, "goc", "gny" + s.result_axis
 
 
 def image_rows(s: Conv2dSizes, rows: int) -> int:
@@ -192,9 +192,12 @@ def compute_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
         whole, rest = divmod(extent, b.tile(axis))
         variants.append([(b.tile(axis), whole), (rest, 1)] if rest else [(b.tile(axis), whole)])
     cycles = 0.0
-    for (_, sections), (n, n_count), (y, y_count), (o, o_count), (c, c_count) in itertools.product(*variants):
+    for (_, sections), (_, groups), (n, n_count), (y, y_count), (o, o_count), (
+        c,
+        c_count,
+    ) in itertools.product(*variants):
         one = _tile_cycles(s, b, n, y, o, c, cores)
-        cycles += one * sections * n_count * y_count * o_count * c_count
+        cycles += one * sections * groups * n_count * y_count * o_count * c_count
     return cycles
 
 

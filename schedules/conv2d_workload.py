@@ -62,8 +62,9 @@ class WindowAxis:
 
 @dataclass(frozen=True)
 class Conv2dSizes:
-    """A convolution without groups, or a depthwise one: ``outputs`` channels with one input channel each.
+    """A convolution, or a depthwise one: ``outputs`` channels with one input channel each.
 
+    ``inputs`` and ``outputs`` are the channels of one of the ``groups``; a depthwise one counts as one group.
     ``sections`` counts the partial sums of the weight gradient, else it is 1.
     """
 
@@ -75,6 +76,7 @@ class Conv2dSizes:
     width: WindowAxis
     sections: int = 1
     depthwise: bool = False
+    groups: int = 1
 
     @property
     def image_axis(self) -> str:
