@@ -213,7 +213,8 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
         return shared * sum(plane_cycles(p) for p in plans) * unit / extent + _CYCLES_A_BLOCK
     rows, columns = b.block_rows, b.block_columns
     products = rows * columns
-    step = cycles_with_shared_fpu(products + rows + columns, products)
+    inside = s.height.inside * s.width.inside
+    step = cycles_with_shared_fpu(products + rows + columns, products) * inside
     if s.kind == WEIGHT_GRADIENT:
         share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores // b.parts)
         n, y = (ceil_div(n, b.parts), y) if n >= b.parts else (n, ceil_div(y, b.parts))
@@ -224,7 +225,7 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
             line = cycles_with_shared_fpu(
                 s.width.taps * (products + rows + columns) + 2, s.width.taps * products
             )
-            return share * (c * (s.height.taps * line + 14) + _CYCLES_A_BLOCK)
+            return share * (c * (s.height.taps * line * inside + 14) + _CYCLES_A_BLOCK)
         return share * (s.taps * (c * step + 8) + s.height.taps * 14 + _CYCLES_A_BLOCK)
     cycles = 0.0
     for row in range(min(s.height.stride, y)):
