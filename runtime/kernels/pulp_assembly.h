@@ -12,6 +12,7 @@
 
 /* The forms of one instruction stand together below, in this order:
  *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
+ *   P_LWR             load a word and add the register `step` to the address register
  *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
  *                     `label`'s
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
@@ -22,6 +23,7 @@
 #ifdef PULP_MNEMONICS
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
+#define P_LWR(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define LP_SETUP(level, count, instructions, label) "lp.setup x" #level ", " #count ", " #label "f\n"
 #define PV_DOTUSP_B(to, a, b) "pv.dotusp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTUSP_B(sum, a, b) "pv.sdotusp.b " #sum ", " #a ", " #b "\n"
@@ -34,6 +36,7 @@
 #else
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
+#define P_LWR(to, step, address) ".insn r 0x0b, 7, 0x10, " #to ", " #address ", " #step "\n"
 #define LP_SETUP(level, count, instructions, label) \
   ".insn i 0x7b, 4, x" #level ", " #count ", 2*" #instructions "\n"
 #define PV_DOTUSP_B(to, a, b) ".insn r 0x57, 1, 0x44, " #to ", " #a ", " #b "\n"
