@@ -62,9 +62,10 @@ class Template(Protocol):
 def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
 
-    return [MatmulTemplate(), Conv2dTemplate()]
+    return [MatmulTemplate(), Conv2dTemplate(), LatentsTemplate()]
 
 
 def lower(function: PrimFunc, target: Any) -> PrimFunc:

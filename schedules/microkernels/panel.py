@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_pulp.schedules.microkernels.assembly import Assembly
+
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
@@ -127,7 +129,7 @@ class _PanelWriter:
 
     def __init__(self, rows: int, columns: int, d: Distances) -> None:
         self.rows, self.columns, self.d = rows, columns, d
-        self.text = _Text()
+        self.text = Assembly()
         self.accumulators = _ACCUMULATORS[: rows * columns]
 
     def load_a(self, r: int) -> str:
@@ -194,24 +196,6 @@ class _PanelWriter:
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
             self.text.add(*(f"sw {mine[c]}, {4 * c * d.c_column}(a0)" for c in columns))
             self.text.add(*(["add a0, a0, a1"] if r < self.rows - 1 else []))
-
-
-class _Text:
-    """Assembly lines as C string literals; the macros of pulp_assembly.h stay outside the quotes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, *lines: str) -> None:
-        self.lines += lines
-
-    def __str__(self) -> str:
-        shown = []
-        for line in self.lines:
-            escaped = line.replace('"', '\\"')
-            macro = line.startswith(("P_LW", "P_SW", "LP_SETUP"))
-            shown.append(f"    {line}" if macro else f'    "{escaped}\\n"')
-        return "\n".join(shown)
 
 
 def panel_c(name: str, rows: int, columns: int, d: Distances) -> str:
