@@ -86,7 +86,6 @@ class LatentsBuilder:
             lambda tile, slot: stores(tile, slot, TO_L2),
             self._compute,
         )
-        rows, values = w.extents()
         return kernel_function(
             w.function,
             self.arguments,
@@ -95,10 +94,15 @@ class LatentsBuilder:
             self.features.cores,
             {
                 "pulp.schedule": "latents",
-                "pulp.tile": f"{w.bits} bits, rows {self.tile.rows}/{rows}, values {self.tile.values}/{values}",
+                "pulp.tile": self._describe(),
                 "pulp.micro_kernels": [self._micro_kernel()],
             },
         )
+
+    def _describe(self) -> str:
+        rows, values = self.w.extents()
+        tile = f"rows {self.tile.rows}/{rows}, values {self.tile.values}/{values}"
+        return f"{self.w.bits} bits, {tile}"
 
     def _micro_kernel(self) -> str:
         w, assembly = self.w, self.features.has_xpulp
