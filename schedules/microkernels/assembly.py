@@ -1,6 +1,11 @@
-"""Assembly text of micro-kernels."""
+"""Assembly as text in C: top-level ``__asm__`` with the macros of ``pulp_assembly.h``."""
 
 from __future__ import annotations
+
+import re
+import struct
+
+_MACRO = re.compile(r"[A-Z][A-Z0-9_]*\(")
 
 
 class AssemblyText:
@@ -17,6 +22,11 @@ class AssemblyText:
         shown = []
         for line in self.lines:
             escaped = line.replace('"', '\\"')
-            macro = line.startswith(("P_", "PV_", "LP_SETUP"))
-            shown.append(f"    {line}" if macro else f'    "{escaped}\\n"')
+            shown.append(f"    {line}" if _MACRO.match(line) else f'    "{escaped}\\n"')
         return "\n".join(shown)
+
+
+def float_bits(value: float) -> int:
+    """Return the bits of a float32 as an unsigned integer."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    return int(bits)
