@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_pulp.make_kernels import l1_buffers
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.print_kernel import print_kernel
@@ -86,6 +87,8 @@ def run_on_simulator(
     elf = find().build(directory)
     machine = Machine(Configuration.from_dict(features.simulator_configuration()), checks=checks)
     machine.load(elf)
+    if checks:
+        machine.name_kernel_buffers("kernel", l1_buffers(function))
     symbols = machine.symbols
     for i, (array, parameter) in enumerate(zip(arrays, function.params, strict=True)):
         assert array.dtype == buffer_dtype(parameter) and array.size == np.prod(

@@ -34,7 +34,20 @@ class SimulatorRunner:
         configuration = Configuration.from_dict(dict(package.metadata.simulator))
         machine = Machine(configuration, timing=self.timing, checks=self.checks)
         machine.load(package.elf)
+        if self.checks:
+            _name_buffers(machine, package)
         return _SimulatorSession(machine, package, self)
+
+
+def _name_buffers(machine: Machine, package: Package) -> None:
+    """Tell the checks of the buffers that have no symbol: a kernel's in L1, activations in the arena."""
+    for kernel, buffers in package.metadata.buffers.items():
+        arena = {
+            name: (machine.symbols["arena"].address + offset, size)
+            for name, (offset, size) in buffers["arena"].items()
+        }
+        scratch = {name: (offset, size) for name, (offset, size) in buffers["scratch"].items()}
+        machine.name_kernel_buffers(kernel, scratch, arena)
 
 
 class _SimulatorSession:

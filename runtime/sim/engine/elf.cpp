@@ -112,6 +112,7 @@ void read_symbols(const Reader& reader, const std::vector<uint8_t>& image, ElfFi
         if (header + 40 > image.size()) {
             bad("the ELF file is truncated in its section headers");
         }
+        elf.writable.push_back((reader.at<uint32_t>(header + 8) & 1) != 0);
         if (reader.at<uint32_t>(header + 4) != section_symbols) {
             continue;
         }
@@ -135,7 +136,8 @@ void read_symbols(const Reader& reader, const std::vector<uint8_t>& image, ElfFi
                 continue;   // mapping symbols and local labels
             }
             elf.symbols.push_back({std::move(name), reader.at<uint32_t>(entry + 4),
-                                   reader.at<uint32_t>(entry + 8), type == 2, section == absolute_section});
+                                   reader.at<uint32_t>(entry + 8), type == 2, section == absolute_section,
+                                   type == 1 && reader.at<uint32_t>(entry + 8) != 0, section});
         }
     }
     std::stable_sort(elf.symbols.begin(), elf.symbols.end(),

@@ -54,6 +54,9 @@ inline void Machine::after_checked(Core& core, const Instruction& instruction) {
         core.doubtful &= ~(1u << instruction.rd);
         core.doubtful |= (core.loaded_doubtful ? 1u : 0u) << instruction.rd;
     }
+    if (checker) {
+        checker->executed(core, instruction);
+    }
 }
 
 template <bool Instrumented>
