@@ -81,7 +81,7 @@ class _SimulatorSession:
             )
         if result.reports:
             more = f" (and {len(result.reports) - 1} more)" if len(result.reports) > 1 else ""
-            raise UserError(f"{function}: the simulator's memory checks found a {result.reports[0]}{more}")
+            raise UserError(f"{function}: the simulator's memory checks found: {result.reports[0]}{more}")
         cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
         calls = len(self._functions[function])
         kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)

@@ -34,7 +34,8 @@ __attribute__((unused)) KEEP static void bytes(char *to, int count) {
   HIDE(count);
   for (int i = 0; i < count; i++) { to[i] = 1; __asm__ volatile("" ::: "memory"); }
 }
-__attribute__((unused)) KEEP static void transfer(int slot, void *local, void *external, int size, int direction) {
+__attribute__((unused))
+KEEP static void transfer(int slot, void *local, void *external, int size, int direction) {
   dma_start_1d(slot, local, external, size, direction);
   dma_wait(slot);
 }
@@ -144,7 +145,11 @@ def test_heap(run_worker, name, heap):
 @pytest.mark.parametrize("core", range(8))
 def test_stack_overflow_of_each_worker(run_worker, core):
     source = """
-      KEEP static int deep(int n) { volatile char room[200]; room[n] = (char)n; return n ? deep(n - 1) + room[n] : 0; }
+      KEEP static int deep(int n) {
+        volatile char room[200];
+        room[n] = (char)n;
+        return n ? deep(n - 1) + room[n] : 0;
+      }
     """ + WORKER.format(core=core, body="sink = deep(5);")
     _, result = run_worker(START + source)
     overflows = [report for report in result.reports if report.kind == "stack-overflow"]
