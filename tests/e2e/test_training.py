@@ -1,6 +1,5 @@
 """Whole nets train on the cluster as they do in PyTorch."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
