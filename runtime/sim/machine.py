@@ -53,6 +53,8 @@ class CoreStatistics:
         True if it was waiting when the run ended.
     started : bool
         False for a core that never ran.
+    started_at : int
+        Cycle in which it started; its profile sums up to the cycles from there to the end.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CoreStatistics:
     pc: int
     asleep: bool
     started: bool
+    started_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,7 @@ class Machine:
                 pc=core["pc"],
                 asleep=core["asleep"],
                 started=core["started"],
+                started_at=core["started_at"],
             )
             for core in found["cores"]
         )

@@ -58,6 +58,7 @@ py::dict statistics(const Machine& machine) {
         one["index"] = core.index;
         one["is_fabric_controller"] = core.is_fabric_controller;
         one["started"] = core.started;
+        one["started_at"] = core.started ? core.started_at + 1 : 0;    // the cycle after the one that woke it
         one["instructions"] = core.instructions;
         one["pc"] = core.pc();
         one["asleep"] = core.asleep;
