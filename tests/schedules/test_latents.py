@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel, run_reference, run_with_sanitizer
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel
 from tvm_pulp.oracle import latents as reference
 from tvm_pulp.passes.operators.latents import gather_latents, pack_latents, repack_latents, unpack_latents
 from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ
@@ -98,7 +98,7 @@ def test_any_size_in_any_tiles_on_the_simulator(
     )
     choices = LatentsTemplate().knobs(LatentsTemplate().match(function), chip)
     knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
-    run_on_simulator(
+    measure_kernel(
         lowered(function, knobs, chip), arguments, chip, tmp_path_factory.mktemp("latents"), runs=1
     )
     assert (arguments[-1] == expected).all()
