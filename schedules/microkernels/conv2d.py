@@ -16,6 +16,8 @@ weight gradient   output channels  input channels  columns, rows, images
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.edge_panel import PanelShape, edge_panel_source
@@ -70,7 +72,14 @@ def conv2d_source(
         return f"{panels}\n\n{_weight_gradient(s, d, lines, names, block, parts)}"
     shapes: dict[PanelShape, str] = {}
     gradient = s.kind == DATA_GRADIENT
-    passes = [(h, w) for h in tap_walks(s.height, gradient) for w in tap_walks(s.width, gradient)]
+    passes: list[tuple[TapWalk, TapWalk]] = []
+    across = tap_walks(s.width, gradient)
+    for h in tap_walks(s.height, gradient):
+        if h.weights:
+            passes += [(h, w) for w in across]
+        else:  # rows of zeros, all columns at once
+            whole = replace(across[0], weights=range(0), results=s.width.source, out_start=0, out_step=1)
+            passes.append((h, whole))
     work = "\n\n".join(
         _pass(s, d, lines, number, h, w, row_sizes, block, shapes) for number, (h, w) in enumerate(passes)
     )
