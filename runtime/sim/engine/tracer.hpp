@@ -25,7 +25,10 @@ public:
     void executed(const Core& core, const Instruction& instruction, int64_t time);
     void woke(const Core& core, int64_t now);
     void transferred(const Mchan::Command& command, int64_t now);
+    // Completes the file; a run that goes on appends to it.
     void finish(int64_t end);
+    // Begins the file anew.
+    void restart();
 
 private:
     struct Track {
@@ -37,13 +40,17 @@ private:
     void slice(uint32_t track, const std::string& name, const char* category, int64_t begin, int64_t end,
                const std::string& arguments);
     void close(uint32_t core, int64_t end);
+    void begin();
     void put(const std::string& text);
+    [[noreturn]] void fail(const char* what) const;
     double microseconds(int64_t cycle) const;
 
     Machine& machine_;
     std::string path_;
     std::FILE* file_ = nullptr;
     bool first_ = true;
+    bool recorded_ = false;     // something of a run is in the file
+    bool finished_ = false;
     std::vector<Track> tracks_;
 };
 
