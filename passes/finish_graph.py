@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tvm import IRModule, relax
 
-from tvm_pulp.passes.kernel_call import is_kernel, result_type
+from tvm_pulp.passes.kernel_call import is_alias, is_kernel, result_type
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.place_updates import Update, place_updates
 from tvm_pulp.passes.rewrite import bindings, operands, operator_name, static_shape, substitute
@@ -33,6 +33,8 @@ def resolve(function: relax.Function) -> tuple[Bound, list[relax.Expr]]:
             value = substitute(value, known)
         elif any(operand in known for operand in operands(value)):
             value = relax.BlockBuilder().normalize(substitute(value, known))
+        if is_alias(value):
+            value = value.args[1]
         if isinstance(value, relax.Var | relax.Tuple):
             known[variable] = value
         else:

@@ -72,6 +72,51 @@ def emit_kernel(
     Var
         The result, a tensor or a tuple of tensors.
     """
+    call = _call(
+        builder, function, arguments, result_type(function, len(arguments)), rule, parameters, needed
+    )
+    return builder.emit(call, name or str(function.attrs["global_symbol"]))
+
+
+def emit_alias(
+    builder: relax.BlockBuilder,
+    function: PrimFunc,
+    arguments: Sequence[relax.Var],
+    rule: str,
+    parameters: Mapping[str, Any] | None = None,
+    needed: Sequence[bool] = (),
+    name: str = "",
+) -> relax.Var:
+    """Emit another name of ``arguments[0]``, one of the results of a kernel, that carries the gradient rule.
+
+    A kernel with several results is not differentiated itself, as each of them would have a gradient then;
+    the one that the model goes on with gets a rule in this way. `resolve` replaces it by what it stands for.
+
+    Parameters
+    ----------
+    builder : relax.BlockBuilder
+        Inside a dataflow block.
+    function : PrimFunc
+        Of the kernel.
+    arguments : sequence of Var
+        The result, and what the rule needs: at least all that has a gradient.
+    rule, parameters, needed, name
+        See `emit_kernel`; about `arguments`.
+    """
+    call = _call(builder, function, arguments, arguments[0].ty, rule, parameters, needed, alias=True)
+    return builder.emit(call, name)
+
+
+def _call(
+    builder: relax.BlockBuilder,
+    function: PrimFunc,
+    arguments: Sequence[relax.Var],
+    result: ir.Type,
+    rule: str,
+    parameters: Mapping[str, Any] | None,
+    needed: Sequence[bool],
+    alias: bool = False,
+) -> relax.Call:
     variable = builder.add_func(function, str(function.attrs["global_symbol"]))
     attributes = ir.make_node(
         "ir.DictAttrs",
@@ -79,9 +124,14 @@ def emit_kernel(
         layer=str(function.attrs["pulp.layer"]),
         parameters=dict(parameters or {}),
         needed=[bool(flag) for flag in needed],
+        alias=alias,
     )
-    call = relax.Call(OPERATOR, [variable, *arguments], attributes, [result_type(function, len(arguments))])
-    return builder.emit(call, name or str(function.attrs["global_symbol"]))
+    return relax.Call(OPERATOR, [variable, *arguments], attributes, [result])
+
+
+def is_alias(value: relax.Expr) -> bool:
+    """Tell whether a value is another name of its first argument, see `emit_alias`."""
+    return is_kernel(value) and bool(value.attrs["alias"])
 
 
 def is_kernel(value: relax.Expr) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tvm import relax
 
+from tvm_pulp.passes.fuse_batch_norm import fuse_batch_norm
 from tvm_pulp.passes.lowerings import LOWERINGS
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.rewrite import bindings, operator_name
@@ -38,8 +39,16 @@ def lower_forward(
     """
     for old, new in zip(function.params, arguments, strict=True):
         lowering.define(old, new)
+    chains = fuse_batch_norm(function, lowering.training_batch_norms)
+    lowering.batch_norm_chains = chains
+    left_out = {chain.addition for chain in chains.values()}
+    activated = {chain.activated for chain in chains.values()}
     for variable, value in bindings(function):
-        if isinstance(value, relax.Var):
+        if variable in left_out:
+            continue
+        if variable in activated:
+            lowering.define(variable, lowering.peek(value.args[0]))
+        elif isinstance(value, relax.Var):
             lowering.define(variable, lowering.peek(value))
         elif isinstance(value, relax.Tuple):
             lowering.define(variable, tuple(lowering.tensor(element) for element in value.fields))

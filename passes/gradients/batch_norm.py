@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tvm import relax
 
 from tvm_pulp.passes.gradients.rule import Differentiated, gradient_rule
-from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient, batch_norm_parameter_gradients
+from tvm_pulp.passes.operators.batch_norm import Activation
+from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
 
 
 @gradient_rule("batch_norm")
 def batch_norm(call: Differentiated) -> Sequence[relax.Var | None]:
-    """Give the gradients by data, scale and offset.
+    """Give the gradients by data, scale, offset and bias.
 
     Those by data take into account that mean and deviation depend on it, so that these have no gradient.
     """
-    data, mean, inverse, scale, _ = call.arguments
-    shape = call.shape(0)
-    kernel = batch_norm_parameter_gradients(call.layer, "parameter_gradients", shape)
-    gradients = call.emit(kernel, [call.gradient, data, mean, inverse])
-    by_scale = call.builder.emit(relax.TupleGetItem(gradients, 0))
-    by_offset = call.builder.emit(relax.TupleGetItem(gradients, 1))
-    by_data = None
-    if call.needed[0]:
-        by_data = call.emit(
-            batch_norm_gradient(call.layer, "data_gradient", shape),
-            [call.gradient, data, mean, inverse, scale, by_scale, by_offset],
+    _, data, mean, inverse, scale, offset, *bias = call.arguments
+    limit = call.parameters["limit"]
+    activation = Activation(bool(call.parameters["rectifies"]), math.inf if limit is None else float(limit))
+    kernel = batch_norm_gradient(
+        call.layer, "gradient", call.shape(1), activation, bool(bias), data_gradient=call.needed[1]
+    )
+    results = call.emit(kernel, [call.gradient, data, mean, inverse, scale, offset])
+    by_data, found = None, int(call.needed[1])
+    if call.needed[1]:
+        by_data = call.builder.emit(relax.TupleGetItem(results, 0))
+    partials: list[relax.Var | None] = [None, by_data, None, None]
+    for argument in range(4, len(call.arguments)):
+        wanted = call.needed[argument]
+        partials.append(
+            call.builder.emit(relax.TupleGetItem(results, found + argument - 4)) if wanted else None
         )
-    return [by_data, None, None, by_scale if call.needed[3] else None, by_offset if call.needed[4] else None]
+    return partials

@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm import relax
 
+from tvm_pulp.passes.fuse_batch_norm import BatchNormChain
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.layer_names import LayerNames
 from tvm_pulp.passes.operators.movement import permute_dims
@@ -77,6 +78,8 @@ class Lowering:
         New variables that depend on a trained parameter.
     running_statistics : list of RunningStatistics
         Filled by the walk.
+    batch_norm_chains : mapping of Var to BatchNormChain
+        By the variable of the batch norm, see `fuse_batch_norm`.
     """
 
     builder: relax.BlockBuilder
@@ -85,6 +88,7 @@ class Lowering:
     training_batch_norms: Collection[str] = ()
     trained: set[relax.Var] = field(default_factory=set)
     running_statistics: list[RunningStatistics] = field(default_factory=list)
+    batch_norm_chains: Mapping[relax.Var, BatchNormChain] = field(default_factory=dict)
     _values: dict[relax.Var, Any] = field(default_factory=dict)
 
     def define(self, old: relax.Var, new: relax.Var | Transposed | tuple) -> None:

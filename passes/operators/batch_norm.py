@@ -7,6 +7,8 @@ Formulas: Ioffe and Szegedy, "Batch Normalization", 2015, algorithm 1; running s
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from tvm import te
 
@@ -25,16 +27,79 @@ def samples_per_channel(shape: Shape) -> int:
     return math.prod(shape) // shape[1]
 
 
-def batch_norm_statistics(layer: str, work: str, shape: Shape, epsilon: float) -> PrimFunc:
-    """Make the kernel of the batch statistics, by two passes over the data: mean, then squared deviations.
+@dataclass(frozen=True)
+class Activation:
+    """What follows a normalisation in the same kernel: nothing, a rectifier, or clipping to 0 … `limit`.
+
+    Attributes
+    ----------
+    rectifies : bool
+        Whether negative results become 0.
+    limit : float
+        What larger results become; infinite where there is no limit.
+    """
+
+    rectifies: bool = False
+    limit: float = math.inf
+
+    def apply(self, value: Scalar) -> Scalar:
+        """Activate a value."""
+        if self.rectifies:
+            value = tirx.max(value, number(0.0))
+        return tirx.min(value, number(self.limit)) if math.isfinite(self.limit) else value
+
+    def open(self, value: Scalar, gradient: Scalar) -> Scalar:
+        """Let a gradient through where the activation's input is strictly inside its range."""
+        conditions = [value > number(0.0)] if self.rectifies else []
+        conditions += [value < number(self.limit)] if math.isfinite(self.limit) else []
+        if not conditions:
+            return gradient
+        return tirx.Select(tirx.all(*conditions), gradient, number(0.0))
+
+
+def training_details(activation: Activation, epsilon: float = 0.0, backward: bool = False) -> dict[str, Any]:
+    """Attributes of the kernels of a batch norm in training mode."""
+    limit = activation.limit if math.isfinite(activation.limit) else 0.0
+    return {
+        "pulp.batch_norm": {
+            "rectifies": int(activation.rectifies),
+            "limit": limit,
+            "epsilon": epsilon,
+            "backward": int(backward),
+        }
+    }
+
+
+def batch_norm_training(
+    layer: str, work: str, shape: Shape, epsilon: float, activation: Activation, biased: bool
+) -> PrimFunc:
+    """Make the kernel of a batch norm in training mode, by the statistics of the batch, and its activation.
+
+    The statistics take two passes over the data: mean, then squared deviations.
+
+    Parameters
+    ----------
+    layer, work
+        See `make_kernel`.
+    shape
+        Of the data.
+    epsilon
+        Added to the variance.
+    activation
+        Of the output.
+    biased
+        Whether a bias a channel is to be added to the data first. It changes nothing but the mean.
 
     Returns
     -------
     PrimFunc
-        Operator class ``"batch_norm_statistics"``: data; mean ``[channels]``, biased variance ``[channels]``,
-        inverse standard deviation ``[channels]``, ``1 / sqrt(variance + epsilon)``.
+        Operator class ``"batch_norm_training"``: data, scale, offset and, if biased, bias; output, then
+        ``[channels]`` each: mean of the data, biased variance, inverse standard deviation
+        ``1 / sqrt(variance + epsilon)`` and, if biased, the mean of the data with the bias.
     """
     data = argument("data", shape)
+    names = ("scale", "offset", "bias") if biased else ("scale", "offset")
+    scale, offset, *bias = (argument(name, (shape[1],)) for name in names)
     share = number(1.0 / samples_per_channel(shape))
     total = staged_sum(lambda *i: data(*i), shape, other_axes(shape), "total")
     mean = te.compute((shape[1],), lambda c: total[c] * share, name="mean")
@@ -46,12 +111,23 @@ def batch_norm_statistics(layer: str, work: str, shape: Shape, epsilon: float) -
     deviations = staged_sum(squared_deviation, shape, other_axes(shape), "deviations")
     variance = te.compute((shape[1],), lambda c: deviations[c] * share, name="variance")
     inverse = te.compute(
-        (shape[1],),
-        lambda c: number(1.0) / tirx.sqrt(variance[c] + number(epsilon)),
-        name="inverse_deviation",
+        (shape[1],), lambda c: tirx.rsqrt(variance[c] + number(epsilon)), name="inverse_deviation"
     )
+    factor = te.compute((shape[1],), lambda c: inverse[c] * scale[c], name="factor")
+    shift = te.compute((shape[1],), lambda c: offset[c] - mean[c] * factor[c], name="shift")
+    output = te.compute(
+        shape, lambda *i: activation.apply(data(*i) * factor[i[1]] + shift[i[1]]), name="output"
+    )
+    outputs = [output, mean, variance, inverse]
+    if biased:
+        outputs.append(te.compute((shape[1],), lambda c: mean[c] + bias[0][c], name="biased_mean"))
     return make_kernel(
-        [data], [mean, variance, inverse], operator="batch_norm_statistics", layer=layer, work=work
+        [data, scale, offset, *bias],
+        outputs,
+        operator="batch_norm_training",
+        layer=layer,
+        work=work,
+        details=training_details(activation, epsilon),
     )
 
 
@@ -93,29 +169,6 @@ def batch_norm_running(layer: str, work: str, shape: Shape, momentum: float) -> 
         layer=layer,
         work=work,
         in_place={0: 2, 1: 3},
-    )
-
-
-def batch_norm(layer: str, work: str, shape: Shape) -> PrimFunc:
-    """Make the kernel that normalises by given statistics.
-
-    Returns
-    -------
-    PrimFunc
-        Operator class ``"batch_norm"``: data, mean, inverse standard deviation, scale, offset; output
-        ``(data - mean) * (inverse * scale) + offset``.
-    """
-    data = argument("data", shape)
-    names = ("mean", "inverse_deviation", "scale", "offset")
-    mean, inverse, scale, offset = (argument(name, (shape[1],)) for name in names)
-
-    def compute(*indices: Scalar) -> Scalar:
-        c = indices[1]
-        return (data(*indices) - mean[c]) * (inverse[c] * scale[c]) + offset[c]
-
-    output = te.compute(shape, compute, name="output")
-    return make_kernel(
-        [data, mean, inverse, scale, offset], [output], operator="batch_norm", layer=layer, work=work
     )
 
 

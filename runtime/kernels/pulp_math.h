@@ -13,6 +13,11 @@ static inline int32_t pulp_abs(int32_t a) { return a < 0 ? -a : a; }
 static inline int32_t pulp_floor_divide(int32_t a, int32_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 static inline int32_t pulp_floor_modulo(int32_t a, int32_t b) { return a - pulp_floor_divide(a, b) * b; }
 
+/* sum * multiplier / 2^shift in 64 bits, rounded to the nearest, halves up; 1 <= shift <= 62. */
+static inline int32_t pulp_requantize(int32_t sum, int32_t multiplier, int32_t shift) {
+  return (int32_t)(((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
+}
+
 /* First iteration of worker `core` where `total` iterations are shared out in contiguous chunks. */
 static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
   const int32_t each = total / cores, rest = total - each * cores;
@@ -46,8 +51,15 @@ static inline float pulp_sqrtf(float x) {
 #endif
 }
 
-/* 1.5 ulp */
-static inline float pulp_rsqrtf(float x) { return 1.0f / pulp_sqrtf(x); }
+/* 1.5 ulp. Newton's iteration, as the cluster's one divider would make the workers wait for each other. */
+static inline float pulp_rsqrtf(float x) {
+  if (!(x >= 1.17549435e-38f && x <= 3.4028235e38f)) return 1.0f / pulp_sqrtf(x); /* not positive or not normal */
+  const float half = 0.5f * x;
+  float y = pulp_int_as_float(0x5f375a86 - (pulp_float_as_int(x) >> 1)); /* within 3.5% */
+  y = y * (1.5f - half * y * y);
+  y = y * (1.5f - half * y * y);
+  return y + y * (0.5f - half * y * y);
+}
 
 /* Rounding to an integer. Values from 2^23 on have no fraction. */
 static inline float pulp_truncf(float x) {

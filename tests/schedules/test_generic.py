@@ -14,19 +14,18 @@ from tvm import te
 from tests.schedules.host_harness import (
     HostKernel,
     check,
-    random_arguments,
     run_reference,
     run_with_sanitizer,
 )
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d, avg_pool2d_gradient
 from tvm_pulp.passes.operators.batch_norm import (
-    batch_norm,
+    Activation,
     batch_norm_inference,
     batch_norm_running,
-    batch_norm_statistics,
+    batch_norm_training,
 )
-from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient, batch_norm_parameter_gradients
+from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
@@ -49,7 +48,9 @@ CONVOLUTIONS: dict[str, Callable[..., PrimFunc]] = {
 
 def generic(function: PrimFunc) -> PrimFunc:
     """Take away what templates look at."""
-    return function.without_attr("pulp.matmul").without_attr("pulp.conv2d")
+    for name in ("pulp.matmul", "pulp.conv2d", "pulp.batch_norm"):
+        function = function.without_attr(name)
+    return function
 
 
 @pytest.mark.parametrize("work", CONVOLUTIONS)
@@ -72,12 +73,17 @@ def test_convolutions(
 
 NETWORK = (4, 16, 24, 24)
 KERNELS: dict[str, Callable[[], PrimFunc]] = {
-    "batch norm statistics": lambda: batch_norm_statistics("bn", "work", NETWORK, 1e-5),
+    "batch norm training": lambda: generic(
+        batch_norm_training("bn", "work", NETWORK, 1e-5, Activation(True, 6.0), True)
+    ),
     "batch norm running": lambda: batch_norm_running("bn", "work", NETWORK, 0.1),
-    "batch norm": lambda: batch_norm("bn", "work", NETWORK),
-    "batch norm parameter gradients": lambda: batch_norm_parameter_gradients("bn", "work", NETWORK),
+    "batch norm parameter gradients": lambda: batch_norm_gradient(
+        "bn", "work", NETWORK, Activation(True), biased=False, data_gradient=False
+    ),
     "batch norm inference": lambda: batch_norm_inference("bn", "work", NETWORK, 1e-5),
-    "batch norm gradient": lambda: batch_norm_gradient("bn", "work", NETWORK),
+    "batch norm gradient": lambda: generic(
+        batch_norm_gradient("bn", "work", NETWORK, Activation(True, 0.5), biased=True, data_gradient=True)
+    ),
     "cross entropy": lambda: cross_entropy("loss", "work", (8, 10), 0.125),
     "cross entropy gradient": lambda: cross_entropy_gradient("loss", "work", (8, 10), 0.125),
     "sgd": lambda: sgd("w", "work", (64, 33, 3, 3), 0.9, 5e-4, True),
@@ -266,7 +272,7 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
     small = Features(**{**chip.__dict__, "l1_bytes": chip.l1_bytes - 48 * 1024})
     work = [
         conv2d("c", "w", Conv2d((2, 1), (1, 2, 0, 1)), (2, 6, 19, 13), (7, 6, 3, 3)),
-        batch_norm_parameter_gradients("b", "w", (3, 5, 20, 20)),
+        batch_norm_gradient("b", "w", (3, 5, 20, 20), Activation(), biased=False, data_gradient=False),
     ]
     for number, function in enumerate(work):
         run_with_sanitizer(lower_generic(function, small), tmp_path / str(number), sanitizer)
@@ -278,7 +284,7 @@ def test_on_the_simulator(work: str, chip: Features, tmp_path: Path) -> None:
     function = generic(CONVOLUTIONS[work]("conv", "work", attributes, data, weight))
     arrays = random_arguments(function)
     expected = run_reference(function, [a.copy() for a in arrays])[2]
-    measured = run_on_simulator(lower_generic(function, chip), arrays, chip, tmp_path)
+    measured = measure_kernel(lower_generic(function, chip), arrays, chip, tmp_path)
     np.testing.assert_allclose(arrays[2], expected, atol=3e-5 * np.abs(expected).max())
     assert attributes.macs(data, weight) / measured.cycles[-1] >= 1.5
 

@@ -41,9 +41,10 @@ struct Configuration {
     uint32_t l2_bytes = 0x180000;
     uint8_t unwritten_byte = 0x57;      // what memory holds before anyone writes it
     uint32_t l3_base = 0x80000000;
-    uint32_t l3_bytes = 0;
+    uint32_t l3_bytes = 8 << 20;
     uint32_t l3_latency = 40;
-    uint32_t l3_bytes_per_cycle = 1;
+    uint64_t l3_bytes_per_second = 50000000;
+    bool misaligned_traps = false;
 
     // Interconnect (cycles added by each stage of a path)
     uint32_t cluster_interconnect_latency = 2;

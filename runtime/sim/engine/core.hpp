@@ -67,14 +67,14 @@ struct Core {
     // Sleep
     int64_t slept_at = 0;
     uint8_t wait_register = discarded_register;
-    bool wait_is_plain_access = false;  // blocked by lw or sw instead of p.elw
+    int32_t answer_stall = 0;       // part of the stall that comes with the answer, after the sleep
     bool started = false;
     Cause sleep_cause = CauseEvent;
     int32_t path_stall = 0, conflict_stall = 0;     // parts of the stall of a load or store
 
     // CSRs
     uint32_t hart = 0;
-    uint32_t mstatus = 0, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
+    uint32_t mstatus = 0x6000, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
     uint32_t pcer = 0, pcmr = 0;
     std::array<uint32_t, counter_count> pccr{};
     uint32_t boot_address = 0;

@@ -7,11 +7,13 @@ from tvm import relax
 from tests.host_executor import run_kernel
 from tests.passes.single_operator import assert_close, check_operator, normal
 from tvm_pulp.passes.operators.batch_norm import (
+    Activation,
     batch_norm_inference,
     batch_norm_running,
-    batch_norm_statistics,
+    batch_norm_training,
 )
-from tvm_pulp.target.tvm_names import PrimFunc
+from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
+from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 SHAPES = [(2, 3, 4, 5), (8, 4), (2, 3, 7), (8, 3, 24, 24), (1, 2, 80, 72)]
 
@@ -39,10 +41,55 @@ def test_training_mode_agrees_with_pytorch(shape: tuple[int, ...]) -> None:
 
     module = check_operator(build, reference, arrays(shape), ("data", "bn.weight", "bn.bias"), {"bn"})
     names = {v.name_hint for v, f in module.functions.items() if isinstance(f, PrimFunc)}
-    assert {n for n in names if "gradient" in n and "loss" not in n} == {
-        "bn_parameter_gradients",
-        "bn_data_gradient",
-    }
+    assert {n for n in names if "loss" not in n} == {"bn_forward", "bn_gradient"}
+
+
+@pytest.mark.parametrize("activation", ["relu", "clip"])
+def test_activation_is_part_of_the_kernels(activation: str) -> None:
+    def build_with(builder: relax.BlockBuilder, *arguments: relax.Var) -> relax.Expr:
+        normal = builder.emit(build(builder, *arguments))
+        return relax.op.nn.relu(normal) if activation == "relu" else relax.op.clip(normal, 0.0, 1.5)
+
+    def reference(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        normal = functional.batch_norm(x, None, None, w, b, training=True, eps=1e-3)
+        return functional.relu(normal) if activation == "relu" else functional.hardtanh(normal, 0.0, 1.5)
+
+    module = check_operator(
+        build_with, reference, arrays((4, 3, 5, 7)), ("data", "bn.weight", "bn.bias"), {"bn"}
+    )
+    names = {v.name_hint for v, f in module.functions.items() if isinstance(f, PrimFunc)}
+    assert {n for n in names if "loss" not in n} == {"bn_forward", "bn_gradient"}
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_bias_before_changes_nothing_but_the_mean(relu: bool) -> None:
+    data = {"data": normal(4, 3, 5, 7), "conv.bias": normal(3, seed=5) + 2}
+    data |= {name: array for name, array in arrays((4, 3, 5, 7)).items() if name != "data"}
+
+    def build_with(
+        builder: relax.BlockBuilder, x: relax.Var, bias: relax.Var, *rest: relax.Var
+    ) -> relax.Expr:
+        column = builder.emit(relax.op.reshape(bias, (1, 3, 1, 1)))
+        result = builder.emit(build(builder, builder.emit(relax.op.add(x, column)), *rest))
+        return relax.op.nn.relu(result) if relu else result
+
+    def reference(
+        x: torch.Tensor, bias: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *_: torch.Tensor
+    ) -> torch.Tensor:
+        biased = x + bias.reshape(1, 3, 1, 1)
+        result = functional.batch_norm(biased, None, None, w, b, training=True, eps=1e-3)
+        return functional.relu(result) if relu else result
+
+    module = check_operator(build_with, reference, data, ("data", "bn.weight", "bn.bias"), {"bn"})
+    names = {v.name_hint for v, f in module.functions.items() if isinstance(f, PrimFunc)}
+    assert {n for n in names if "loss" not in n} == {"bn_forward", "bn_gradient"}
+
+
+def test_gradient_of_a_bias_before_is_zero() -> None:
+    shape = (4, 3, 5, 7)
+    kernel = batch_norm_gradient("bn", "gradient", shape, Activation(), biased=True, data_gradient=True)
+    channel = [normal(3, seed=n) for n in range(4)]
+    assert not run_kernel(kernel, [normal(*shape), normal(*shape, seed=1), *channel])[-1].any()
 
 
 def test_parameters_alone_need_no_data_gradient() -> None:
@@ -50,7 +97,8 @@ def test_parameters_alone_need_no_data_gradient() -> None:
         return functional.batch_norm(x, None, None, w, b, training=True, eps=1e-3)
 
     module = check_operator(build, reference, arrays((2, 3, 4, 5)), ("bn.bias",), {"bn"})
-    assert "bn_data_gradient" not in {v.name_hint for v in module.get_global_vars()}
+    (kernel,) = (f for v, f in module.functions.items() if v.name_hint == "bn_gradient")
+    assert [buffer_shape(p) for p in kernel.params[6:]] == [(3,), (3,)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -65,11 +113,15 @@ def test_running_statistics_are_one_multiply_add_an_element(shape: tuple[int, ..
 def test_statistics_of_data_far_from_zero() -> None:
     """The variance is of the deviations from the mean: no difference of large squares."""
     data = (1000 + 0.5 * normal(4, 3, 16, 16)).astype(np.float32)
-    _, mean, variance, inverse = run_kernel(batch_norm_statistics("bn", "s", data.shape, 1e-5), [data])
+    kernel = batch_norm_training("bn", "forward", data.shape, 1e-5, Activation(), biased=True)
+    *_, mean, variance, inverse, biased_mean = run_kernel(
+        kernel, [data, normal(3), normal(3), np.ones(3, "f4")]
+    )
     exact = data.astype(np.float64)
     assert_close(mean, exact.mean((0, 2, 3)), "mean", 1e-6)
     assert_close(variance, exact.var((0, 2, 3)), "variance", 1e-5)
     assert_close(inverse, 1 / np.sqrt(exact.var((0, 2, 3)) + 1e-5), "inverse deviation", 1e-5)
+    assert_close(biased_mean, exact.mean((0, 2, 3)) + 1, "mean with bias", 1e-6)
 
 
 def test_running_update_is_pytorchs() -> None:

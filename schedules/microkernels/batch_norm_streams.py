@@ -1,0 +1,131 @@
+"""Sweeps over the elements of a channel that batch normalisation in training mode is made of.
+
+Forward: the sum, the squared deviations from the mean, then ``y = activation(x * factor + shift)``.
+Backward: with ``d = x - mean`` the sums of the gradient g (where the activation let its input through) and of
+``g * d``, then ``dx = g * factor + d * slope + shift``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions
+
+NONE, RELU, CLIP = 0, 1, 2
+"""What follows the normalisation: nothing, ``max(y, 0)``, or ``min(max(y, 0), limit)``."""
+
+
+@dataclass(frozen=True)
+class NormSizes:
+    """What the code of a batch norm depends on.
+
+    Attributes
+    ----------
+    images, channels, pixels : int
+        Of the data ``[images][channels][pixels]``.
+    activation : int
+        `NONE`, `RELU` or `CLIP`.
+    limit : float
+        Upper bound of `CLIP`.
+    epsilon : float
+        Added to the variance (forward).
+    backward : bool
+        Gradients instead of the normalisation.
+    biased : bool
+        A bias a channel has been left out of the data.
+    """
+
+    images: int
+    channels: int
+    pixels: int
+    activation: int
+    limit: float
+    epsilon: float
+    backward: bool
+    biased: bool
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps over the data."""
+        return 2 if self.backward else 3
+
+
+def _forward_streams(activation: int) -> list[Stream]:
+    load = Step("load", "value", ("x",))
+    total = Stream("norm_sum", ("x",), (), ("total",), (load, Step("add", "total", ("total", "value"))))
+    deviations = Stream(
+        "norm_deviations",
+        ("x",),
+        ("mean",),
+        ("total",),
+        (
+            load,
+            Step("subtract", "deviation", ("value", "mean")),
+            Step("multiply_add", "total", ("deviation", "deviation", "total")),
+        ),
+    )
+    steps = [load, Step("multiply_add", "normal", ("value", "factor", "shift"))]
+    if activation != NONE:
+        steps.append(Step("rectify", "positive", (steps[-1].result,)))
+    if activation == CLIP:
+        steps.append(Step("limit", "limited", (steps[-1].result, "limit")))
+    steps.append(Step("store", "", ("x", steps[-1].result)))
+    scalars = ("factor", "shift", "limit") if activation == CLIP else ("factor", "shift")
+    return [total, deviations, Stream("norm_apply", ("x",), scalars, (), tuple(steps))]
+
+
+def _masked(activation: int) -> tuple[list[Step], str]:
+    """Loads of data and gradient, the deviation, and the gradient where the activation is open."""
+    steps = [Step("load", "value", ("x",)), Step("load", "gradient", ("g",))]
+    if activation == NONE:
+        return [*steps, Step("subtract", "deviation", ("value", "mean"))], "gradient"
+    steps.append(Step("multiply_add", "normal", ("value", "factor", "shift")))
+    steps.append(Step("subtract", "deviation", ("value", "mean")))
+    if activation == RELU:
+        steps.append(Step("where_positive", "open", ("normal", "gradient")))
+    else:
+        steps.append(Step("where_between", "open", ("normal", "gradient", "last")))
+    return steps, "open"
+
+
+def _mask_scalars(activation: int) -> tuple[str, ...]:
+    return {NONE: (), RELU: ("factor", "shift"), CLIP: ("factor", "shift", "last")}[activation]
+
+
+def _backward_streams(activation: int, resident: bool) -> list[Stream]:
+    masked, gradient = _masked(activation)
+    sums = [
+        Step("add", "total", ("total", gradient)),
+        Step("multiply_add", "products", (gradient, "deviation", "products")),
+    ]
+    kept = [Step("store", "", ("g", gradient))] if resident and activation != NONE else []
+    scalars = ("mean", *_mask_scalars(activation))
+    first = Stream("norm_sums", ("x", "g"), scalars, ("total", "products"), (*masked, *kept, *sums))
+    # in a resident tile the gradient has been masked by the first sweep
+    masked, gradient = _masked(NONE if resident else activation)
+    result = [
+        Step("multiply_add", "moved", ("deviation", "slope", "move")),
+        Step("multiply_add", "result", (gradient, "weight", "moved")),
+        Step("store", "", ("g", "result")),
+    ]
+    scalars = ("mean", "slope", "move")
+    if resident or activation == NONE:
+        scalars += ("weight",)
+    else:  # the factor of the normalisation is that of the gradient
+        scalars += _mask_scalars(activation)
+        result[1] = Step("multiply_add", "result", (gradient, "factor", "moved"))
+    return [first, Stream("norm_gradient", ("x", "g"), scalars, (), (*masked, *result))]
+
+
+def streams(s: NormSizes, resident: bool) -> list[Stream]:
+    """Return the sweeps over the elements, in order."""
+    return _backward_streams(s.activation, resident) if s.backward else _forward_streams(s.activation)
+
+
+def cycles_an_element(s: NormSizes, resident: bool) -> list[float]:
+    """Return for each sweep the cycles that a worker takes for an element: two workers share a FPU."""
+    found = []
+    for stream in streams(s, resident):
+        floats = sum(step.operation in ("add", "subtract", "multiply_add") for step in stream.body)
+        found.append(float(max(instructions(stream), 2 * floats)))
+    return found

@@ -1,0 +1,188 @@
+"""Streams in assembly on the simulator against their plain C form on the host, operation by operation."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvm_pulp.runtime.sim import Configuration, Machine
+from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions, streams_source
+from tvm_pulp.target import Features
+from tvm_pulp.target.project import write_runtime
+from tvm_pulp.target.toolchain import find
+
+LENGTHS, SEGMENTS, SKIP, SIZE = (1, 3, 4, 5, 8, 13), 3, 2, 64
+KERNELS = Path(__file__).resolve().parents[3] / "runtime" / "kernels"
+
+
+def unary(operation: str, *others: str) -> tuple[Step, ...]:
+    return (
+        Step("load", "value", ("x",)),
+        Step("load", "other", ("y",)),
+        Step(operation, "result", ("value", *others)),
+        Step("store", "", ("y", "result")),
+    )
+
+
+STREAMS = [
+    Stream("adds", ("x", "y"), (), (), unary("add", "other")),
+    Stream("subtracts", ("x", "y"), ("p",), (), unary("subtract", "p")),
+    Stream("multiplies", ("x", "y"), ("p",), (), unary("multiply", "p")),
+    Stream("multiplies_adds", ("x", "y"), ("p", "q"), (), unary("multiply_add", "p", "other")),
+    Stream("maximum", ("x", "y"), (), (), unary("maximum", "other")),
+    Stream("minimum", ("x", "y"), (), (), unary("minimum", "other")),
+    Stream("rectifies", ("x", "y"), (), (), unary("rectify")),
+    Stream("opens", ("x", "y"), (), (), unary("where_positive", "other")),
+    Stream("opens_between", ("x", "y"), ("p",), (), unary("where_between", "other", "p")),
+    Stream(
+        "limits",
+        ("x", "y"),
+        ("p",),
+        (),
+        (
+            Step("load", "value", ("x",)),
+            Step("rectify", "positive", ("value",)),
+            Step("limit", "result", ("positive", "p")),
+            Step("store", "", ("y", "result")),
+        ),
+    ),
+    Stream(
+        "accumulates",
+        ("x", "y", "z"),
+        ("p", "q"),
+        ("total", "products"),
+        (
+            Step("load", "a", ("x",)),
+            Step("load", "b", ("y",)),
+            Step("multiply_add", "c", ("a", "p", "q")),
+            Step("where_positive", "d", ("c", "b")),
+            Step("store", "", ("z", "d")),
+            Step("add", "total", ("total", "d")),
+            Step("multiply_add", "products", ("d", "a", "products")),
+        ),
+    ),
+]
+
+_CALLS = """
+static void (*const streams[])(struct stream *) = {{{names}}};
+static const int32_t lengths[] = {{{lengths}}};
+#define TESTS {tests}
+static void test(int number, float *x, float *y, float *z, float *sums) {{
+  struct stream s = {{.length = lengths[number % {length_count}], .segments = {segments}, .skip = 4 * {skip},
+                     .at = {{x, y, z}}, .scalar = {{0.5f, -0.25f}}}};
+  streams[number / {length_count}](&s);
+  sums[0] = s.sum[0], sums[1] = s.sum[1];
+}}
+"""
+
+_MAIN = """
+#include "pulp_runtime.h"
+#include "pulp_math.h"
+{source}
+{calls}
+PULP_PERSISTENT float data[TESTS][3][{size}], sums[TESTS][2];
+PI_CL_L1 float inner[3][{size}];
+static void worker(void *argument) {{
+  (void)argument;
+  if (pi_core_id()) return;
+  for (int n = 0; n < TESTS; ++n) {{
+    memcpy(inner, data[n], sizeof inner);
+    test(n, inner[0], inner[1], inner[2], sums[n]);
+    memcpy(data[n], inner, sizeof inner);
+  }}
+}}
+static void entry_(void *argument) {{ (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }}
+int main(void) {{
+  struct pi_device device;
+  struct pi_cluster_conf configuration;
+  struct pi_cluster_task task;
+  pi_cluster_conf_init(&configuration);
+  pi_open_from_conf(&device, &configuration);
+  if (pi_cluster_open(&device)) return 100;
+  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
+  pi_cluster_close(&device);
+  return 0;
+}}
+"""
+
+_HOST = """
+#include <stdint.h>
+#include <stdio.h>
+#include "pulp_math.h"
+{source}
+{calls}
+static float data[TESTS][3][{size}], sums[TESTS][2];
+int main(void) {{
+  if (fread(data, sizeof data, 1, stdin) != 1) return 1;
+  for (int n = 0; n < TESTS; ++n) test(n, data[n][0], data[n][1], data[n][2], sums[n]);
+  return fwrite(data, sizeof data, 1, stdout) + fwrite(sums, sizeof sums, 1, stdout) != 2;
+}}
+"""
+
+
+def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) -> None:
+    tests = len(STREAMS) * len(LENGTHS)
+    calls = _CALLS.format(
+        names=", ".join(stream.name for stream in STREAMS),
+        lengths=", ".join(map(str, LENGTHS)),
+        length_count=len(LENGTHS),
+        tests=tests,
+        segments=SEGMENTS,
+        skip=SKIP,
+    )
+    data = np.random.default_rng(0).uniform(-1, 1, (tests, 3, SIZE)).astype(np.float32)
+    data[:, 0, ::7] = 0.0
+    data[:, 0, 3::7] = 0.5  # at the bound
+
+    host = tmp_path / "host.c"
+    plain = streams_source(STREAMS, assembly=False)
+    host.write_text(_HOST.format(source=plain, calls=calls, size=SIZE))
+    program = tmp_path / "host"
+    command = [
+        "gcc",
+        "-std=gnu11",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        "-I",
+        str(KERNELS),
+        str(host),
+        "-o",
+        str(program),
+    ]
+    subprocess.run(command, check=True)
+    output = subprocess.run([str(program)], input=data.tobytes(), capture_output=True, check=True).stdout
+    expected = np.frombuffer(output, np.float32)
+
+    directory = tmp_path / "cluster"
+    write_runtime(directory, "program", chip)
+    source = streams_source(STREAMS, assembly=True)
+    (directory / "templates" / "main.c").write_text(_MAIN.format(source=source, calls=calls, size=SIZE))
+    machine = Machine(Configuration.from_dict(chip.simulator_configuration()), checks=True)
+    machine.load(find().build(directory))
+    machine.write(machine.symbols["data"].address, data.tobytes())
+    result = machine.run()
+    assert result.exit_code == 0 and not result.reports, result.reports[:3]
+    found = machine.read(machine.symbols["data"].address, data.nbytes)
+    found += machine.read(machine.symbols["sums"].address, 8 * tests)
+    actual = np.frombuffer(found, np.float32)
+    # the plain form rounds products, the assembly's multiply-adds do not
+    np.testing.assert_allclose(actual[: data.size], expected[: data.size], atol=2e-7)
+    used = [bool(stream.sums) for stream in STREAMS for _ in LENGTHS]
+    sums = (values[data.size :].reshape(tests, 2)[used] for values in (actual, expected))
+    np.testing.assert_allclose(*sums, atol=2e-6)
+
+
+def test_instructions_are_counted() -> None:
+    assert [instructions(stream) for stream in STREAMS[:2]] == [4, 4]
+    assert instructions(STREAMS[-1]) == 3 + 1 + 3 + 2
+
+
+def test_too_many_values_are_refused() -> None:
+    loads = tuple(Step("load", f"v{n}", ("x",)) for n in range(8))
+    stores = tuple(Step("store", "", ("x", f"v{n}")) for n in range(8))
+    with pytest.raises(ValueError, match="more registers"):
+        streams_source([Stream("wide", ("x",), (), (), loads + stores)], assembly=True)

@@ -1,0 +1,193 @@
+"""The batch norm template against TVM on LLVM and PyTorch, and its speed on the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.schedules.host_harness import HostKernel, random_arguments, run_reference, run_with_sanitizer
+from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.passes.operators.batch_norm import Activation, batch_norm_training
+from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
+from tvm_pulp.schedules.base import lower
+from tvm_pulp.schedules.batch_norm import BatchNormTemplate
+from tvm_pulp.target import Features
+from tvm_pulp.target.tvm_names import PrimFunc
+
+ACTIVATIONS = [Activation(), Activation(True), Activation(True, 0.7)]
+STREAMED = {"streamed": 1, "tile_channels": 1, "parts": 1}
+
+
+def function_of(
+    shape: tuple[int, ...], activation: Activation, biased: bool, backward: bool, epsilon: float = 1e-5
+) -> PrimFunc:
+    if backward:
+        return batch_norm_gradient("bn", "gradient", shape, activation, biased, data_gradient=True)
+    return batch_norm_training("bn", "forward", shape, epsilon, activation, biased)
+
+
+def compare(function: PrimFunc, results: list[np.ndarray], arrays: list[np.ndarray]) -> None:
+    for parameter, want, got in zip(function.params, run_reference(function, arrays), results, strict=True):
+        error = np.abs(want.astype(np.float64) - got).max()
+        assert error <= 2e-5 * max(np.abs(want).max(), 1e-30), f"{parameter.name}: {error}"
+
+
+def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kernels: Path) -> None:
+    """Build, print, compile and run on the host with the given knobs (None: the default)."""
+    template = BatchNormTemplate()
+    workload = template.match(function)
+    assert workload is not None
+    if knobs is None or template.l1_bytes(workload, knobs) > chip.kernel_l1_bytes:
+        knobs = template.default(workload, chip)
+    assert knobs is not None
+    lowered = template.build(workload, knobs, chip)
+    assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(workload, knobs) <= chip.kernel_l1_bytes
+    arrays = random_arguments(function)
+    results = [array.copy() for array in arrays]
+    HostKernel(lowered, kernels)(results)
+    compare(function, results, arrays)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 9), st.integers(1, 9)),
+    activation=st.sampled_from(ACTIVATIONS),
+    flags=st.tuples(st.booleans(), st.booleans()),
+    data=st.data(),
+)
+def test_any_knobs(
+    shape: tuple[int, ...], activation: Activation, flags: tuple[bool, bool], data: st.DataObject,
+    chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    if shape[0] * shape[2] * shape[3] < 2:
+        shape = (2, *shape[1:])
+    function = function_of(shape, activation, *flags)
+    template = BatchNormTemplate()
+    choices = template.knobs(template.match(function), chip)
+    knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    check(function, knobs, chip, kernels)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("shape", [(8, 40), (1, 3, 200, 200), (2, 3, 7), (8, 2, 100, 90), (3, 130, 5, 5)])
+def test_shapes(shape: tuple[int, ...], backward: bool, chip: Features, kernels: Path) -> None:
+    check(function_of(shape, ACTIVATIONS[1], True, backward), None, chip, kernels)
+
+
+@pytest.mark.parametrize("cores", [1, 3, 5, 12])
+def test_any_number_of_workers(cores: int, chip: Features) -> None:
+    """Every knob that is offered shares out all of a channel."""
+    features = Features(**{**chip.__dict__, "cores": cores})
+    template = BatchNormTemplate()
+    workload = template.match(function_of((4, 6, 5, 5), ACTIVATIONS[1], False, False))
+    for parts in template.knobs(workload, features)["parts"]:
+        assert cores % parts == 0
+    assert template.default(workload, features) is not None
+
+
+def test_what_does_not_apply(chip: Features) -> None:
+    shape = (4, 3, 5, 5)
+    part = batch_norm_gradient("bn", "g", shape, Activation(), biased=False, data_gradient=False)
+    template = BatchNormTemplate()
+    assert template.match(part) is None
+    assert str(lower(part, chip).attrs["pulp.schedule"]) == "generic"
+    assert (
+        template.match(function_of(shape, Activation(), False, False).without_attr("pulp.batch_norm")) is None
+    )
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_sanitizers(sanitizer: str, backward: bool, chip: Features, tmp_path: Path) -> None:
+    template = BatchNormTemplate()
+    workload = template.match(function_of((3, 7, 9, 9), ACTIVATIONS[2], True, backward))
+    knobs = {"tile_channels": 3, "parts": 2, "streamed": 0, "tile_images": 2, "tile_pixels": 32}
+    for number, change in enumerate(({}, STREAMED)):
+        lowered = template.build(workload, {**knobs, **change}, chip)
+        run_with_sanitizer(lowered, tmp_path / str(number), sanitizer)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "shape,knobs",
+    [
+        ((8, 12, 25, 5), {}),
+        ((3, 5, 7, 9), {"tile_channels": 2, "parts": 4}),
+        ((5, 9, 3, 3), {"tile_channels": 9, "parts": 1}),
+        ((3, 3, 31, 30), {**STREAMED, "tile_images": 2}),
+        ((2, 3, 31, 30), {**STREAMED, "tile_images": 1, "tile_pixels": 401}),
+    ],
+)
+def test_on_the_simulator(
+    shape: tuple[int, ...], knobs: dict[str, int], activation: Activation, backward: bool, chip: Features,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """In assembly, without a report of a race, of bounds or of reading what nobody wrote."""
+    function = function_of(shape, activation, True, backward)
+    template = BatchNormTemplate()
+    workload = template.match(function)
+    chosen = {**template.default(workload, chip), **knobs}
+    arrays = random_arguments(function)
+    results = [array.copy() for array in arrays]
+    # the backward pass works in place of a copy of its own in L1, not of its arguments: it can run twice
+    run_on_simulator(template.build(workload, chosen, chip), results, chip, tmp_path)
+    compare(function, results, arrays)
+
+
+@pytest.mark.parametrize("limit", [None, 6.0])
+def test_against_pytorch(limit: float | None, chip: Features, kernels: Path) -> None:
+    """Data far from zero; forward and backward by the same mask."""
+    shape, generator = (4, 6, 11, 13), np.random.default_rng(3)
+    activation = Activation(True) if limit is None else Activation(True, limit)
+    data = (20 + 3 * generator.standard_normal(shape)).astype(np.float32)
+    gradient = generator.standard_normal(shape).astype(np.float32)
+    scale = (3 * generator.standard_normal(6)).astype(np.float32)
+    offset = generator.standard_normal(6).astype(np.float32)
+    x, w, b = (torch.tensor(a.astype(np.float64), requires_grad=True) for a in (data, scale, offset))
+    y = torch.nn.functional.batch_norm(x, None, None, w, b, training=True)
+    expected = torch.relu(y) if limit is None else torch.nn.functional.hardtanh(y, 0.0, limit)
+    expected.backward(torch.tensor(gradient.astype(np.float64)))
+
+    def empty(*extents: int) -> np.ndarray:
+        return np.full(extents, np.nan, np.float32)
+
+    output, mean, variance, inverse = empty(*shape), empty(6), empty(6), empty(6)
+    forward = [data, scale, offset, output, mean, variance, inverse]
+    HostKernel(lower(function_of(shape, activation, False, False), chip), kernels)(forward)
+    by_data, by_scale, by_offset = empty(*shape), empty(6), empty(6)
+    backward = [gradient, data, mean, inverse, scale, offset, by_data, by_scale, by_offset]
+    HostKernel(lower(function_of(shape, activation, False, True), chip), kernels)(backward)
+    for name, got, want in (
+        ("output", output, expected.detach()),
+        ("data gradient", by_data, x.grad),
+        ("scale gradient", by_scale, w.grad),
+        ("offset gradient", by_offset, b.grad),
+    ):
+        assert np.abs(got - want.numpy()).max() <= 1e-5 * want.abs().max(), name
+
+
+@pytest.mark.parametrize(
+    "shape,forward,backward",
+    [((8, 64, 25, 5), 1.75, 2.8), ((4, 8, 48, 48), 2.0, 3.4), ((8, 32, 12, 12), 1.75, 2.8)],
+)
+def test_speed(
+    shape: tuple[int, ...], forward: float, backward: float, chip: Features, tmp_path: Path
+) -> None:
+    """Cycles an element with all transfers: the DMA needs 0.5 (forward) and 1 (backward)."""
+    for most, back in ((forward, False), (backward, True)):
+        function = function_of(shape, Activation(True), False, back)
+        template = BatchNormTemplate()
+        workload = template.match(function)
+        knobs = template.default(workload, chip)
+        measured = run_on_simulator(
+            template.build(workload, knobs, chip), random_arguments(function), chip, tmp_path / str(back)
+        )
+        assert measured.cycles[-1] / np.prod(shape) <= most
+        estimate = template.estimate_cycles(workload, knobs, chip)
+        assert 0.8 <= estimate / measured.cycles[-1] <= 1.15
