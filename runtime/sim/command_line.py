@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from .compare import WRONG_USAGE, CommandParser, load_configuration
 from .compare import main as compare_main
 from .configuration import Configuration
-from .errors import SimulationError
+from .errors import Interrupted, SimulationError
 from .machine import Machine, Result
 from .schema import make_schema
 
 _LARGEST_PROGRAM_CODE = 63
 _CHECKS_FOUND = 75
+_CANNOT_WRITE = 74
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,16 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options = _parser().parse_args(words)
 
-    def show(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    code, result = _run(options, show)
+    try:
+        code, result = _run(options, _show)
+    except KeyboardInterrupt:
+        print("pulp-sim: interrupted before the program ran", file=sys.stderr)
+        return Interrupted.exit_code
+    except OSError as error:
+        # what is left in the buffer cannot be written either: nothing shall try at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"pulp-sim: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return _CANNOT_WRITE
     if result is not None:
+        options.stats = options.stats or code == Interrupted.exit_code
         _print_findings(options, result)
         if code == 0 and result.reports:
             code = _CHECKS_FOUND
     return code
+
+
+def _show(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
 
 
 def _run(options: argparse.Namespace, show: Callable[[str], None]) -> tuple[int, Result | None]:

@@ -145,7 +145,7 @@ class Configuration:
         """
         try:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path}: not a JSON file: {error}") from None
         if not isinstance(fields, dict):
             raise ValueError(f"{path}: a configuration is a JSON object")

@@ -10,12 +10,13 @@ from typing import Any
 
 from . import _sim
 from .configuration import Configuration
-from .errors import BY_KIND, ElfError, SimulationError
+from .errors import BY_KIND, ElfError, Interrupted, SimulationError
 from .lines import LineTable
 from .profile import Profile, make_profile
 from .reports import Report, make_report
 
 _NO_LIMIT = 2**62
+_MAGIC = b"\x7fELF"
 # Flags of this project's own runtime: polled in memory, so what is written before is ordered by them.
 _FLAG_SYMBOLS = ("pending_task",)
 
@@ -172,7 +173,10 @@ class Machine:
         else:
             name = os.fspath(program)
             try:
-                image = Path(name).read_bytes()
+                with Path(name).open("rb") as file:
+                    image = file.read(4)
+                    if image == _MAGIC:  # nothing else is worth reading: some files have no end
+                        image += file.read()
             except OSError as error:
                 raise ElfError(f"{name}: {error.strerror}") from None
         self._symbols = None
@@ -224,7 +228,8 @@ class Machine:
         Parameters
         ----------
         max_cycles : int, optional
-            End the run with :class:`CycleLimit` after so many cycles (instructions without timing).
+            End the run with :class:`CycleLimit` after so many cycles (instructions without timing), at least
+            1; the next call goes on from there.
 
         Returns
         -------
@@ -234,11 +239,18 @@ class Machine:
         ------
         SimulationError
             If the run ends in another way; its ``result`` has the statistics so far.
+        ValueError
+            If ``max_cycles`` is less than 1.
         """
+        limit = _NO_LIMIT if max_cycles is None else max_cycles
+        if limit < 1:
+            raise ValueError(f"the limit of cycles is at least 1, not {limit}")
         try:
-            self._engine.run(_NO_LIMIT if max_cycles is None else max_cycles)
+            self._engine.run(min(limit, _NO_LIMIT))
         except _sim.Fault as fault:
             raise _error(fault, self.result()) from None
+        except KeyboardInterrupt:  # Ctrl-C came while the program printed
+            raise Interrupted("interrupted", self.result()) from None
         return self.result()
 
     def restart(self) -> None:

@@ -13,6 +13,7 @@ constexpr uint16_t machine_riscv = 243;
 constexpr uint32_t segment_load = 1;
 constexpr uint32_t section_symbols = 2, section_attributes = 0x70000003;
 constexpr uint16_t absolute_section = 0xfff1;
+constexpr uint64_t longest_name = 1024;
 
 [[noreturn]] void bad(const std::string& what) { throw Fault(FaultKind::Elf, what); }
 
@@ -30,9 +31,10 @@ public:
         return value;
     }
 
-    // A name. Anything but printable ASCII is a damaged file; a placeholder keeps messages readable.
+    // A name. Anything but printable ASCII is a damaged file; a placeholder keeps messages readable. What a
+    // file costs grows with its size, whatever it says: so names end somewhere.
     std::string text(uint64_t offset, uint64_t end) const {
-        end = std::min<uint64_t>(end, image_.size());
+        end = std::min<uint64_t>({end, image_.size(), offset + longest_name});
         std::string result;
         for (; offset < end && image_[offset] != 0; ++offset) {
             const uint8_t byte = image_[offset];
@@ -92,11 +94,20 @@ void read_segments(const Reader& reader, const std::vector<uint8_t>& image, ElfF
         if (file_size > memory_size) {
             bad("the ELF file has a segment larger in the file than in memory");
         }
-        const auto first = image.begin() + static_cast<std::ptrdiff_t>(offset);
-        elf.segments.push_back({address, memory_size, {first, first + file_size}});
+        elf.segments.push_back({address, memory_size, static_cast<uint32_t>(offset), file_size});
     }
     if (elf.segments.empty()) {
         bad("the ELF file has nothing to load");
+    }
+    std::stable_sort(elf.segments.begin(), elf.segments.end(),
+                     [](const Segment& a, const Segment& b) { return a.address < b.address; });
+    for (size_t i = 1; i < elf.segments.size(); ++i) {
+        const Segment& before = elf.segments[i - 1];
+        if (elf.segments[i].address - before.address < before.memory_size) {
+            char text[80];
+            std::snprintf(text, sizeof text, "the ELF file has segments that overlap at 0x%08x", elf.segments[i].address);
+            bad(text);
+        }
     }
 }
 
@@ -119,7 +130,7 @@ void read_sections(const Reader& reader, const std::vector<uint8_t>& image, ElfF
         if (type == section_attributes && offset + size <= image.size()) {
             elf.architecture = architecture_of(image.data() + offset, size);
         }
-        if (type != section_symbols) {
+        if (type != section_symbols || !elf.symbols.empty()) {     // there may be one table
             continue;
         }
         const uint32_t link = reader.at<uint32_t>(header + 24);

@@ -11,7 +11,8 @@ namespace sim {
 struct Segment {
     uint32_t address;
     uint32_t memory_size;           // bytes after the file's part are zero
-    std::vector<uint8_t> bytes;
+    uint32_t file_offset;
+    uint32_t file_size;
 };
 
 struct Symbol {
@@ -28,7 +29,7 @@ struct ElfFile {
     uint32_t entry = 0;
     uint32_t flags = 0;
     std::string architecture;       // as the attributes name it, such as rv32i2p1_m2p0_zfinx1p0; may be empty
-    std::vector<Segment> segments;
+    std::vector<Segment> segments;  // sorted by address, none overlaps another
     std::vector<Symbol> symbols;    // sorted by address
     std::vector<bool> writable;     // by section
 

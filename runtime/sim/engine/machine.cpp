@@ -100,7 +100,8 @@ void Machine::load_elf(const std::vector<uint8_t>& image) {
     }
     for (const Segment& segment : elf.segments) {
         uint8_t* target = memory.find(segment.address, segment.memory_size);
-        std::fill(std::copy(segment.bytes.begin(), segment.bytes.end(), target), target + segment.memory_size, uint8_t{0});
+        std::memcpy(target, image.data() + segment.file_offset, segment.file_size);
+        std::memset(target + segment.file_size, 0, segment.memory_size - segment.file_size);
         if (checker) {
             checker->host_wrote(segment.address, segment.memory_size);
         }
@@ -117,6 +118,9 @@ void Machine::restart() {
     if (profiler) {
         profiler->reset();
     }
+    if (tracer) {
+        tracer->restart();
+    }
     if (elf.segments.empty()) {
         return;
     }
@@ -125,7 +129,7 @@ void Machine::restart() {
     now_ = 1;
     for (const Segment& segment : elf.segments) {
         now_ += (1 + configuration.axi_latency) *
-                (chunks(segment.bytes.size()) + chunks(segment.memory_size - segment.bytes.size()));
+                (chunks(segment.file_size) + chunks(segment.memory_size - segment.file_size));
     }
     Core& controller = fabric_controller();
     controller.boot_address = elf.entry;

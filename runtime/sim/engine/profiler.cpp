@@ -18,6 +18,7 @@ Profiler::Profiler(Machine& machine) : machine_(machine) { reset(); }
 
 void Profiler::reset() {
     entries_.assign(machine_.cores.size(), {});
+    finished_ = entries_;
     running_.assign(machine_.cores.size(), Running{});
     functions_.clear();
     numbers_.clear();
@@ -98,13 +99,15 @@ void Profiler::woke(const Core& core, int64_t now) {
     running.until += now - running.slept_at;
 }
 
+// A copy is closed: the run may go on.
 void Profiler::finish(int64_t end) {
+    finished_ = entries_;
     for (uint32_t index = 0; index < running_.size(); ++index) {
-        Running& running = running_[index];
+        const Running& running = running_[index];
         if (!machine_.cores[index].started || entries_[index].empty()) {
             continue;
         }
-        Entry& here = entry(index, running.function);
+        Entry& here = finished_[index][running.function];
         if (running.until < end) {
             here.cycles[running.sleeping ? running.sleep_cause : CauseInstruction] += end - running.until;
         }
@@ -113,10 +116,8 @@ void Profiler::finish(int64_t end) {
         for (size_t cause = cause_count; cause-- > 0 && beyond > 0;) {
             const int64_t taken = std::min(beyond, running.last[cause]);
             here.cycles[cause] -= taken;
-            running.last[cause] -= taken;
             beyond -= taken;
         }
-        running.until = end;
     }
 }
 

@@ -27,8 +27,8 @@ public:
         uint64_t instructions = 0;
         std::array<int64_t, cause_count> cycles{};
     };
-    // By core, then by function.
-    const std::vector<std::vector<Entry>>& entries() const { return entries_; }
+    // By core, then by function; as of the end of the last run.
+    const std::vector<std::vector<Entry>>& entries() const { return finished_; }
     const std::vector<std::string>& functions() const { return functions_; }
     uint32_t function_of(uint32_t address);
 
@@ -44,7 +44,7 @@ private:
     Entry& entry(uint32_t core, uint32_t function);
 
     Machine& machine_;
-    std::vector<std::vector<Entry>> entries_;
+    std::vector<std::vector<Entry>> entries_, finished_;
     std::vector<Running> running_;
     std::vector<std::string> functions_;
     std::unordered_map<uint32_t, std::vector<uint32_t>> pages_;     // function of each halfword, plus one

@@ -231,7 +231,8 @@ void Machine::run_functional(int64_t limit, const std::function<bool()>& interru
         for (Core& core : cores) {
             if (core.started && !core.asleep && !exited) {
                 const uint64_t before = core.instructions;
-                any = (checker ? run_quantum<true>(core, functional_quantum) : run_quantum<false>(core, functional_quantum)) || any;
+                const uint32_t quantum = static_cast<uint32_t>(std::min<int64_t>(functional_quantum, limit - executed));
+                any = (checker ? run_quantum<true>(core, quantum) : run_quantum<false>(core, quantum)) || any;
                 executed += static_cast<int64_t>(core.instructions - before);
             }
         }
@@ -241,11 +242,11 @@ void Machine::run_functional(int64_t limit, const std::function<bool()>& interru
             now_ = std::max(now_, events_[events_head_].cycle);
             any = run_due_events() || any;
         }
+        if (!exited && executed >= limit) {
+            throw Fault(FaultKind::CycleLimit, "the program did not end within " + std::to_string(limit) + " instructions");
+        }
         if (!any && !exited) {
             deadlock();
-        }
-        if (executed > limit) {
-            throw Fault(FaultKind::CycleLimit, "the program did not end within " + std::to_string(limit) + " instructions");
         }
         if ((++rounds & 1023) == 0 && interrupted()) {
             throw Fault(FaultKind::Interrupted, "interrupted after " + std::to_string(executed) + " instructions");

@@ -29,21 +29,16 @@ std::string quoted(const std::string& text) {
     return result + "\"";
 }
 
+constexpr const char* end_of_file = "\n]}\n";
+
 }  // namespace
 
 Tracer::Tracer(Machine& machine, const std::string& path)
-    : machine_(machine), path_(path), file_(std::fopen(path.c_str(), "wb")), tracks_(machine.cores.size()) {
+    : machine_(machine), path_(path), file_(std::fopen(path.c_str(), "wb")) {
     if (file_ == nullptr) {
-        throw Fault(FaultKind::Trace, path + ": " + std::strerror(errno));
+        fail(": ");
     }
-    put("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
-    first_arrivals_.fill(-1);
-    for (const Core& core : machine.cores) {
-        name_track(core.index, core.is_fabric_controller ? "fabric controller" : "core " + std::to_string(core.index));
-    }
-    for (uint32_t counter = 0; counter < dma_counters; ++counter) {
-        name_track(first_dma_track + counter, "DMA " + std::to_string(counter));
-    }
+    begin();
 }
 
 Tracer::~Tracer() {
@@ -52,9 +47,44 @@ Tracer::~Tracer() {
     }
 }
 
+void Tracer::fail(const char* what) const { throw Fault(FaultKind::Trace, path_ + what + std::strerror(errno)); }
+
+void Tracer::begin() {
+    tracks_.assign(machine_.cores.size(), Track{});
+    first_ = true;
+    recorded_ = finished_ = false;
+    put("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
+    first_arrivals_.fill(-1);
+    named_.clear();
+    for (const Core& core : machine_.cores) {
+        name_track(core.index, core.is_fabric_controller ? "fabric controller" : "core " + std::to_string(core.index));
+    }
+    for (uint32_t counter = 0; counter < dma_counters; ++counter) {
+        name_track(first_dma_track + counter, "DMA " + std::to_string(counter));
+    }
+}
+
+void Tracer::restart() {
+    if (!recorded_) {
+        tracks_.assign(machine_.cores.size(), Track{});
+        return;
+    }
+    file_ = std::freopen(path_.c_str(), "wb", file_);
+    if (file_ == nullptr) {
+        fail(": ");
+    }
+    begin();
+}
+
 void Tracer::put(const std::string& text) {
+    if (finished_) {
+        finished_ = false;
+        if (std::fseek(file_, -static_cast<long>(std::strlen(end_of_file)), SEEK_CUR) != 0) {
+            fail(" cannot go on: ");
+        }
+    }
     if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) {
-        throw Fault(FaultKind::Trace, path_ + ": " + std::strerror(errno));
+        fail(" is cut short: ");
     }
 }
 
@@ -132,17 +162,18 @@ void Tracer::arrived(uint32_t barrier, bool complete, int64_t now) {
 }
 
 void Tracer::finish(int64_t end) {
-    if (file_ == nullptr) {
+    if (file_ == nullptr || finished_) {
         return;
     }
     for (uint32_t core = 0; core < tracks_.size(); ++core) {
+        const bool open = tracks_[core].since >= 0;
         close(core, end);
+        tracks_[core].since = open ? end : -1;
     }
-    put("\n]}\n");
-    const bool failed = std::fclose(file_) != 0;
-    file_ = nullptr;
-    if (failed) {
-        throw Fault(FaultKind::Trace, path_ + ": " + std::strerror(errno));
+    put(end_of_file);
+    recorded_ = finished_ = true;
+    if (std::fflush(file_) != 0) {
+        fail(" is cut short: ");
     }
 }
 

@@ -32,7 +32,10 @@ public:
     void transferred(const ExternalMemory::Transfer& transfer, int64_t now);
     // A core has arrived at a barrier; the last one completes it.
     void arrived(uint32_t barrier, bool complete, int64_t now);
+    // Completes the file; a run that goes on appends to it.
     void finish(int64_t end);
+    // Begins the file anew.
+    void restart();
 
 private:
     struct Track {
@@ -44,14 +47,18 @@ private:
     void slice(uint32_t track, const std::string& name, const char* category, int64_t begin, int64_t end,
                const std::string& arguments);
     void close(uint32_t core, int64_t end);
+    void begin();
     void put(const std::string& text);
     void name_track(uint32_t track, const std::string& text);
+    [[noreturn]] void fail(const char* what) const;
     double microseconds(int64_t cycle) const;
 
     Machine& machine_;
     std::string path_;
     std::FILE* file_ = nullptr;
     bool first_ = true;
+    bool recorded_ = false;     // something of a run is in the file
+    bool finished_ = false;
     std::vector<Track> tracks_;
     std::array<int64_t, barrier_count> first_arrivals_;     // -1 while no core waits
     std::set<uint32_t> named_;                              // tracks that have their name

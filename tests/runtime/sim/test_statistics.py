@@ -167,7 +167,7 @@ def test_trace_that_cannot_be_written(tmp_path: Path) -> None:
     if full.exists():
         machine = Machine(trace=full)
         machine.load(REFERENCE / "hello-gcc14.elf")
-        with pytest.raises(TraceError, match="/dev/full: No space left"):
+        with pytest.raises(TraceError, match="/dev/full is cut short: No space left"):
             machine.run()
 
 
