@@ -127,7 +127,7 @@ class _PanelWriter:
 
     def __init__(self, rows: int, columns: int, d: Distances) -> None:
         self.rows, self.columns, self.d = rows, columns, d
-        self.text = _Text()
+        self.text = AssemblyText()
         self.accumulators = _ACCUMULATORS[: rows * columns]
 
     def load_a(self, r: int) -> str:
@@ -196,20 +196,21 @@ class _PanelWriter:
             self.text.add(*(["add a0, a0, a1"] if r < self.rows - 1 else []))
 
 
-class _Text:
+class AssemblyText:
     """Assembly lines as C string literals; the macros of pulp_assembly.h stay outside the quotes."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def add(self, *lines: str) -> None:
+        """Append lines."""
         self.lines += lines
 
     def __str__(self) -> str:
         shown = []
         for line in self.lines:
             escaped = line.replace('"', '\\"')
-            macro = line.startswith(("P_LW", "P_SW", "LP_SETUP"))
+            macro = line.startswith(("P_", "PV_", "LP_SETUP"))
             shown.append(f"    {line}" if macro else f'    "{escaped}\\n"')
         return "\n".join(shown)
 

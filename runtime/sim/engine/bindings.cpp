@@ -24,7 +24,7 @@ Configuration configuration_from(const py::dict& fields) {
 #define FIELD(name) c.name = fields[#name].cast<decltype(c.name)>();
     FIELD(worker_cores) FIELD(has_cluster_controller) FIELD(shared_fpus) FIELD(fpu_latency) FIELD(fpu_interval)
     FIELD(shared_dividers) FIELD(float_divide_latency) FIELD(half_divide_latency) FIELD(bf16_dot_drops_accumulator)
-    FIELD(merged_registers) FIELD(l1_base) FIELD(l1_bytes) FIELD(l1_banks) FIELD(l1_bank_conflicts)
+    FIELD(merged_registers) FIELD(nan_boxed_halves) FIELD(l1_base) FIELD(l1_bytes) FIELD(l1_banks) FIELD(l1_bank_conflicts)
     FIELD(l1_alias_at_zero) FIELD(l2_private_base) FIELD(l2_private_bytes) FIELD(l2_base) FIELD(l2_bytes)
     FIELD(unwritten_byte) FIELD(l3_base) FIELD(l3_bytes) FIELD(l3_latency) FIELD(l3_bytes_per_second)
     FIELD(misaligned_traps)

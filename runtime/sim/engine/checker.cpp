@@ -102,17 +102,17 @@ Report Checker::race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc,
 }
 
 void Checker::used(Core& core, const Instruction& instruction) {
-    uint32_t uses = core.doubtful & instruction.inputs;
+    uint64_t uses = core.doubtful & instruction.inputs;
     if (instruction.kind == Kind::Store && instruction.rs1 != instruction.rs2) {
-        uses &= ~(1u << instruction.rs2);       // the doubt goes along into memory
+        uses &= ~(uint64_t{1} << instruction.rs2);       // the doubt goes along into memory
     }
     while (uses != 0) {
-        const uint32_t reg = static_cast<uint32_t>(__builtin_ctz(uses));
+        const uint32_t reg = static_cast<uint32_t>(__builtin_ctzll(uses));
         uses &= uses - 1;
         for (const Report& found : deferred_[core.index][reg]) {
             report(found);
         }
-        core.doubtful &= ~(1u << reg);
+        core.doubtful &= ~(uint64_t{1} << reg);
     }
 }
 

@@ -225,7 +225,7 @@ private:
     std::unordered_map<uint32_t, Allocator> allocators_;
     std::array<std::vector<Call>, max_cores> calls_;                // of allocators that have not returned
 
-    std::vector<std::array<std::vector<Report>, 33>> deferred_;     // by core and register
+    std::vector<std::array<std::vector<Report>, discarded_register + 1>> deferred_;     // by core and register
     std::vector<Report> reports_;
     std::map<std::tuple<ReportKind, uint32_t, uint32_t, uint32_t>, size_t> seen_;
 };

@@ -26,7 +26,8 @@ struct Configuration {
     uint32_t float_divide_latency = 14;
     uint32_t half_divide_latency = 10;
     bool bf16_dot_drops_accumulator = true;
-    bool merged_registers = true;
+    bool merged_registers = true;       // floating-point registers are the integer ones
+    bool nan_boxed_halves = false;      // 16-bit results have ones above them
 
     // Memories
     uint32_t l1_base = 0x10000000;

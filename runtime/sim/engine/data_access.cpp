@@ -120,8 +120,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
         return;
     }
     if ((address & 3) + size > 4) {
-        core.path_stall += latency;
-        core.stall += 1 + latency;
+        core.stall += 1;        // the core waits for the first half only: the second is on its way alone
         core.pccr[CounterLoad] += core.counting ? 1 : 0;    // the chip counts the second half as a load
     }
     if (address - configuration.l1_base < configuration.l1_bytes) {
@@ -147,7 +146,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
 void Machine::event_load(Core& core, uint32_t address, uint8_t rd) {
     core.stall += static_cast<int32_t>(configuration.event_load_stall);
     core.wait_register = rd;
-    core.wait_is_plain_access = false;
+    core.answer_stall = 0;
     core.x[rd] = 0;
     core.sleep_cause = CauseEvent;
     const uint32_t offset = address - event_unit_demux;
