@@ -191,6 +191,15 @@ class Configuration:
         return self.worker_cores + int(self.has_cluster_controller)
 
 
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str):  # addresses read better in hexadecimal
+        try:
+            return int(value, 0)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _typed(key: str, value: Any, example: Any) -> Any:
     if isinstance(example, Cache):
         if isinstance(value, Cache):
@@ -203,13 +212,8 @@ def _typed(key: str, value: Any, example: Any) -> Any:
             raise ValueError(f"field {key!r} is {value!r}; it must be true or false")
         return value
     if isinstance(example, int):
-        number = value
-        if isinstance(value, str):  # addresses read better in hexadecimal
-            try:
-                number = int(value, 0)
-            except ValueError:
-                pass
-        if isinstance(number, bool) or not isinstance(number, int) or not range_of(key).holds(number):
+        number = _integer(value)
+        if number is None or not range_of(key).holds(number):
             raise ValueError(f"field {key!r} is {value!r}; it must be {range_of(key)}")
         return number
     if not isinstance(value, str):
