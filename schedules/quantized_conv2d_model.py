@@ -95,18 +95,20 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
     """Read a function's attribute; returns the sizes and the dilation of columns too."""
     value = {str(key): item for key, item in function.attrs[attribute].items()}
 
-    def several(name: str) -> tuple[int, ...]:
-        return tuple(int(item) for item in value[name])
+    def pair(name: str) -> tuple[int, int]:
+        rows, columns = (int(item) for item in value[name])
+        return rows, columns
 
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
     epilogue = read_epilogue(
         {k: int(value[k]) for k in ("requantize", "shift", "zero_point", "low", "high", "narrow")}
     )
-    dilation = several("dilation")
+    dilation = pair("dilation")
+    top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(
-        images, height, width, channels, rows, columns, outputs, several("kernel"), several("strides"),
-        several("padding"), dilation[0], int(value["data_zero_point"]), epilogue,
+        images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
+        (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
     )  # fmt: skip
     if not epilogue.is_supported():
         return None
