@@ -10,7 +10,15 @@ import numpy as np
 from tvm import IRModule, relax
 from tvm.error import InternalError
 
-from tvm_pulp.passes.rewrite import Emit, operands, operator_name, reason, rewrite_function, static_shape
+from tvm_pulp.passes.rewrite import (
+    Emit,
+    bindings,
+    operands,
+    operator_name,
+    reason,
+    rewrite_function,
+    static_shape,
+)
 from tvm_pulp.target.errors import UserError
 
 
@@ -64,6 +72,29 @@ class Model:
 def layer_of(parameter: str) -> str:
     """Layer of a parameter: its name less the last component ("features.0.weight" → "features.0")."""
     return parameter.rpartition(".")[0] or parameter
+
+
+def with_function(model: Model, function: relax.Function) -> Model:
+    """Give a model another function, without the parameters that it no longer reads.
+
+    Parameters
+    ----------
+    model : Model
+        With the names of the inputs and values of the parameters.
+    function : relax.Function
+        Its arguments are the inputs and all parameters of the model, in order.
+    """
+    read = {operand.name for _, value in bindings(function) for operand in operands(value)}
+    inputs = list(function.params[: len(model.inputs)])
+    pairs = zip(model.parameters, function.params[len(model.inputs) :], strict=True)
+    kept = [(name, variable) for name, variable in pairs if variable.name in read]
+    new = relax.Function([*inputs, *(variable for _, variable in kept)], function.body, function.ret_ty)
+    return dataclasses.replace(
+        model,
+        module=IRModule({"main": new.with_attr("global_symbol", "main")}),
+        parameters={name: model.parameters[name] for name, _ in kept},
+        buffers=model.buffers & {name for name, _ in kept},
+    )
 
 
 def with_batch(model: Model, batch: int) -> Model:

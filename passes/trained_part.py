@@ -44,7 +44,7 @@ def trained_parameters(
         if not any(fnmatchcase(name, pattern) for name in candidates):
             raise UserError(
                 f"{model.name}: the pattern '{pattern}' matches no trainable parameter; "
-                f"{_near(pattern, candidates)}"
+                f"{near_names(pattern, candidates)}"
             )
     frozen = set() if freeze_until is None else _frozen(model, freeze_until)
     chosen = tuple(
@@ -110,11 +110,14 @@ def _frozen(model: Model, layer: str) -> set[str]:
         if any(name == layer or name.startswith(layer + ".") for name in names):
             last_of_layer = position
     if last_of_layer < 0:
-        raise UserError(f"{model.name}: there is no layer '{layer}' to freeze up to; {_near(layer, layers)}")
+        raise UserError(
+            f"{model.name}: there is no layer '{layer}' to freeze up to; {near_names(layer, layers)}"
+        )
     return {name for name, position in first_use.items() if position <= last_of_layer}
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def near_names(name: str, known: Iterable[str]) -> str:
+    """List the known names that are most like a name, for a message."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
     return f"near names: {', '.join(close)}"

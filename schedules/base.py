@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -63,12 +64,22 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
+    from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+    from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
-    return [MatmulTemplate(), Conv2dTemplate(), BatchNormTemplate()]
+    return [
+        MatmulTemplate(),
+        Conv2dTemplate(),
+        QuantizedMatmulTemplate(),
+        QuantizedConv2dTemplate(),
+        BatchNormTemplate(),
+        ElementwiseTemplate(),
+    ]
 
 
-def lower(function: PrimFunc, target: Any) -> PrimFunc:
+def lower(function: PrimFunc, target: Any, resident: Collection[str] = ()) -> PrimFunc:
     """Turn a kernel computation into the cluster dialect.
 
     Parameters
@@ -77,6 +88,8 @@ def lower(function: PrimFunc, target: Any) -> PrimFunc:
         A PrimFunc of TE blocks with the attributes of docs/architecture.md, section 2.
     target
         A TVM target of the pulp family, or its ``Features``.
+    resident
+        Names of parameters that live in L1, before and after: they are worked on in place, with no transfer.
 
     Returns
     -------
@@ -86,17 +99,33 @@ def lower(function: PrimFunc, target: Any) -> PrimFunc:
     Raises
     ------
     UserError
-        Where even the smallest tiles do not fit L1.
+        Where even the smallest tiles do not fit L1, or the resident tensors leave too little of it.
     """
     from tvm_pulp.schedules.generic import lower_generic
 
     features: ClusterFeatures = _features(target)
+    if resident:
+        return _lower_resident(function, features, resident)
     for template in templates():
         workload = template.match(function)
         knobs = template.default(workload, features) if workload is not None else None
         if knobs is not None:
             return template.build(workload, knobs, features)
     return lower_generic(function, features)
+
+
+def _lower_resident(function: PrimFunc, features: ClusterFeatures, names: Collection[str]) -> PrimFunc:
+    from tvm_pulp.schedules.generic import lower_generic
+    from tvm_pulp.schedules.resident import build_resident, resident_bytes, resident_numbers
+
+    numbers = resident_numbers(function, names)
+    left = features.kernel_l1_bytes - resident_bytes(function, numbers)
+    for template in templates():
+        workload = template.match(function)
+        lowered = build_resident(template, workload, features, numbers) if workload is not None else None
+        if lowered is not None and int(lowered.attrs["pulp.l1_bytes"]) <= left:
+            return lowered
+    return lower_generic(function, features, numbers)
 
 
 def _features(target: Any) -> Any:

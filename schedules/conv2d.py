@@ -12,7 +12,14 @@ from dataclasses import asdict
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.conv2d_build import Conv2dBuilder
-from tvm_pulp.schedules.conv2d_tiling import Conv2dBlocking, estimate_cycles, knob_values, l1_bytes, search
+from tvm_pulp.schedules.conv2d_tiling import (
+    Conv2dBlocking,
+    estimate_cycles,
+    is_valid,
+    knob_values,
+    l1_bytes,
+    search,
+)
 from tvm_pulp.schedules.conv2d_workload import (
     DATA_GRADIENT,
     FORWARD,
@@ -72,6 +79,10 @@ class Conv2dTemplate:
     def l1_bytes(self, workload: Conv2dWorkload, knobs: dict[str, int]) -> int:
         """Return the L1 that the tiles need."""
         return l1_bytes(workload.sizes, Conv2dBlocking.of(workload.sizes, knobs))
+
+    def is_valid(self, workload: Conv2dWorkload, knobs: dict[str, int], l1_bytes: int) -> bool:
+        """Tell whether the tiles fit ``l1_bytes`` and the micro-kernel takes them."""
+        return is_valid(workload.sizes, Conv2dBlocking.of(workload.sizes, knobs), l1_bytes)
 
     def estimate_cycles(
         self, workload: Conv2dWorkload, knobs: dict[str, int], features: ClusterFeatures

@@ -118,7 +118,7 @@ class Conv2dBuilder:
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
         if s.depthwise:
-            return depthwise_source(s, b.tile_y)
+            return depthwise_source(s, b.tile_y, self.features.has_xpulp)
         rows, columns = b.block_rows, b.block_columns
         if s.kind == FORWARD:
             row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), {s.width.out % columns}

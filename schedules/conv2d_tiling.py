@@ -12,6 +12,7 @@ from functools import lru_cache
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, padded_width
+from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
 
 LOOP_ORDERS = ("nyr", "rny")
 """Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
@@ -19,7 +20,6 @@ LOOP_ORDERS = ("nyr", "rny")
 _ITEM = 4
 _CYCLES_A_TILE = 250.0
 _CYCLES_A_BLOCK = 60.0
-_DEPTHWISE_CYCLES_A_MAC = 2.5
 _DMA_BYTES_A_CYCLE = 8.0
 
 
@@ -122,6 +122,13 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int
     return one, two, three, four
 
 
+def row_unit(s: Conv2dSizes) -> int:
+    """Return of how many rows the number of a tile's rows is a multiple."""
+    if s.depthwise:
+        return depthwise_plans(s, True)[0].rows.unit
+    return s.height.stride if s.kind == DATA_GRADIENT else 1
+
+
 def counts(s: Conv2dSizes, b: Conv2dBlocking) -> dict[str, int]:
     """Return the number of tiles along each axis."""
     return {axis: ceil_div(extent, b.tile(axis)) for axis, extent in axis_extents(s).items()}
@@ -159,7 +166,7 @@ def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:
 
 def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
     """Tell whether the tiles fit L1, instructions reach across them, and rows start where a class does."""
-    if s.kind == DATA_GRADIENT and b.tile_y % s.height.stride and b.tile_y < s.height.source:
+    if b.tile_y % row_unit(s) and b.tile_y < axis_extents(s)["y"]:
         return False
     if s.depthwise:
         return l1_bytes(s, b) <= limit
@@ -196,11 +203,14 @@ def compute_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
 
 def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: int, cores: int) -> float:
     if s.depthwise:
-        lines = ceil_div(n * y * o, cores) if s.kind != WEIGHT_GRADIENT else ceil_div(o, cores) * n * y
-        products = s.width.out * s.taps
-        if s.kind == DATA_GRADIENT:  # on average, over the classes of positions
-            products = s.width.source * s.taps // (s.height.stride * s.width.stride)
-        return lines * (products * _DEPTHWISE_CYCLES_A_MAC + 30) + _CYCLES_A_BLOCK
+        plans = depthwise_plans(s, True)
+        unit, extent = plans[0].rows.unit, plans[0].rows.results
+        # the results' rows are shared out, the weight gradient's channels
+        units = ceil_div(y, unit)
+        shared = (
+            ceil_div(n * units * o, cores) if s.kind != WEIGHT_GRADIENT else ceil_div(o, cores) * n * units
+        )
+        return shared * sum(plane_cycles(p) for p in plans) * unit / extent + _CYCLES_A_BLOCK
     rows, columns = b.block_rows, b.block_columns
     step = max(rows * columns + rows + columns, 2 * rows * columns)
     if s.kind == WEIGHT_GRADIENT:
@@ -235,10 +245,9 @@ def tile_candidates(extent: int, multiple: int, most: int) -> list[int]:
 def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
     """Return the values that each knob may take."""
     extents = axis_extents(s)
-    stride = s.height.stride if s.kind == DATA_GRADIENT else 1
     return {
         "tile_n": tile_candidates(extents["n"], 1, 5),
-        "tile_y": tile_candidates(extents["y"], stride, 10),
+        "tile_y": tile_candidates(extents["y"], row_unit(s), 10),
         "tile_o": tile_candidates(s.outputs, 4, 12 if s.depthwise else 6),
         "tile_c": tile_candidates(s.inputs, 4, 8),
         "order": [0, 1],

@@ -14,17 +14,19 @@ A stage (see ``computation``) is a pipeline over tiles, one barrier a tile::
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.computation import Program
 from tvm_pulp.schedules.dialect import barrier, flat_argument, kernel_function, sequence
+from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.schedules.stage_lowering import KernelContext, StageLowering
 from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, Stmt, buffer_dtype, buffer_shape
 
 
-def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
+def lower_generic(function: PrimFunc, features: ClusterFeatures, resident: Collection[int] = ()) -> PrimFunc:
     """Lower a function that no template takes.
 
     Parameters
@@ -33,6 +35,8 @@ def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
         A PrimFunc of TE blocks, of any shape.
     features
         The target's features.
+    resident
+        Numbers of the parameters that live in L1, before and after.
 
     Raises
     ------
@@ -44,7 +48,9 @@ def lower_generic(function: PrimFunc, features: ClusterFeatures) -> PrimFunc:
         name=str(function.attrs.get("global_symbol", "kernel")),
         features=features,
         flat={p: flat_argument(p) for p in program.parameters},
+        l1_limit=features.kernel_l1_bytes - resident_bytes(function, resident),
     )
+    kernel.in_l1 = {program.parameters[n]: kernel.flat[program.parameters[n]] for n in resident}
     body = sequence(_place_intermediates(program, kernel), _lower_stages(program, kernel))
     return kernel_function(
         function,
@@ -75,7 +81,7 @@ def _place_intermediates(program: Program, kernel: KernelContext) -> list[Stmt]:
             str(buffer.name), elements, buffer_dtype(buffer)
         )
         declarations.append(declaration)
-    limit = kernel.features.kernel_l1_bytes
+    limit = kernel.l1_limit
     if kernel.l1.peak > limit:
         largest = max(program.intermediates, key=lambda buffer: math.prod(buffer_shape(buffer)))
         raise UserError(

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.matmul_build import MatmulBuilder
-from tvm_pulp.schedules.matmul_model import block_sizes, estimate_cycles, search, tile_sizes
+from tvm_pulp.schedules.matmul_model import block_sizes, estimate_cycles, is_valid, search, tile_sizes
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes, MatmulWorkload
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
@@ -74,6 +74,10 @@ class MatmulTemplate:
     def l1_bytes(self, workload: MatmulWorkload, knobs: dict[str, int]) -> int:
         """Return the L1 that the tiles need."""
         return Blocking.of(workload.sizes, knobs).l1_bytes(workload.sizes)
+
+    def is_valid(self, workload: MatmulWorkload, knobs: dict[str, int], l1_bytes: int) -> bool:
+        """Tell whether the tiles fit ``l1_bytes`` and the micro-kernel's immediate operands reach."""
+        return is_valid(workload.sizes, Blocking.of(workload.sizes, knobs), l1_bytes)
 
     def estimate_cycles(
         self, workload: MatmulWorkload, knobs: dict[str, int], features: ClusterFeatures

@@ -60,12 +60,14 @@ class _Tile:
 class KernelContext:
     """What the stages of a kernel share: arguments, L1, and what the printed file says about it.
 
-    ``flat`` maps each parameter to its flat argument, ``in_l1`` each result that stays in L1 to its buffer.
+    ``flat`` maps each parameter to its flat argument, ``in_l1`` each tensor that stays in L1 to its buffer;
+    ``l1_limit`` is what the kernel may use of L1.
     """
 
     name: str
     features: ClusterFeatures
     flat: dict[Buffer, Buffer]
+    l1_limit: int
     l1: L1Allocator = field(default_factory=L1Allocator)
     in_l1: dict[Buffer, Buffer] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -81,11 +83,11 @@ class StageLowering:
         self.stage, self.views = collapse(stage)
         self.access: StageAccess = stage_access(self.stage, self.views, list(parent.in_l1))
         features = parent.features
-        tiling = choose_tiling(self.access, features.kernel_l1_bytes - parent.l1.top, features.cores)
+        tiling = choose_tiling(self.access, parent.l1_limit - parent.l1.top, features.cores)
         if tiling is None:
             raise UserError(
                 f"kernel '{parent.name}': block '{stage.name}' does not fit L1 "
-                f"({features.kernel_l1_bytes} bytes) even with the smallest tiles"
+                f"({parent.l1_limit} bytes) even with the smallest tiles"
             )
         self.tiling: Tiling = tiling
         self.analyzer = arith.Analyzer()

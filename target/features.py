@@ -30,8 +30,9 @@ class Features:
         Workers of the cluster.
     fpus : int
         Floating-point units; worker i uses unit i modulo this.
-    l1_bytes, l2_bytes, l2_private_bytes : int
-        Memory of the cluster, memory shared by all, memory of the fabric controller.
+    l1_bytes, l2_bytes, l2_private_bytes, l3_bytes : int
+        Memory of the cluster, memory shared by all, memory of the fabric controller, external memory (0
+        where there is none).
     l1_base, l2_base, l2_private_base : int
         Their addresses.
     l1_banks : int
@@ -54,6 +55,7 @@ class Features:
     l1_bytes: int
     l2_bytes: int
     l2_private_bytes: int
+    l3_bytes: int
     l1_base: int
     l2_base: int
     l2_private_base: int
@@ -89,6 +91,7 @@ SIMULATOR_FIELDS: Mapping[str, str] = {
     "l1_bytes": "l1_bytes",
     "l2_bytes": "l2_bytes",
     "l2_private_bytes": "l2_private_bytes",
+    "l3_bytes": "l3_bytes",
     "l1_base": "l1_base",
     "l2_base": "l2_base",
     "l2_private_base": "l2_private_base",

@@ -31,6 +31,7 @@ OPTIONS: Mapping[str, Range | None] = {
     "fpus": Range(1, 8),
     "l1_bytes": Range(8 << 10, 1 << 20, 4096),
     "l2_bytes": Range(64 << 10, 1 << 29, 1024),
+    "l3_bytes": Range(0, 1 << 30, 1024),
     "stack_bytes": Range(256, 16 << 10, 16),
     "has_xpulp": None,
     "has_fp16": None,

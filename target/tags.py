@@ -14,7 +14,7 @@ from tvm_pulp.target.features import PREFIX, SIMULATOR_FIELDS
 ALIASES = {"pulp": "pulp-open"}
 """Tag → the chip it stands for."""
 
-CHIPS = ("pulp-open", "vega", "siracusa")
+CHIPS = ("pulp-open", "pulp-open-bankconf", "vega", "siracusa")
 """Chips by the names of the simulator's configurations."""
 
 # What the simulator does not need to know; the same on all these chips.

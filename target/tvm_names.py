@@ -65,6 +65,7 @@ from tvm.tirx import (
     While,
     address_of,
     call_extern,
+    call_pure_extern,
     const,
     decl_buffer,
     if_then_else,
@@ -111,8 +112,8 @@ def dtype_bytes(dtype: str) -> int:
 
 
 def expr_dtype(expression: Expr) -> str:
-    """Return the type of a scalar expression, e.g. ``"int32"``."""
-    return str(expression.ty.dtype)
+    """Return the type of a scalar expression, e.g. ``"int32"``; ``"string"`` for a name in a call."""
+    return "string" if isinstance(expression, StringImm) else str(expression.ty.dtype)
 
 
 __all__ = [
@@ -181,6 +182,7 @@ __all__ = [
     "buffer_scope",
     "buffer_shape",
     "call_extern",
+    "call_pure_extern",
     "const",
     "decl_buffer",
     "dtype_bytes",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tvm_pulp import __version__
-from tvm_pulp.commands import check, compile, run
+from tvm_pulp.commands import bench, check, compile, run
 from tvm_pulp.target.errors import UserError
 
-COMMANDS = (compile, run, check)
+COMMANDS = (compile, run, check, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

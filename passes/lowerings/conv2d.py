@@ -26,8 +26,8 @@ def lower_conv2d(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     attributes = Conv2d(strides, padding, dilation, int(call.attrs["groups"]))  # type: ignore[arg-type]
     layer = lowering.names.layer(variable)
     shapes = static_shape(data), static_shape(weight)
-    if shapes[1][2:] == (1, 1) and attributes == Conv2d(dilation=attributes.dilation):
-        product = _pointwise(names, *shapes)
+    if is_pointwise(attributes, shapes[1]):
+        product = pointwise_product(names, *shapes)
         operands = (data, weight) if product.a.name == names[0] else (weight, data)
         return emit_product(lowering, layer, lowering.work, product, *operands, variable.name)
     kernel = conv2d(layer, lowering.work, attributes, *shapes)
@@ -35,7 +35,12 @@ def lower_conv2d(lowering: Lowering, variable: relax.Var, call: relax.Call) -> r
     return lowering.kernel(kernel, [data, weight], "conv2d", parameters, variable.name)
 
 
-def _pointwise(names: tuple[str, str], data: tuple[int, ...], weight: tuple[int, ...]) -> Matmul:
+def is_pointwise(attributes: Conv2d, weight: tuple[int, ...]) -> bool:
+    """Tell whether a convolution is a matrix product: one tap, stride 1, no padding, no groups."""
+    return weight[2:] == (1, 1) and attributes == Conv2d(dilation=attributes.dilation)
+
+
+def pointwise_product(names: tuple[str, str], data: tuple[int, ...], weight: tuple[int, ...]) -> Matmul:
     """Matrix product that a 1x1 convolution is: weights · each image, or data · weights if of one pixel."""
     batch, channels, height, width = data
     output = (batch, weight[0], height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from tvm import te
 
@@ -68,6 +69,12 @@ class Matmul:
         """Multiply-accumulates."""
         return self.batch * self.m * self.n * self.k
 
+    def details(self) -> dict[str, Any]:
+        """Attributes of a PrimFunc of this class."""
+        return {
+            "pulp.matmul": {name: value for name, value in asdict(self).items() if isinstance(value, int)}
+        }
+
     def gradient_a(self, name: str) -> Matmul:
         """Product that gives the gradient of A from the gradient of C (named "output_gradient") and B."""
         gradient = replace(self.c, name="output_gradient")
@@ -132,7 +139,6 @@ def matmul(layer: str, work: str, product: Matmul) -> PrimFunc:
         )
 
     c = te.compute(product.c.shape, compute, name=product.c.name)
-    sizes = {name: value for name, value in asdict(product).items() if isinstance(value, int)}
     return make_kernel(
         [a, b],
         [c],
@@ -140,5 +146,5 @@ def matmul(layer: str, work: str, product: Matmul) -> PrimFunc:
         layer=layer,
         work=work,
         macs=product.macs,
-        details={"pulp.matmul": sizes},
+        details=product.details(),
     )

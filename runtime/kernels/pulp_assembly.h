@@ -10,22 +10,40 @@
 #define PULP_ASSEMBLY 0
 #endif
 
-/* Load a word and add `step` to the address register; store likewise. */
-/* The larger, the smaller of two registers as signed integers. */
-/* Hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at `label`'s. */
+/* The forms of one instruction stand together below, in this order:
+ *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
+ *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
+ *                     `label`'s
+ *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
+ *                     the addition
+ *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
+ *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
+ *   P_MIN, P_MAX      of signed words */
 #ifdef PULP_MNEMONICS
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
-#define P_MAX(to, a, b) "p.max " #to ", " #a ", " #b "\n"
-#define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
 #define LP_SETUP(level, count, instructions, label) "lp.setup x" #level ", " #count ", " #label "f\n"
+#define PV_DOTUSP_B(to, a, b) "pv.dotusp.b " #to ", " #a ", " #b "\n"
+#define PV_SDOTUSP_B(sum, a, b) "pv.sdotusp.b " #sum ", " #a ", " #b "\n"
+#define PV_DOTSP_B(to, a, b) "pv.dotsp.b " #to ", " #a ", " #b "\n"
+#define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
+#define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
+#define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
+#define P_MAX(to, a, b) "p.max " #to ", " #a ", " #b "\n"
 #else
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
-#define P_MAX(to, a, b) ".insn r 0x33, 6, 0x02, " #to ", " #a ", " #b "\n"
-#define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"
 #define LP_SETUP(level, count, instructions, label) \
   ".insn i 0x7b, 4, x" #level ", " #count ", 2*" #instructions "\n"
+#define PV_DOTUSP_B(to, a, b) ".insn r 0x57, 1, 0x44, " #to ", " #a ", " #b "\n"
+#define PV_SDOTUSP_B(sum, a, b) ".insn r 0x57, 1, 0x54, " #sum ", " #a ", " #b "\n"
+#define PV_DOTSP_B(to, a, b) ".insn r 0x57, 1, 0x4c, " #to ", " #a ", " #b "\n"
+#define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
+#define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
+#define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"
+#define P_MAX(to, a, b) ".insn r 0x33, 6, 0x02, " #to ", " #a ", " #b "\n"
 #endif
 
 #endif

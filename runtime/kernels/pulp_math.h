@@ -13,6 +13,11 @@ static inline int32_t pulp_abs(int32_t a) { return a < 0 ? -a : a; }
 static inline int32_t pulp_floor_divide(int32_t a, int32_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 static inline int32_t pulp_floor_modulo(int32_t a, int32_t b) { return a - pulp_floor_divide(a, b) * b; }
 
+/* sum * multiplier / 2^shift in 64 bits, rounded to the nearest, halves up; 1 <= shift <= 62. */
+static inline int32_t pulp_requantize(int32_t sum, int32_t multiplier, int32_t shift) {
+  return (int32_t)(((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
+}
+
 /* First iteration of worker `core` where `total` iterations are shared out in contiguous chunks. */
 static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
   const int32_t each = total / cores, rest = total - each * cores;

@@ -47,6 +47,7 @@ class Configuration:
     worker_cores: int = 8
     has_cluster_controller: bool = True
     merged_registers: bool = True
+    nan_boxed_halves: bool = False
 
     shared_fpus: int = 4
     fpu_latency: int = 1
@@ -67,9 +68,9 @@ class Configuration:
     l2_bytes: int = 0x180000
     unwritten_byte: int = 0x57
     l3_base: int = 0x80000000
-    l3_bytes: int = 0
+    l3_bytes: int = 8 << 20
     l3_latency: int = 40
-    l3_bytes_per_cycle: int = 1
+    l3_bytes_per_second: int = 50_000_000
 
     cluster_interconnect_latency: int = 2
     axi_latency: int = 12
@@ -79,6 +80,7 @@ class Configuration:
     branch_taken_stall: int = 2
     jump_stall: int = 1
     load_use_stall: int = 1
+    misaligned_traps: bool = False
     multiply_cycles: int = 2
     multiply_high_cycles: int = 5
     divide_base_cycles: int = 3
@@ -224,7 +226,7 @@ _AT_LEAST_ONE = (
     "dma_ports_per_direction",
     "event_wakeup_latency",
     "frequency_hz",
-    "l3_bytes_per_cycle",
+    "l3_bytes_per_second",
 )
 _ONE_BYTE = (
     "fpu_latency",

@@ -16,7 +16,7 @@ class Access:
     Attributes
     ----------
     by : str
-        The core, or the DMA transfer, that made it.
+        The core, or the DMA or L3 transfer and the core that started it.
     pc : int
         Instruction that made it; of a transfer, the one that completed its command.
     where : str
@@ -74,7 +74,9 @@ class Report:
 
 
 def _access(found: dict[str, Any], names: list[str], where: Callable[[int], str]) -> Access:
-    by = "a DMA transfer" if found["is_transfer"] else names[found["core"]]
+    core = None if found["core"] is None else names[found["core"]]
+    article = {"": "", "DMA": "a DMA transfer", "L3": "an L3 transfer"}[found["transfer"]]
+    by = " of ".join(text for text in (article, core) if text)
     return Access(by, found["pc"], where(found["pc"]), found["cycle"], found["write"])
 
 

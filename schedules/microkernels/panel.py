@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText
-
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
@@ -196,6 +194,25 @@ class _PanelWriter:
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
             self.text.add(*(f"sw {mine[c]}, {4 * c * d.c_column}(a0)" for c in columns))
             self.text.add(*(["add a0, a0, a1"] if r < self.rows - 1 else []))
+
+
+class AssemblyText:
+    """Assembly lines as C string literals; the macros of pulp_assembly.h stay outside the quotes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, *lines: str) -> None:
+        """Append lines."""
+        self.lines += lines
+
+    def __str__(self) -> str:
+        shown = []
+        for line in self.lines:
+            escaped = line.replace('"', '\\"')
+            macro = line.startswith(("P_", "PV_", "LP_SETUP"))
+            shown.append(f"    {line}" if macro else f'    "{escaped}\\n"')
+        return "\n".join(shown)
 
 
 def panel_c(name: str, rows: int, columns: int, d: Distances) -> str:

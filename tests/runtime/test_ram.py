@@ -4,7 +4,7 @@ import pytest
 
 from tvm_pulp.runtime.sim import BadAccess
 
-L3 = {"l3_bytes": 1 << 20, "l3_latency": 100, "l3_bytes_per_cycle": 1}
+L3 = {"l3_bytes": 1 << 20, "l3_latency": 100}
 
 START = """
 #include "pulp_runtime.h"

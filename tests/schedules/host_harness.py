@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
+from tvm_pulp.measure import random_arguments
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
@@ -170,20 +171,6 @@ def run_reference(function: PrimFunc, arrays: list[np.ndarray]) -> list[np.ndarr
     tensors = [tvm.runtime.tensor(array) for array in arrays]
     built(*tensors)
     return [tensor.numpy() for tensor in tensors]
-
-
-def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
-    """Random arguments: floats in -1..1 (variances in 0..1), integers in 0..3."""
-    random = np.random.default_rng(seed)
-    arrays = []
-    for parameter in function.params:
-        shape, dtype = buffer_shape(parameter), buffer_dtype(parameter)
-        if dtype.startswith("float"):
-            low = 0 if "variance" in str(parameter.name) else -1
-            arrays.append(random.uniform(low, 1, shape).astype(dtype))
-        else:
-            arrays.append(random.integers(0, 4, shape).astype(dtype))
-    return arrays
 
 
 def check(function: PrimFunc, features: object, directory: Path, *, rtol: float = 2e-5, deferred: bool = True,

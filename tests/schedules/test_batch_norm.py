@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.schedules.host_harness import HostKernel, random_arguments, run_reference, run_with_sanitizer
-from tests.schedules.simulator_harness import run_on_simulator
+from tests.schedules.host_harness import HostKernel, run_reference, run_with_sanitizer
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.batch_norm import Activation, batch_norm_training
 from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
 from tvm_pulp.schedules.base import lower
@@ -136,7 +136,7 @@ def test_on_the_simulator(
     arrays = random_arguments(function)
     results = [array.copy() for array in arrays]
     # the backward pass works in place of a copy of its own in L1, not of its arguments: it can run twice
-    run_on_simulator(template.build(workload, chosen, chip), results, chip, tmp_path)
+    measure_kernel(template.build(workload, chosen, chip), results, chip, tmp_path)
     compare(function, results, arrays)
 
 
@@ -185,7 +185,7 @@ def test_speed(
         template = BatchNormTemplate()
         workload = template.match(function)
         knobs = template.default(workload, chip)
-        measured = run_on_simulator(
+        measured = measure_kernel(
             template.build(workload, knobs, chip), random_arguments(function), chip, tmp_path / str(back)
         )
         assert measured.cycles[-1] / np.prod(shape) <= most

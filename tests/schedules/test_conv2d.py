@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.schedules.host_harness import HostKernel, random_arguments, run_reference, run_with_sanitizer
-from tests.schedules.simulator_harness import run_on_simulator
+from tests.schedules.host_harness import HostKernel, run_reference, run_with_sanitizer
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
@@ -176,7 +176,7 @@ def test_speed(
     assert knobs is not None
     arrays = random_arguments(function)
     expected = run_reference(function, [a.copy() for a in arrays])[2]
-    measured = run_on_simulator(template.build(workload, knobs, chip), arrays, chip, tmp_path)
+    measured = measure_kernel(template.build(workload, knobs, chip), arrays, chip, tmp_path)
     np.testing.assert_allclose(arrays[2], expected, atol=2e-5 * np.abs(expected).max())
     assert attributes.macs(data, weight) / measured.cycles[-1] >= least
     if least:

@@ -14,11 +14,10 @@ from tvm import te
 from tests.schedules.host_harness import (
     HostKernel,
     check,
-    random_arguments,
     run_reference,
     run_with_sanitizer,
 )
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d, avg_pool2d_gradient
 from tvm_pulp.passes.operators.batch_norm import (
     Activation,
@@ -285,7 +284,7 @@ def test_on_the_simulator(work: str, chip: Features, tmp_path: Path) -> None:
     function = generic(CONVOLUTIONS[work]("conv", "work", attributes, data, weight))
     arrays = random_arguments(function)
     expected = run_reference(function, [a.copy() for a in arrays])[2]
-    measured = run_on_simulator(lower_generic(function, chip), arrays, chip, tmp_path)
+    measured = measure_kernel(lower_generic(function, chip), arrays, chip, tmp_path)
     np.testing.assert_allclose(arrays[2], expected, atol=3e-5 * np.abs(expected).max())
     assert attributes.macs(data, weight) / measured.cycles[-1] >= 1.5
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.schedules.host_harness import HostKernel, random_arguments, run_with_sanitizer
+from tests.schedules.host_harness import HostKernel, run_with_sanitizer
 from tests.schedules.matmul_functions import matmul_expected, matmul_function
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.schedules.matmul import MatmulTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.errors import UserError
@@ -128,7 +128,7 @@ def test_speed(
     arrays = random_arguments(function)
     expected = matmul_expected(function, arrays)
     lowered = template.build(workload, template.default(workload, chip), chip)
-    measured = run_on_simulator(lowered, arrays, chip, tmp_path)
+    measured = measure_kernel(lowered, arrays, chip, tmp_path)
     np.testing.assert_allclose(arrays[2], expected, atol=2e-5 * np.abs(expected).max())
     assert np.prod(sizes) / measured.cycles[-1] >= least
 
@@ -139,7 +139,7 @@ def test_estimate_is_near_the_simulator(chip: Features, tmp_path: Path) -> None:
     workload = template.match(function)
     assert workload is not None
     knobs = template.default(workload, chip)
-    measured = run_on_simulator(
+    measured = measure_kernel(
         template.build(workload, knobs, chip), random_arguments(function), chip, tmp_path
     )
     estimate = template.estimate_cycles(workload, knobs, chip)

@@ -20,10 +20,10 @@ def test_chips_differ_in_l1(tag, l1_kib):
 
 
 def test_the_simulator_follows_the_options():
-    chip = features(parse("vega -l2-bytes=32M -cores=4 -fpus=2 -frequency-hz=1000000"))
+    chip = features(parse("vega -l2-bytes=32M -cores=4 -fpus=2 -frequency-hz=1000000 -l3-bytes=64M"))
     configuration = Configuration.from_dict(chip.simulator_configuration())
     assert configuration == Configuration.named("vega").replace(
-        l2_bytes=32 << 20, worker_cores=4, shared_fpus=2, frequency_hz=1000000
+        l2_bytes=32 << 20, worker_cores=4, shared_fpus=2, frequency_hz=1000000, l3_bytes=64 << 20
     )
 
 

@@ -43,7 +43,8 @@ def test_a_target_stays_and_its_export_reads_back():
     [
         (
             "pulq",
-            r'unknown target "pulq" \(did you mean "pulp"\?\); known are pulp, pulp-open, vega, siracusa',
+            r'unknown target "pulq" \(did you mean "pulp"\?\); known are pulp, pulp-open, '
+            "pulp-open-bankconf, vega, siracusa",
         ),
         ("llvm", 'unknown target "llvm"; known are'),
         ("", "does not start with a tag"),

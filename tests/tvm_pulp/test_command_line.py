@@ -76,3 +76,35 @@ def test_parser_documents_every_option():
 def test_help_does_not_load_tvm():
     code = "import sys, tvm_pulp.command_line as c\nc.make_parser()\nassert 'tvm' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bench_prints_a_line_a_kernel(capsys):
+    assert main(["bench", "matmul:m=8,n=8,k=8,source=l1", "softmax:classes=10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["kernel", "schedule", "MAC", "cycles"]
+    assert lines[2].split()[:3] == ["matmul:m=8,n=8,k=8,source=l1", "matmul", "512"]
+    assert lines[3].split()[:3] == ["softmax:classes=10", "generic", "-"]
+    assert lines[4] == "by the generic lowering, as no template takes them: softmax:classes=10"
+
+
+def test_bench_as_json(capsys):
+    assert main(["bench", "--json", "matmul:m=8,n=8,k=8"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert (record["kernel"], record["macs"], record["dma"]["bytes_out"]) == ("matmul:m=8,n=8,k=8", 512, 256)
+    assert record["mac_per_cycle"] == pytest.approx(512 / record["cycles"]["mean"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["matmul:m=8"], "n is missing; matmul has the keys m, n, k"),
+        (["--runner", "gvsoc", "relu:elements=8"], "--runner gvsoc"),
+        (["relu:elements=8192,source=l1"], "take source=l2"),
+        (["matmul:m=8,n=8,k=8,dtype=float16,batch=2"], "float16 cannot be compiled"),
+    ],
+)
+def test_bench_refuses_in_one_line(arguments, message, capsys):
+    assert main(["bench", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ def forward(
     inputs: Mapping[str, torch.Tensor],
     parameters: Mapping[str, torch.Tensor],
     training_layers: Collection[str] = (),
+    observe: Callable[[str, torch.Tensor], None] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the model's output and, where it ends in a softmax, what goes into that.
 
@@ -35,6 +36,8 @@ def forward(
         in training mode.
     training_layers : collection of str
         Batch norms in training mode (`training_batch_norms`); the others use their running statistics.
+    observe : callable, optional
+        Called with the name and the value of each tensor that an operator yields.
 
     Returns
     -------
@@ -73,6 +76,8 @@ def forward(
             values[variable.name] = [_batch_norm(value, arguments, trains)]
             continue
         values[variable.name] = evaluate(value, arguments)
+        if observe is not None:
+            observe(variable.name, values[variable.name])
         if variable.same_as(last) and operator_name(value) in _LOGARITHMIC:
             if values[variable.name].ndim == 2 and int(value.attrs.axis) == 1:
                 logits = arguments[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from tvm_pulp.package.metadata import Tensor
@@ -22,17 +24,27 @@ class SimulatorRunner:
         Report races, reads of memory nobody wrote and the like (slower).
     max_cycles : int or None
         End a call that takes longer.
+    trace : Path or None
+        File for the simulator's trace, of the last call.
     """
 
-    def __init__(self, *, timing: bool = True, checks: bool = False, max_cycles: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        timing: bool = True,
+        checks: bool = False,
+        max_cycles: int | None = None,
+        trace: Path | None = None,
+    ) -> None:
         self.timing = timing
         self.checks = checks
         self.max_cycles = max_cycles
+        self.trace = trace
 
     def start(self, package: Package) -> Session:
         """Load the package's ELF into a machine configured as its target says."""
         configuration = Configuration.from_dict(dict(package.metadata.simulator))
-        machine = Machine(configuration, timing=self.timing, checks=self.checks)
+        machine = Machine(configuration, timing=self.timing, checks=self.checks, trace=self.trace)
         machine.load(package.elf)
         return _SimulatorSession(machine, package, self)
 

@@ -24,9 +24,10 @@ Configuration configuration_from(const py::dict& fields) {
 #define FIELD(name) c.name = fields[#name].cast<decltype(c.name)>();
     FIELD(worker_cores) FIELD(has_cluster_controller) FIELD(shared_fpus) FIELD(fpu_latency) FIELD(fpu_interval)
     FIELD(shared_dividers) FIELD(float_divide_latency) FIELD(half_divide_latency) FIELD(bf16_dot_drops_accumulator)
-    FIELD(merged_registers) FIELD(l1_base) FIELD(l1_bytes) FIELD(l1_banks) FIELD(l1_bank_conflicts)
+    FIELD(merged_registers) FIELD(nan_boxed_halves) FIELD(l1_base) FIELD(l1_bytes) FIELD(l1_banks) FIELD(l1_bank_conflicts)
     FIELD(l1_alias_at_zero) FIELD(l2_private_base) FIELD(l2_private_bytes) FIELD(l2_base) FIELD(l2_bytes)
-    FIELD(unwritten_byte) FIELD(l3_base) FIELD(l3_bytes) FIELD(l3_latency) FIELD(l3_bytes_per_cycle)
+    FIELD(unwritten_byte) FIELD(l3_base) FIELD(l3_bytes) FIELD(l3_latency) FIELD(l3_bytes_per_second)
+    FIELD(misaligned_traps)
     FIELD(cluster_interconnect_latency) FIELD(axi_latency) FIELD(apb_latency) FIELD(controller_fetch_latency)
     FIELD(branch_taken_stall) FIELD(jump_stall) FIELD(load_use_stall) FIELD(multiply_cycles)
     FIELD(multiply_high_cycles) FIELD(divide_base_cycles) FIELD(event_load_stall) FIELD(event_wakeup_latency)
@@ -75,8 +76,9 @@ py::dict statistics(const Machine& machine) {
 
 py::dict access_dict(const AccessRecord& access) {
     py::dict result;
-    result["is_transfer"] = access.thread >= max_cores;
-    result["core"] = access.thread;
+    result["transfer"] = access.thread < max_cores ? "" : access.thread < first_external_thread ? "DMA" : "L3";
+    const uint32_t core = access.thread < max_cores ? access.thread : access.issuer;
+    result["core"] = core == no_core ? py::object(py::none()) : py::object(py::int_(core));
     result["pc"] = access.pc;
     result["cycle"] = access.cycle;
     result["write"] = access.write;

@@ -34,7 +34,10 @@ void Checker::reset() {
     for (uint32_t thread = 0; thread < max_threads; ++thread) {
         clocks_[thread].at[thread] = 1;
     }
-    controller_clock_ = VectorClock{};
+    controller_clock_ = external_clock_ = VectorClock{};
+    external_.clear();
+    served_.fill(ExternalTransfer{});
+    dma_.fill(DmaTransfer{});
     for (auto& [word, clock] : flag_clocks_) {
         (void)word;
         clock = VectorClock{};
@@ -81,21 +84,22 @@ Report Checker::race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc,
     const uint32_t overlap = static_cast<uint32_t>(bytes & other.bytes);
     const uint32_t first = static_cast<uint32_t>(__builtin_ctz(overlap));
     return {ReportKind::Race, word + first, static_cast<uint32_t>(__builtin_popcount(overlap)),
-            {thread, pc, machine_.now(), write}, {other.thread, other.pc, other.cycle, other_write}, 1};
+            {thread, pc, machine_.now(), write, issuer_of({clocks_[thread].at[thread], pc, 0, static_cast<uint8_t>(thread), bytes})},
+            {other.thread, other.pc, other.cycle, other_write, issuer_of(other)}, 1};
 }
 
 void Checker::used(Core& core, const Instruction& instruction) {
-    uint32_t uses = core.doubtful & instruction.inputs;
+    uint64_t uses = core.doubtful & instruction.inputs;
     if (instruction.kind == Kind::Store && instruction.rs1 != instruction.rs2) {
-        uses &= ~(1u << instruction.rs2);       // the doubt goes along into memory
+        uses &= ~(uint64_t{1} << instruction.rs2);       // the doubt goes along into memory
     }
     while (uses != 0) {
-        const uint32_t reg = static_cast<uint32_t>(__builtin_ctz(uses));
+        const uint32_t reg = static_cast<uint32_t>(__builtin_ctzll(uses));
         uses &= uses - 1;
         for (const Report& found : deferred_[core.index][reg]) {
             report(found);
         }
-        core.doubtful &= ~(1u << reg);
+        core.doubtful &= ~(uint64_t{1} << reg);
     }
 }
 

@@ -4,12 +4,13 @@
 //
 // Races are found with vector clocks: an access is ordered after an earlier one when its thread knows
 // the clock that the other thread had then. Knowledge is passed on by what the chip offers for it:
-// barriers, the dispatch fifo, mutexes, software events, waiting for a DMA transfer, starting the cores,
+// barriers, the dispatch fifo, mutexes, software events, waiting for a DMA or L3 transfer, starting the cores,
 // the interrupt controller, the test-and-set alias, and words that are declared to be flags.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "core.hpp"
+#include "external_memory.hpp"
 #include "mchan.hpp"
 #include "vector_clock.hpp"
 
@@ -26,14 +28,17 @@ namespace sim {
 
 class Machine;
 
+constexpr uint32_t no_core = ~0u;
+
 enum class ReportKind : uint8_t { Unwritten, StackOverflow, Race };
 
 // One access, as reports show it.
 struct AccessRecord {
-    uint32_t thread = 0;        // core index, or max_cores + n for a transfer
+    uint32_t thread = 0;        // core index, or from max_cores on: a transfer
     uint32_t pc = 0;            // of a transfer: the instruction that completed its command
     int64_t cycle = 0;
     bool write = false;
+    uint32_t issuer = no_core;  // of a transfer: the core that started it, where it is still known
 };
 
 struct Report {
@@ -74,7 +79,12 @@ public:
     void dma_started(Core& core, Mchan::Command& command);
     void dma_finished(const Mchan::Command& command);
     void dma_status_read(Core& core, uint32_t status);
+    void external_started(Core& core, const ExternalMemory::Transfer& transfer);
+    void external_finished();
+    void external_status_read(Core& core);
     void controller_synchronises(Core& core);
+    void controller_woken(Core& core);
+    void interrupt_raised();
     void cores_started(Core& core, uint32_t mask);
 
     const std::vector<Report>& reports() const { return reports_; }
@@ -115,6 +125,10 @@ private:
     }
     void acquire(uint32_t thread, const VectorClock& from) { clocks_[thread].join(from); }
     void release(uint32_t thread, VectorClock& into);
+    template <typename ForSource, typename ForTarget>
+    void move(uint32_t thread, uint32_t pc, uint32_t size, ForSource for_source, ForTarget for_target);
+    uint32_t begin_transfer(uint32_t thread, const Core& core);
+    uint32_t issuer_of(const Epoch& epoch) const;
     void tick(uint32_t thread) { ++clocks_[thread].at[thread]; }
     void report(const Report& report);
     Report race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc, bool write, const Epoch& other, bool other_write);
@@ -131,6 +145,19 @@ private:
     std::vector<VectorClock> clocks_;
     std::vector<VectorClock> event_clocks_, barrier_clocks_, mutex_clocks_, dispatch_clocks_, counter_clocks_;
     VectorClock controller_clock_;
+
+    // L3 transfers: the engine serves them in the order in which they were started.
+    struct ExternalTransfer {
+        uint32_t issuer = no_core;
+        uint32_t started = 0;       // the issuer's clock
+        VectorClock clock;          // what the transfer knows, and its own place
+    };
+    std::deque<ExternalTransfer> external_;             // in flight
+    std::array<ExternalTransfer, max_cores> served_;    // the last one of each core that is finished
+    VectorClock external_clock_;                        // of all that are finished
+
+    struct DmaTransfer { uint32_t issuer = no_core, clock = 0; };
+    std::array<DmaTransfer, dma_threads> dma_;          // the last one on each thread
     std::unordered_map<uint32_t, VectorClock> flag_clocks_;
     uint32_t actor_ = 0;
     uint32_t next_dma_thread_ = 0;
@@ -139,7 +166,7 @@ private:
     std::vector<Stack> stacks_;
     std::vector<uint32_t> first_stack_pointer_;
 
-    std::vector<std::array<std::vector<Report>, 33>> deferred_;     // by core and register
+    std::vector<std::array<std::vector<Report>, discarded_register + 1>> deferred_;     // by core and register
     std::vector<Report> reports_;
     std::map<std::tuple<ReportKind, uint32_t, uint32_t, uint32_t>, size_t> seen_;
 };

@@ -1,5 +1,5 @@
-// RVC: each 16-bit form as the 32-bit instruction that it stands for. The floating-point loads and
-// stores of the extension are there too: on a merged register file they are integer ones.
+// RVC: each 16-bit form as the 32-bit instruction that it stands for, floating-point loads and stores
+// included.
 #include "instruction.hpp"
 
 namespace sim {
@@ -11,8 +11,8 @@ uint32_t bits(uint32_t w, uint32_t position, uint32_t width) { return w >> posit
 uint32_t i_type(uint32_t opcode, uint32_t funct3, uint32_t rd, uint32_t rs1, uint32_t immediate) {
     return (immediate & 0xfff) << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode;
 }
-uint32_t s_type(uint32_t funct3, uint32_t rs1, uint32_t rs2, uint32_t immediate) {
-    return (immediate >> 5 & 0x7f) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (immediate & 31) << 7 | 0x23;
+uint32_t s_type(uint32_t opcode, uint32_t funct3, uint32_t rs1, uint32_t rs2, uint32_t immediate) {
+    return (immediate >> 5 & 0x7f) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (immediate & 31) << 7 | opcode;
 }
 uint32_t r_type(uint32_t funct7, uint32_t funct3, uint32_t rd, uint32_t rs1, uint32_t rs2) {
     return funct7 << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | 0x33;
@@ -29,7 +29,7 @@ uint32_t extend(uint32_t value, uint32_t width) {
     return static_cast<uint32_t>(static_cast<int32_t>(value << (32 - width)) >> (32 - width));
 }
 
-constexpr uint32_t op_imm = 0x13, op_load = 0x03;
+constexpr uint32_t op_imm = 0x13, op_load = 0x03, op_store = 0x23, op_load_float = 0x07, op_store_float = 0x27;
 
 uint32_t quadrant0(uint32_t w) {
     const uint32_t rd = 8 + bits(w, 2, 3), rs1 = 8 + bits(w, 7, 3);
@@ -39,8 +39,10 @@ uint32_t quadrant0(uint32_t w) {
             const uint32_t immediate = bits(w, 6, 1) << 2 | bits(w, 5, 1) << 3 | bits(w, 11, 2) << 4 | bits(w, 7, 4) << 6;
             return immediate == 0 ? 0 : i_type(op_imm, 0, rd, 2, immediate);
         }
-        case 2: case 3: return i_type(op_load, 2, rd, rs1, word_offset);
-        case 6: case 7: return s_type(2, rs1, rd, word_offset);
+        case 2: return i_type(op_load, 2, rd, rs1, word_offset);
+        case 3: return i_type(op_load_float, 2, rd, rs1, word_offset);
+        case 6: return s_type(op_store, 2, rs1, rd, word_offset);
+        case 7: return s_type(op_store_float, 2, rs1, rd, word_offset);
         default: return 0;
     }
 }
@@ -96,7 +98,8 @@ uint32_t quadrant2(uint32_t w) {
         case 0: return bits(w, 12, 1) != 0 ? 0 : i_type(op_imm, 1, rd, rd, rs2);
         case 2: case 3: {
             const uint32_t offset = bits(w, 4, 3) << 2 | bits(w, 12, 1) << 5 | bits(w, 2, 2) << 6;
-            return bits(w, 13, 3) == 2 && rd == 0 ? 0 : i_type(op_load, 2, rd, 2, offset);
+            if (bits(w, 13, 3) == 3) { return i_type(op_load_float, 2, rd, 2, offset); }
+            return rd == 0 ? 0 : i_type(op_load, 2, rd, 2, offset);
         }
         case 4:
             if (bits(w, 12, 1) == 0) {
@@ -105,7 +108,10 @@ uint32_t quadrant2(uint32_t w) {
             }
             if (rs2 != 0) { return r_type(0, 0, rd, rd, rs2); }
             return rd == 0 ? 0x00100073 : i_type(0x67, 0, 1, rd, 0);
-        case 6: case 7: return s_type(2, 2, rs2, bits(w, 9, 4) << 2 | bits(w, 7, 2) << 6);
+        case 6: case 7: {
+            const uint32_t opcode = bits(w, 13, 3) == 6 ? op_store : op_store_float;
+            return s_type(opcode, 2, 2, rs2, bits(w, 9, 4) << 2 | bits(w, 7, 2) << 6);
+        }
         default: return 0;
     }
 }

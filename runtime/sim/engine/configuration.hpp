@@ -26,7 +26,8 @@ struct Configuration {
     uint32_t float_divide_latency = 14;
     uint32_t half_divide_latency = 10;
     bool bf16_dot_drops_accumulator = true;
-    bool merged_registers = true;
+    bool merged_registers = true;       // floating-point registers are the integer ones
+    bool nan_boxed_halves = false;      // 16-bit results have ones above them
 
     // Memories
     uint32_t l1_base = 0x10000000;
@@ -40,9 +41,10 @@ struct Configuration {
     uint32_t l2_bytes = 0x180000;
     uint8_t unwritten_byte = 0x57;      // what memory holds before anyone writes it
     uint32_t l3_base = 0x80000000;
-    uint32_t l3_bytes = 0;
+    uint32_t l3_bytes = 8 << 20;
     uint32_t l3_latency = 40;
-    uint32_t l3_bytes_per_cycle = 1;
+    uint64_t l3_bytes_per_second = 50000000;
+    bool misaligned_traps = false;
 
     // Interconnect (cycles added by each stage of a path)
     uint32_t cluster_interconnect_latency = 2;

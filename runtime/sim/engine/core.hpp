@@ -15,7 +15,9 @@ namespace sim {
 class Machine;
 
 constexpr int64_t never = INT64_MAX;
-constexpr uint8_t discarded_register = 32;      // writes to x0 land here
+// Registers of a core by number: x0 to x31, then f0 to f31 where the chip has them apart.
+constexpr uint8_t first_float_register = 32;
+constexpr uint8_t discarded_register = 64;      // writes to x0 land here
 
 // Indices of the event counters (PCCR), as the chip numbers them.
 enum Counter {
@@ -39,13 +41,13 @@ struct HardwareLoop {
 };
 
 struct Core {
-    std::array<uint32_t, 33> x{};
+    std::array<uint32_t, discarded_register + 1> x{};
     uint32_t l1_fast_bytes = 0;     // 0 sends every access through Machine::load and Machine::store
     uint8_t* l1 = nullptr;
     uint32_t l1_base = 0;
 
     int32_t stall = 0;              // stall cycles of the instruction in execution
-    uint32_t late_registers = 0;    // registers whose value arrives one cycle late
+    uint8_t late_register = 0;      // register whose value arrives one cycle late, 0 = none
     Instruction* next = nullptr;    // next instruction, set before a handler runs; jumps change it
     int64_t cycle = 0;              // cycle in which the instruction in execution started
     uint32_t line_base = 1;         // address of the 16-byte line in the fetch buffer
@@ -65,21 +67,21 @@ struct Core {
     // Sleep
     int64_t slept_at = 0;
     uint8_t wait_register = discarded_register;
-    bool wait_is_plain_access = false;  // blocked by lw or sw instead of p.elw
+    int32_t answer_stall = 0;       // part of the stall that comes with the answer, after the sleep
     bool started = false;
     Cause sleep_cause = CauseEvent;
     int32_t path_stall = 0, conflict_stall = 0;     // parts of the stall of a load or store
 
     // CSRs
     uint32_t hart = 0;
-    uint32_t mstatus = 0, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
+    uint32_t mstatus = 0x6000, mtvec = 0, mepc = 0, mcause = 0, mscratch = 0, mie = 0, fcsr = 0;
     uint32_t pcer = 0, pcmr = 0;
     std::array<uint32_t, counter_count> pccr{};
     uint32_t boot_address = 0;
     bool wfi = false;
 
     // Registers whose value the checks doubt: loaded from bytes that nobody wrote, or in a race.
-    uint32_t doubtful = 0;
+    uint64_t doubtful = 0;
     bool loaded_doubtful = false;
 
     // Statistics

@@ -3,6 +3,11 @@
 
 namespace sim {
 
+namespace {
+// Interrupt enable, the one before, and the privilege before.
+constexpr uint32_t mstatus_writable = 0x1888;
+}  // namespace
+
 uint32_t Machine::read_csr(Core& core, uint32_t number) {
     if (number >= 0x780 && number < 0x780 + counter_count - 1) {
         return core.pccr[number - 0x780];
@@ -24,8 +29,7 @@ uint32_t Machine::read_csr(Core& core, uint32_t number) {
         case 0xb82: case 0xc82: return static_cast<uint32_t>(core.instructions >> 32);
         case 0xf14: case 0x014: return core.hart;
         case 0xf11: case 0xf12: case 0xf13: return 0;
-        case 0xcc0: return core.pcer;
-        case 0xcc1: return core.pcmr;
+        case 0xcc0: case 0xcc1: return 0;   // what the counters count can only be written
         case 0x79f: return 0;       // writes all event counters
         // hardware loops
         case 0x7b0: case 0x7b4: return core.loops[(number - 0x7b0) / 4].start;
@@ -50,11 +54,11 @@ void Machine::write_csr(Core& core, uint32_t number, uint32_t value) {
         case 0x001: core.fcsr = (core.fcsr & ~31u) | (value & 31); return;
         case 0x002: core.fcsr = (core.fcsr & 31) | (value & 7) << 5; return;
         case 0x003: core.fcsr = value & 0xff; return;
-        case 0x300: core.mstatus = value; return;
+        case 0x300: core.mstatus = value & mstatus_writable; return;
         case 0x304: core.mie = value; return;
         case 0x305: core.mtvec = value; return;
         case 0x340: core.mscratch = value; return;
-        case 0x341: core.mepc = value; return;
+        case 0x341: core.mepc = value & ~1u; return;
         case 0x342: core.mcause = value; return;
         case 0x79f: core.pccr.fill(value); return;
         case 0xcc0: core.pcer = value & 0x7fffffff; return;

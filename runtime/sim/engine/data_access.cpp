@@ -30,13 +30,24 @@ uint32_t Machine::path_latency(const Core& core, uint32_t address) const {
     if (in_cluster) {
         return configuration.cluster_interconnect_latency;
     }
-    const bool in_l3 = address - configuration.l3_base < configuration.l3_bytes;
-    return configuration.cluster_interconnect_latency + configuration.axi_latency + apb +
-           (in_l3 ? configuration.l3_latency : 0);
+    return configuration.cluster_interconnect_latency + configuration.axi_latency + apb;
+}
+
+// Why an address outside memory cannot be accessed.
+std::string Machine::explain_unmapped(uint32_t address) const {
+    return memory.l3.contains(address, 1) ? " (L3, which only pi_ram transfers reach)" : " (nothing is mapped there)";
+}
+
+inline void Machine::check_alignment(const Core& core, const char* verb, uint32_t address, uint32_t size) const {
+    if (SIM_UNLIKELY(configuration.misaligned_traps && (address & (size - 1)) != 0)) {
+        fail(FaultKind::BadAccess, core, std::string("misaligned ") + verb + " of " + std::to_string(size) + " bytes at " +
+                                             where(address) + ", which traps on this chip");
+    }
 }
 
 uint32_t Machine::load(Core& core, uint32_t address, uint32_t size) {
-    const uint8_t* source = memory.find(address, size);
+    check_alignment(core, "load", address, size);
+    const uint8_t* source = memory.find_on_chip(address, size);
     const int32_t latency = static_cast<int32_t>(path_latency(core, address));
     core.path_stall = latency;
     core.conflict_stall = 0;
@@ -87,7 +98,8 @@ uint32_t Machine::load(Core& core, uint32_t address, uint32_t size) {
 }
 
 void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value) {
-    uint8_t* target = memory.find(address, size);
+    check_alignment(core, "store", address, size);
+    uint8_t* target = memory.find_on_chip(address, size);
     const int32_t latency = static_cast<int32_t>(path_latency(core, address));
     core.stall += latency;
     core.path_stall = latency;
@@ -105,8 +117,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
         return;
     }
     if ((address & 3) + size > 4) {
-        core.path_stall += latency;
-        core.stall += 1 + latency;
+        core.stall += 1;        // the core waits for the first half only: the second is on its way alone
         core.pccr[CounterLoad] += core.counting ? 1 : 0;    // the chip counts the second half as a load
     }
     if (address - configuration.l1_base < configuration.l1_bytes) {
@@ -132,7 +143,7 @@ void Machine::store(Core& core, uint32_t address, uint32_t size, uint32_t value)
 void Machine::event_load(Core& core, uint32_t address, uint8_t rd) {
     core.stall += static_cast<int32_t>(configuration.event_load_stall);
     core.wait_register = rd;
-    core.wait_is_plain_access = false;
+    core.answer_stall = 0;
     core.x[rd] = 0;
     core.sleep_cause = CauseEvent;
     const uint32_t offset = address - event_unit_demux;

@@ -41,6 +41,7 @@ std::vector<Encoding> build() {
     add_system_encodings(table);
     for (Encoding& encoding : table) {
         parse_pattern(encoding);
+        encoding.floats = float_operands(encoding.match);
     }
     // Where patterns overlap the one with more fixed bits is meant.
     std::stable_sort(table.begin(), table.end(), [](const Encoding& a, const Encoding& b) {
@@ -64,6 +65,12 @@ const std::array<std::vector<uint16_t>, 128>& buckets() {
 
 uint8_t target(uint32_t reg) { return static_cast<uint8_t>(reg == 0 ? discarded_register : reg); }
 
+// A 16-bit result with the ones above it that RISC-V's rule for narrow values wants.
+void boxed(Core& core, const Instruction& i) {
+    encodings()[i.opcode].handler(core, i);
+    core.x[i.rd] |= 0xffff0000u;
+}
+
 int32_t branch_offset(uint32_t w) {
     return sign_extend(bits(w, 31, 1) << 12 | bits(w, 7, 1) << 11 | bits(w, 25, 6) << 5 | bits(w, 8, 4) << 1, 13);
 }
@@ -71,10 +78,14 @@ int32_t jump_offset(uint32_t w) {
     return sign_extend(bits(w, 31, 1) << 20 | bits(w, 12, 8) << 12 | bits(w, 20, 1) << 11 | bits(w, 21, 10) << 1, 21);
 }
 
-void fill_operands(Format format, uint32_t w, Instruction& out) {
-    const uint32_t rd = bits(w, 7, 5), rs1 = bits(w, 15, 5), rs2 = bits(w, 20, 5), rs3 = bits(w, 27, 5);
+void fill_operands(Format format, uint32_t w, const FloatOperands& floats, Instruction& out) {
+    const auto number = [w](uint32_t position, bool is_float) {
+        return bits(w, position, 5) + (is_float ? first_float_register : 0u);
+    };
+    const uint32_t rd = number(7, floats.rd), rs1 = number(15, floats.rs1), rs2 = number(20, floats.rs2);
+    const uint32_t rs3 = number(27, floats.rs3);
     const int32_t imm12 = sign_extend(w >> 20, 12);
-    const auto reads = [&out](uint32_t reg) { out.inputs |= 1u << reg; };
+    const auto reads = [&out](uint32_t reg) { out.inputs |= uint64_t{1} << reg; };
     const auto use1 = [&] { out.rs1 = static_cast<uint8_t>(rs1); reads(rs1); };
     const auto use2 = [&] { out.rs2 = static_cast<uint8_t>(rs2); reads(rs2); };
     const auto accumulator = [&] { out.rs3 = static_cast<uint8_t>(rd); reads(rd); };
@@ -107,7 +118,7 @@ void fill_operands(Format format, uint32_t w, Instruction& out) {
         case Format::Store:
             use1();
             use2();
-            out.immediate = sign_extend(bits(w, 25, 7) << 5 | rd, 12);
+            out.immediate = sign_extend(bits(w, 25, 7) << 5 | bits(w, 7, 5), 12);
             out.rd = target(rs1);
             break;
         case Format::StoreReg:
@@ -142,11 +153,11 @@ void fill_operands(Format format, uint32_t w, Instruction& out) {
             break;
         case Format::None: break;
     }
-    out.inputs &= ~1u;      // x0 is never late
+    out.inputs &= ~uint64_t{1};     // x0 is never late
 }
 
 void fill_timing(const Configuration& configuration, const Encoding& encoding, Instruction& out) {
-    const auto late_result = [&out] { out.result_mask = out.rd < 32 ? 1u << out.rd : 0; };
+    const auto late_result = [&out] { out.late = out.rd == discarded_register ? 0 : out.rd; };
     out.unit = encoding.unit == Unit::HalfDivider ? Unit::Divider : encoding.unit;
     if (encoding.unit == Unit::Fpu) {
         out.unit_interval = static_cast<uint8_t>(configuration.fpu_interval);
@@ -194,7 +205,7 @@ bool decode(const Configuration& configuration, uint32_t word, Instruction& out)
         }
         out.inputs = 0;
         out.immediate = 0;
-        out.result_mask = 0;
+        out.late = 0;
         out.rs1 = out.rs2 = out.rs3 = 0;
         out.extra_stall = 0;
         out.mul_like = 0;
@@ -202,7 +213,11 @@ bool decode(const Configuration& configuration, uint32_t word, Instruction& out)
         out.handler = encoding.handler;
         out.kind = encoding.kind;
         out.target = nullptr;
-        fill_operands(encoding.format, word, out);
+        const FloatOperands floats = configuration.merged_registers ? FloatOperands{} : encoding.floats;
+        fill_operands(encoding.format, word, floats, out);
+        if (configuration.nan_boxed_halves && encoding.floats.half && out.rd != discarded_register) {
+            out.handler = boxed;
+        }
         fill_timing(configuration, encoding, out);
         out.flags |= Decoded;
         if (encoding.shared) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint16_t machine_riscv = 243;
 constexpr uint32_t segment_load = 1;
-constexpr uint32_t section_symbols = 2;
+constexpr uint32_t section_symbols = 2, section_attributes = 0x70000003;
 constexpr uint16_t absolute_section = 0xfff1;
 
 [[noreturn]] void bad(const std::string& what) { throw Fault(FaultKind::Elf, what); }
@@ -100,7 +100,7 @@ void read_segments(const Reader& reader, const std::vector<uint8_t>& image, ElfF
     }
 }
 
-void read_symbols(const Reader& reader, const std::vector<uint8_t>& image, ElfFile& elf) {
+void read_sections(const Reader& reader, const std::vector<uint8_t>& image, ElfFile& elf) {
     const uint32_t table = reader.at<uint32_t>(32);
     const uint16_t entry_size = reader.at<uint16_t>(46);
     const uint16_t count = reader.at<uint16_t>(48);
@@ -112,11 +112,15 @@ void read_symbols(const Reader& reader, const std::vector<uint8_t>& image, ElfFi
         if (header + 40 > image.size()) {
             bad("the ELF file is truncated in its section headers");
         }
-        if (reader.at<uint32_t>(header + 4) != section_symbols) {
-            continue;
-        }
+        const uint32_t type = reader.at<uint32_t>(header + 4);
         const uint64_t offset = reader.at<uint32_t>(header + 16);
         const uint64_t size = reader.at<uint32_t>(header + 20);
+        if (type == section_attributes && offset + size <= image.size()) {
+            elf.architecture = architecture_of(image.data() + offset, size);
+        }
+        if (type != section_symbols) {
+            continue;
+        }
         const uint32_t link = reader.at<uint32_t>(header + 24);
         if (link >= count || offset + size > image.size()) {
             bad("the ELF file has a damaged symbol table");
@@ -149,8 +153,9 @@ ElfFile parse_elf(const std::vector<uint8_t>& image) {
     check_header(reader, image.size());
     ElfFile elf;
     elf.entry = reader.at<uint32_t>(24);
+    elf.flags = reader.at<uint32_t>(36);
     read_segments(reader, image, elf);
-    read_symbols(reader, image, elf);
+    read_sections(reader, image, elf);
     return elf;
 }
 

@@ -1,6 +1,7 @@
 // Reader of 32-bit RISC-V ELF executables: segments to load and symbols.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ struct Symbol {
 
 struct ElfFile {
     uint32_t entry = 0;
+    uint32_t flags = 0;
+    std::string architecture;       // as the attributes name it, such as rv32i2p1_m2p0_zfinx1p0; may be empty
     std::vector<Segment> segments;
     std::vector<Symbol> symbols;    // sorted by address
 
@@ -34,5 +37,11 @@ struct ElfFile {
 
 // Throws Fault(FaultKind::Elf) with one line that says what is wrong.
 ElfFile parse_elf(const std::vector<uint8_t>& image);
+
+// The architecture that the contents of a .riscv.attributes section name, empty when they do not.
+std::string architecture_of(const uint8_t* attributes, size_t size);
+
+// Refuses, with Fault(FaultKind::Elf), a program that keeps floats in registers which the chip has not.
+void check_float_registers(const ElfFile& elf, bool merged_registers);
 
 }  // namespace sim

@@ -19,7 +19,10 @@ void ExternalMemory::reset() {
     free_ = 0;
 }
 
-Access ExternalMemory::read(uint32_t offset, uint32_t& value) const {
+Access ExternalMemory::read(Core& core, uint32_t offset, uint32_t& value) const {
+    if (machine_.checker && (offset == 0xc || offset == 0x18)) {
+        machine_.checker->external_status_read(core);
+    }
     switch (offset) {
         case 0x0: value = external_; return Access::Done;
         case 0x4: value = internal_; return Access::Done;
@@ -42,20 +45,24 @@ Access ExternalMemory::write(Core& core, uint32_t offset, uint32_t value) {
 
 void ExternalMemory::start(Core& core, uint32_t size, bool to_l3) {
     const uint64_t end = static_cast<uint64_t>(external_) + size;
-    if (size == 0 || end > configuration_.l3_bytes || machine_.memory.find(internal_, size) == nullptr) {
+    if (size == 0 || end > configuration_.l3_bytes || machine_.memory.find_on_chip(internal_, size) == nullptr) {
         char text[160];
         std::snprintf(text, sizeof text, "L3 transfer of %u bytes outside memory: L3 offset 0x%08x, address 0x%08x", size,
                       external_, internal_);
         machine_.fail(FaultKind::BadAccess, core, text);
     }
-    transfers_.push_back({external_, internal_, size, to_l3});
+    transfers_.push_back({external_, internal_, size, to_l3, core.index, core.pc(), machine_.now()});
+    if (machine_.checker) {
+        machine_.checker->external_started(core, transfers_.back());
+    }
     ++started_;
     if (!machine_.timing) {
         finish();
         return;
     }
-    const uint32_t bandwidth = configuration_.l3_bytes_per_cycle;
-    free_ = std::max(free_, machine_.now()) + configuration_.l3_latency + (size + bandwidth - 1) / bandwidth;
+    const uint64_t rate = configuration_.l3_bytes_per_second;     // of a memory with a clock of its own
+    const auto cycles = static_cast<int64_t>((size * configuration_.frequency_hz + rate - 1) / rate);
+    free_ = std::max(free_, machine_.now()) + configuration_.l3_latency + cycles;
     machine_.enqueue(Action::ExternalMemory, 0, free_);
 }
 
@@ -67,8 +74,7 @@ void ExternalMemory::finish() {
     uint8_t* outside = machine_.memory.l3.bytes.data() + transfer.external;
     std::memmove(transfer.to_l3 ? outside : inside, transfer.to_l3 ? inside : outside, transfer.size);
     if (machine_.checker) {
-        machine_.checker->host_wrote(transfer.to_l3 ? configuration_.l3_base + transfer.external : transfer.internal,
-                                     transfer.size);
+        machine_.checker->external_finished();
     }
     machine_.raise_interrupt(interrupt_external_memory);
 }

@@ -15,17 +15,21 @@ public:
     ExternalMemory(Machine& machine, const Configuration& configuration);
     void reset();
 
-    Access read(uint32_t offset, uint32_t& value) const;
+    Access read(Core& core, uint32_t offset, uint32_t& value) const;
     Access write(Core& core, uint32_t offset, uint32_t value);
 
     // Scheduled: the oldest transfer is complete.
     void finish();
 
-private:
     struct Transfer {
         uint32_t external, internal, size;
         bool to_l3;
+        uint32_t issuer;
+        uint32_t issue_address;     // instruction that started it
+        int64_t issue_cycle;
     };
+
+private:
 
     void start(Core& core, uint32_t size, bool to_l3);
 

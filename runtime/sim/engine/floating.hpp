@@ -2,6 +2,7 @@
 // computing exactly in double and rounding once.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +23,10 @@ struct Half { static constexpr int exponent_bits = 5, fraction_bits = 10; };
 struct Brain { static constexpr int exponent_bits = 8, fraction_bits = 7; };     // bfloat16
 
 enum class Rounding { NearestEven = 0, TowardZero = 1, Down = 2, Up = 3, NearestAway = 4 };
+// The mode that rounds -x to the negative of what `rounding` makes of x.
+inline Rounding mirrored(Rounding rounding) {
+    return rounding == Rounding::Up ? Rounding::Down : rounding == Rounding::Down ? Rounding::Up : rounding;
+}
 
 // A 16-bit number as a double, exactly.
 template <typename Format>
@@ -43,7 +48,8 @@ inline double widen(uint32_t bits) {
     return negative ? -value : value;
 }
 
-// A double (which must be exact or rounded to odd) to a narrower format, rounded once.
+// A double (which must be exact or rounded to odd) to a narrower format, rounded once. As on pulp-open,
+// what is too large becomes infinite in every rounding mode.
 template <typename Format>
 inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) {
     constexpr int m = Format::fraction_bits, e = Format::exponent_bits;
@@ -61,16 +67,15 @@ inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) 
     if ((bits << 1) == 0) {
         return sign;
     }
-    uint64_t significand = (bits & 0xfffffffffffffull) | (exponent == -1023 ? 0 : 1ull << 52);
+    const uint64_t significand = (bits & 0xfffffffffffffull) | (exponent == -1023 ? 0 : 1ull << 52);
     int target = exponent + bias;
     int shift = 52 - m;
     if (target <= 0) {                  // subnormal result
         shift += 1 - target;
         target = 0;
     }
-    if (shift > 62) {                   // far below the smallest number: only stickiness is left
-        significand = 1;
-        shift = 62;
+    if (shift > 63) {                   // far below the smallest number: nothing, in whatever mode
+        return sign;
     }
     uint64_t kept = significand >> shift;
     const uint64_t rest = significand & ((1ull << shift) - 1);
@@ -86,12 +91,7 @@ inline uint32_t narrow(double value, Rounding rounding = Rounding::NearestEven) 
     kept += up ? 1 : 0;
     // The hidden bit of a normal number adds one to the exponent field, a carry another one.
     const uint64_t result = target > 0 ? (static_cast<uint64_t>(target - 1) << m) + kept : kept;
-    if (result >= infinity) {
-        const bool away = rounding == Rounding::NearestEven || rounding == Rounding::NearestAway ||
-                          (rounding == Rounding::Up && sign == 0) || (rounding == Rounding::Down && sign != 0);
-        return sign | (away ? infinity : infinity - 1);
-    }
-    return sign | static_cast<uint32_t>(result);
+    return sign | static_cast<uint32_t>(std::min<uint64_t>(result, infinity));
 }
 
 // The neighbour with an odd last bit of a result that was rounded to nearest with this error left over.
@@ -126,24 +126,30 @@ inline double root_to_odd(double a) {
 }
 
 // The sum of two exact doubles in a format. A zero that comes of cancelling is negative only when
-// rounding down.
+// rounding down. As on pulp-open a 16-bit result is rounded to double on its way to nearest.
 template <typename Format>
 inline uint32_t sum(double a, double b, Rounding rounding) {
-    const double odd = add_to_odd(a, b);
+    const bool by_double = Format::fraction_bits < Single::fraction_bits && rounding == Rounding::NearestEven;
+    const double odd = by_double ? a + b : add_to_odd(a, b);
     if (odd == 0 && (a != 0 || std::signbit(a) != std::signbit(b))) {
         return rounding == Rounding::Down ? 1u << (Format::exponent_bits + Format::fraction_bits) : 0;
     }
     return narrow<Format>(odd, rounding);
 }
 
-// a * b + c with one rounding. The product of two 16-bit numbers is exact in double.
+// A result with its sign turned; a NaN has none.
 template <typename Format>
-inline uint32_t fused_16(uint32_t a, uint32_t b, uint32_t c, bool negate_product = false, bool negate_addend = false) {
-    double product = widen<Format>(a) * widen<Format>(b);
-    double addend = widen<Format>(c);
-    if (negate_product) { product = -product; }
-    if (negate_addend) { addend = -addend; }
-    return sum<Format>(product, addend, Rounding::NearestEven);
+inline uint32_t negated(uint32_t result) {
+    constexpr uint32_t sign = 1u << (Format::exponent_bits + Format::fraction_bits);
+    constexpr uint32_t infinity = ((1u << Format::exponent_bits) - 1) << Format::fraction_bits;
+    return (result & ~sign) > infinity ? result : result ^ sign;
+}
+
+// a * b + c or a * b - c. The product of two 16-bit numbers is exact in double.
+template <typename Format>
+inline uint32_t fused_16(uint32_t a, uint32_t b, uint32_t c, bool subtract, Rounding rounding) {
+    const double addend = widen<Format>(c);
+    return sum<Format>(widen<Format>(a) * widen<Format>(b), subtract ? -addend : addend, rounding);
 }
 
 }  // namespace sim

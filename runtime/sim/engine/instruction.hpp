@@ -28,11 +28,11 @@ enum class Kind : uint8_t { Other, Load, Store, Branch, Jump, EventLoad };
 
 struct Instruction {
     Handler handler = nullptr;
+    uint64_t inputs = 0;        // registers read, one bit each
     uint32_t address = 0;
-    uint32_t inputs = 0;        // registers read, one bit each
     int32_t immediate = 0;
-    uint32_t result_mask = 0;   // registers whose value comes one cycle late (loads, multiplications)
     uint8_t rd = 0, rs1 = 0, rs2 = 0, rs3 = 0;
+    uint8_t late = 0;           // register whose value comes one cycle late (loads, multiplications), 0 = none
     uint8_t flags = 0;
     uint8_t size = 4;
     Unit unit = Unit::None;
@@ -76,6 +76,12 @@ enum class Format : uint8_t {
     None,
 };
 
+// Which operands of an encoding are floating-point registers where the chip has them apart.
+struct FloatOperands {
+    bool rd = false, rs1 = false, rs2 = false, rs3 = false;
+    bool half = false;      // the result is a 16-bit number that does not fill its register
+};
+
 struct Encoding {
     const char* name;
     const char* pattern;    // 32 characters of 0, 1 and '-', spaces ignored, bit 31 first
@@ -87,6 +93,7 @@ struct Encoding {
     // filled when the table is built
     uint32_t mask = 0;
     uint32_t match = 0;
+    FloatOperands floats{};
 };
 
 // Each file of instructions adds its encodings.
@@ -99,6 +106,9 @@ void add_half_encodings(std::vector<Encoding>& table);
 void add_system_encodings(std::vector<Encoding>& table);
 
 const std::vector<Encoding>& encodings();
+
+// Which operands of the encoding with these fixed bits are floating-point registers.
+FloatOperands float_operands(uint32_t match);
 
 // Decodes one word (compressed forms are expanded first). Returns false for an unknown one.
 bool decode(const Configuration& configuration, uint32_t word, Instruction& instruction);

@@ -1,4 +1,5 @@
 // The interrupts of the fabric controller. Cluster cores have none: they wait for events.
+#include "checker.hpp"
 #include "machine.hpp"
 
 namespace sim {
@@ -16,6 +17,9 @@ void Machine::interrupt_controller_changed() {
     Core& controller = fabric_controller();
     if (controller.wfi && (interrupt_status_ & interrupt_mask_) != 0) {
         controller.wfi = false;
+        if (checker) {
+            checker->controller_woken(controller);
+        }
         controller.stall = 0;
         if ((controller.mstatus & mstatus_interrupts) != 0) {
             const uint32_t line = 31 - static_cast<uint32_t>(__builtin_clz(interrupt_status_ & interrupt_mask_));

@@ -52,20 +52,21 @@ bool host_has_fma() { return __builtin_cpu_supports("fma"); }
 bool host_has_fma() { return true; }
 #endif
 
-#define FUSED(name, factor, addend)                                                                     \
-    ROUNDED(name##_any, __builtin_fmaf(factor, b, addend), sum<Single>((factor) * b, addend, mode))     \
+#define FUSED(name, sign, factor, addend, other)                                                        \
+    ROUNDED(name##_any, sign __builtin_fmaf(factor, b, addend), other)                                  \
     WITH_HOST_FMA void name(Core& core, const Instruction& i) {                                         \
         if (SIM_UNLIKELY(mode_of(core, i) != Rounding::NearestEven)) {                                  \
             name##_any(core, i);                                                                        \
             return;                                                                                     \
         }                                                                                               \
         const float a = to_float(core.x[i.rs1]), b = to_float(core.x[i.rs2]), c = to_float(core.x[i.rs3]); \
-        core.x[i.rd] = canonical(__builtin_fmaf(factor, b, addend));                                    \
+        core.x[i.rd] = canonical(sign __builtin_fmaf(factor, b, addend));                               \
     }
-FUSED(fmadd, a, c)
-FUSED(fmsub, a, -c)
-FUSED(fnmsub, -a, c)
-FUSED(fnmadd, -a, -c)
+FUSED(fmadd, +, a, c, sum<Single>(a * b, c, mode))
+FUSED(fmsub, +, a, -c, sum<Single>(a * b, -c, mode))
+FUSED(fnmsub, +, -a, c, sum<Single>(-a * b, c, mode))
+// The sign of the sum is turned, of an exact zero too.
+FUSED(fnmadd, -, a, c, negated<Single>(sum<Single>(a * b, c, mirrored(mode))))
 
 constexpr uint32_t sign_bit = 0x80000000u;
 

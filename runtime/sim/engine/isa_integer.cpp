@@ -89,7 +89,7 @@ inline void signed_division_time(Core& core, uint32_t divisor) {
 }
 
 inline void unsigned_division_time(Core& core, uint32_t divisor) {
-    const int32_t zeros = divisor == 0 ? 32 : __builtin_clz(divisor);
+    const int32_t zeros = __builtin_clz(divisor | 1);
     core.stall += zeros + static_cast<int32_t>(core.configuration->divide_base_cycles) - 1;
 }
 

@@ -51,6 +51,9 @@ void store_post_register(Core& core, const Instruction& i) {
     store_value<T>(core, address, core.x[i.rs2]);
     core.x[i.rd] = after;
 }
+void load_float_half(Core& core, const Instruction& i) {     // ones above it
+    core.x[i.rd] = 0xffff0000u | load_value<uint16_t>(core, core.x[i.rs1] + static_cast<uint32_t>(i.immediate));
+}
 void event_load(Core& core, const Instruction& i) {
     core.machine->event_load(core, core.x[i.rs1] + static_cast<uint32_t>(i.immediate), i.rd);
 }
@@ -73,6 +76,8 @@ void add_memory_encodings(std::vector<Encoding>& table) {
         // On a merged register file these are plain loads and stores.
         {"flw", "------- ----- ----- 010 ----- 0000111", Format::Load, load_offset<uint32_t>, N, true, L},
         {"fsw", "------- ----- ----- 010 ----- 0100111", Format::Store, store_offset<uint32_t>, N, true, S},
+        {"flh", "------- ----- ----- 001 ----- 0000111", Format::Load, load_float_half, N, true, L},
+        {"fsh", "------- ----- ----- 001 ----- 0100111", Format::Store, store_offset<uint16_t>, N, true, S},
 
         {"p.lb (reg)", "0000000 ----- ----- 111 ----- 0000011", Format::LoadReg, load_register<int8_t>, N, true, L},
         {"p.lh (reg)", "0001000 ----- ----- 111 ----- 0000011", Format::LoadReg, load_register<int16_t>, N, true, L},

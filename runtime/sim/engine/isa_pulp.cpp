@@ -56,7 +56,7 @@ OPERATION(extend_byte_unsigned, a & 0xff)
 OPERATION(absolute, sx(a) < 0 ? 0u - a : a)
 
 inline uint32_t clip(uint32_t value, int32_t low, int32_t high) {
-    return sx(value) > high ? ux(high) : sx(value) < low ? ux(low) : value;
+    return sx(value) < low ? ux(low) : sx(value) > high ? ux(high) : value;
 }
 inline uint32_t clip_unsigned(uint32_t value, int32_t high) {
     return sx(value) > high ? ux(high) : sx(value) < 0 ? 0 : value;
@@ -73,22 +73,25 @@ ACCUMULATE(msu, d - a * b)
 // 16-bit products, shifted right by n, optionally rounded by half of the last place.
 inline uint32_t round_half(uint32_t n) { return n == 0 ? 0 : 1u << (n - 1); }
 inline uint32_t sra(uint32_t v, uint32_t n) { return ux(sx(v) >> n); }
+// Rounding has more than 32 bits, but for the plain unsigned product.
+inline uint32_t rounded_signed(uint32_t v, uint32_t n) { return ux(static_cast<int32_t>((int64_t{sx(v)} + round_half(n)) >> n)); }
+inline uint32_t rounded_unsigned(uint32_t v, uint32_t n) { return static_cast<uint32_t>((uint64_t{v} + round_half(n)) >> n); }
 OPERATION(muls, sra(ux(low_half(a) * low_half(b)), n))
 OPERATION(mulhhs, sra(ux(high_half(a) * high_half(b)), n))
-OPERATION(muls_round, sra(ux(low_half(a) * low_half(b)) + round_half(n), n))
-OPERATION(mulhhs_round, sra(ux(high_half(a) * high_half(b)) + round_half(n), n))
+OPERATION(muls_round, rounded_signed(ux(low_half(a) * low_half(b)), n))
+OPERATION(mulhhs_round, rounded_signed(ux(high_half(a) * high_half(b)), n))
 OPERATION(mulu, (low_half_u(a) * low_half_u(b)) >> n)
 OPERATION(mulhhu, (high_half_u(a) * high_half_u(b)) >> n)
 OPERATION(mulu_round, (low_half_u(a) * low_half_u(b) + round_half(n)) >> n)
 OPERATION(mulhhu_round, (high_half_u(a) * high_half_u(b) + round_half(n)) >> n)
 ACCUMULATE(macs, sra(d + ux(low_half(a) * low_half(b)), n))
 ACCUMULATE(machhs, sra(d + ux(high_half(a) * high_half(b)), n))
-ACCUMULATE(macs_round, sra(d + ux(low_half(a) * low_half(b)) + round_half(n), n))
-ACCUMULATE(machhs_round, sra(d + ux(high_half(a) * high_half(b)) + round_half(n), n))
+ACCUMULATE(macs_round, rounded_signed(d + ux(low_half(a) * low_half(b)), n))
+ACCUMULATE(machhs_round, rounded_signed(d + ux(high_half(a) * high_half(b)), n))
 ACCUMULATE(macu, (d + low_half_u(a) * low_half_u(b)) >> n)
 ACCUMULATE(machhu, (d + high_half_u(a) * high_half_u(b)) >> n)
-ACCUMULATE(macu_round, (d + low_half_u(a) * low_half_u(b) + round_half(n)) >> n)
-ACCUMULATE(machhu_round, (d + high_half_u(a) * high_half_u(b) + round_half(n)) >> n)
+ACCUMULATE(macu_round, rounded_unsigned(d + low_half_u(a) * low_half_u(b), n))
+ACCUMULATE(machhu_round, rounded_unsigned(d + high_half_u(a) * high_half_u(b), n))
 
 OPERATION(add_normalised, sra(a + b, n))
 OPERATION(add_normalised_unsigned, (a + b) >> n)

@@ -47,7 +47,7 @@ void Machine::reset_cores() {
         core.l1_base = configuration.l1_base;
         // The fabric controller reaches L1 over the interconnect: always the slow way.
         core.l1_fast_bytes =
-            core.is_fabric_controller || (configuration.l1_bank_conflicts && timing) || checker ? 0 : configuration.l1_bytes;
+            core.is_fabric_controller || (configuration.l1_bank_conflicts && timing) || checker || configuration.misaligned_traps ? 0 : configuration.l1_bytes;
         core.asleep = true;
         core.slept_at = -1;
     }
@@ -80,6 +80,7 @@ void Machine::enable_trace(const std::string& path) { tracer = std::make_unique<
 
 void Machine::load_elf(const std::vector<uint8_t>& image) {
     ElfFile file = parse_elf(image);
+    check_float_registers(file, configuration.merged_registers);
     for (const Segment& segment : file.segments) {
         if (memory.find(segment.address, segment.memory_size) == nullptr) {
             char text[160];
@@ -133,6 +134,7 @@ void Machine::start_core(Core& core) {
     core.next = lookup(core, core.boot_address);
     core.line_base = 1;     // nothing in the fetch buffer
     core.started = true;
+    core.mtvec = core.boot_address;
     core.stall = 0;
     if (core.started_at == never) {
         core.started_at = now_;
@@ -169,7 +171,7 @@ std::vector<uint8_t> Machine::read(uint32_t address, size_t size) const {
 void Machine::sleep(Core& core) {
     core.asleep = true;
     core.slept_at = now_;
-    core.late_registers = 0;
+    core.late_register = 0;
 }
 
 void Machine::insert_front(Core& core) {
@@ -180,6 +182,10 @@ void Machine::insert_front(Core& core) {
 // before it has left the order keeps its place.
 void Machine::wake(Core& core) {
     core.asleep = false;
+    if (core.counting) {
+        // The model counts the stalls of the waiting instruction when it goes to sleep and when it is woken.
+        core.pccr[CounterCycles] += static_cast<uint32_t>(core.stall - core.answer_stall);
+    }
     if (profiler) {
         profiler->woke(core, now_);
     }

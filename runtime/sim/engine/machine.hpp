@@ -130,6 +130,8 @@ private:
     void print(uint32_t stream, char character);
     void finish();
     void interrupt_controller_changed();
+    void check_alignment(const Core& core, const char* verb, uint32_t address, uint32_t size) const;
+    std::string explain_unmapped(uint32_t address) const;
     uint32_t path_latency(const Core& core, uint32_t address) const;
     void create_page_tables();
     void forget_decoded(uint32_t address, size_t size);

@@ -184,10 +184,9 @@ void Mchan::check_bounds(Core& core, const Command& command) const {
     uint32_t left = command.size, address = command.external;
     while (left != 0) {
         const uint32_t line = command.is_2d ? std::min(left, command.length) : left;
-        // L3 has an engine of its own.
-        if (machine_.memory.find(address, line) == nullptr || machine_.memory.l3.contains(address, line)) {
-            std::snprintf(text, sizeof text, "DMA transfer of %u bytes outside memory: external address 0x%08x, %u bytes",
-                          command.size, address, line);
+        if (machine_.memory.find_on_chip(address, line) == nullptr) {
+            std::snprintf(text, sizeof text, "DMA transfer of %u bytes outside %s: external address 0x%08x, %u bytes",
+                          command.size, machine_.memory.l3.contains(address, 1) ? "the chip" : "memory", address, line);
             machine_.fail(FaultKind::BadAccess, core, text);
         }
         left -= line;

@@ -200,6 +200,9 @@ void Mchan::account(Command& command, uint32_t bytes) {
 
 void Mchan::signal(const Command& command, uint32_t channel) {
     if (channel + 1 == channels_.size()) {
+        if (machine_.checker) {
+            machine_.checker->interrupt_raised();
+        }
         machine_.raise_interrupt(interrupt_dma);
         return;
     }

@@ -27,4 +27,8 @@ const uint8_t* Memory::find(uint32_t address, size_t size) const {
     return nullptr;
 }
 
+uint8_t* Memory::find_on_chip(uint32_t address, size_t size) {
+    return l3.contains(address, 1) ? nullptr : find(address, size);
+}
+
 }  // namespace sim

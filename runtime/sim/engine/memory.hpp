@@ -14,6 +14,8 @@ public:
 
     // Pointer to `size` bytes at a global address, nullptr when they are not all in one memory.
     uint8_t* find(uint32_t address, size_t size);
+    // The same for cores and the DMA: L3 has an engine of its own and no place in their address space.
+    uint8_t* find_on_chip(uint32_t address, size_t size);
     const uint8_t* find(uint32_t address, size_t size) const;
 
     struct Region {

@@ -10,6 +10,7 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
     uint32_t value = 0;
     Access result = Access::Invalid;
     core.wait_register = core.current != nullptr ? core.current->rd : discarded_register;
+    core.answer_stall = 0;
     if (checker) {
         checker->set_actor(core.index);
     }
@@ -18,7 +19,8 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
         result = event_unit.demux_read(core, address - event_unit_demux, value);
         if (result == Access::Waits) {
             // A plain load also pays the event unit's request latency after it is woken.
-            core.stall += static_cast<int32_t>(configuration.event_request_latency);
+            core.answer_stall = static_cast<int32_t>(configuration.event_request_latency);
+            core.stall += core.answer_stall;
         }
     } else if (address - dma_demux < 0x400 && own_port && size == 4) {
         result = dma.read(core, core.index, address - dma_demux, value);
@@ -54,13 +56,13 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
             checker->controller_synchronises(core);
         }
     } else if (address - external_memory_engine < 0x1c && size == 4) {
-        result = external_memory.read(address - external_memory_engine, value);
+        result = external_memory.read(core, address - external_memory_engine, value);
     } else if (address - icache_control < 0x400 || address - soc_control < 0x1000 ||
                address - controller_icache_control < 0x800 || address - standard_output < 0x1000) {
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + " (nothing is mapped there)");
+        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + explain_unmapped(address));
     }
     if (result == Access::Waits) {
         sleep(core);
@@ -83,6 +85,7 @@ void Machine::print(uint32_t stream, char character) {
 void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint32_t value) {
     Access result = Access::Invalid;
     core.wait_register = discarded_register;
+    core.answer_stall = 0;
     if (checker) {
         checker->set_actor(core.index);
     }
@@ -169,7 +172,7 @@ void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + " (nothing is mapped there)");
+        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + explain_unmapped(address));
     }
     if (result == Access::Waits) {
         sleep(core);

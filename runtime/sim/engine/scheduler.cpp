@@ -51,8 +51,8 @@ inline void Machine::before_checked(Core& core, const Instruction& instruction) 
 
 inline void Machine::after_checked(Core& core, const Instruction& instruction) {
     if (instruction.rd < discarded_register) {
-        core.doubtful &= ~(1u << instruction.rd);
-        core.doubtful |= (core.loaded_doubtful ? 1u : 0u) << instruction.rd;
+        core.doubtful &= ~(uint64_t{1} << instruction.rd);
+        core.doubtful |= uint64_t{core.loaded_doubtful} << instruction.rd;
     }
 }
 
@@ -84,14 +84,14 @@ __attribute__((always_inline)) inline int64_t Machine::step(Core& core, int64_t 
             }
         }
         int32_t load_use = 0;
-        if ((instruction->inputs & core.late_registers) != 0) {
+        if ((instruction->inputs >> core.late_register & 1) != 0) {
             load_use = std::max(0, static_cast<int32_t>(configuration.load_use_stall) - stall);
             stall += load_use;
         }
         const bool counting = core.counting;
         const bool late_load = SIM_UNLIKELY(counting) && core.current != nullptr && core.current->mul_like == 0;
         core.stall = stall + instruction->extra_stall;
-        core.late_registers = instruction->result_mask;
+        core.late_register = instruction->late;
         core.next = instruction + (instruction->size >> 1);
         core.current = instruction;
         if constexpr (Instrumented) {

@@ -60,21 +60,20 @@ void Checker::cores_started(Core& core, uint32_t mask) {
 
 // A transfer is a thread of its own from its command to the wait for it: it may touch its bytes at any
 // time in between.
-void Checker::dma_started(Core& core, Mchan::Command& command) {
-    const uint32_t thread = max_cores + next_dma_thread_;
-    next_dma_thread_ = (next_dma_thread_ + 1) % dma_threads;
-    command.thread = thread;
-    const uint32_t clock = clocks_[thread].at[thread];
+uint32_t Checker::begin_transfer(uint32_t thread, const Core& core) {
+    const uint32_t clock = clocks_[thread].at[thread] + 1;
     acquire(thread, clocks_[core.index]);
-    clocks_[thread].at[thread] = clock + 1;
-    tick(core.index);
-    const uint32_t local = machine_.configuration.l1_base + command.local;
-    const uint32_t pc = command.issue_address;
-    // Bytes that nobody wrote stay so at the other end.
+    clocks_[thread].at[thread] = clock;
+    return clock;
+}
+
+// The accesses of a transfer. Bytes that nobody wrote stay so at the other end.
+template <typename ForSource, typename ForTarget>
+void Checker::move(uint32_t thread, uint32_t pc, uint32_t size, ForSource for_source, ForTarget for_target) {
     std::vector<bool> written;
-    written.reserve(command.size);
-    const auto read = [&](uint32_t address, uint32_t size) {
-        for_words(address, size, [&](uint32_t word, uint8_t bytes) {
+    written.reserve(size);
+    for_source([&](uint32_t address, uint32_t bytes_here) {
+        for_words(address, bytes_here, [&](uint32_t word, uint8_t bytes) {
             read_word(thread, pc, word, bytes, nullptr);
             for (uint32_t byte = 0; byte < 4; ++byte) {
                 if ((bytes >> byte & 1) != 0) {
@@ -82,10 +81,10 @@ void Checker::dma_started(Core& core, Mchan::Command& command) {
                 }
             }
         });
-    };
+    });
     size_t position = 0;
-    const auto write = [&](uint32_t address, uint32_t size) {
-        for_words(address, size, [&](uint32_t word, uint8_t bytes) {
+    for_target([&](uint32_t address, uint32_t bytes_here) {
+        for_words(address, bytes_here, [&](uint32_t word, uint8_t bytes) {
             write_word(thread, pc, word, bytes);
             for (uint32_t byte = 0; byte < 4; ++byte) {
                 if ((bytes >> byte & 1) != 0 && !written[position++]) {
@@ -93,8 +92,18 @@ void Checker::dma_started(Core& core, Mchan::Command& command) {
                 }
             }
         });
-    };
-    const auto for_lines = [&](const auto& visit) {
+    });
+}
+
+void Checker::dma_started(Core& core, Mchan::Command& command) {
+    const uint32_t thread = max_cores + next_dma_thread_;
+    const uint32_t clock = begin_transfer(thread, core);
+    dma_[next_dma_thread_] = {core.index, clock};
+    next_dma_thread_ = (next_dma_thread_ + 1) % dma_threads;
+    command.thread = thread;
+    tick(core.index);
+    const auto in_l1 = [&](const auto& visit) { visit(machine_.configuration.l1_base + command.local, command.size); };
+    const auto outside = [&](const auto& visit) {
         uint32_t left = command.size, external = command.external;
         while (left != 0) {
             const uint32_t line = command.is_2d ? std::min(left, command.length) : left;
@@ -104,12 +113,21 @@ void Checker::dma_started(Core& core, Mchan::Command& command) {
         }
     };
     if (command.to_l1) {
-        for_lines(read);
-        write(local, command.size);
+        move(thread, command.issue_address, command.size, outside, in_l1);
     } else {
-        read(local, command.size);
-        for_lines(write);
+        move(thread, command.issue_address, command.size, in_l1, outside);
     }
+}
+
+uint32_t Checker::issuer_of(const Epoch& epoch) const {
+    if (epoch.thread >= first_external_thread) {
+        return epoch.thread - first_external_thread;
+    }
+    if (epoch.thread < max_cores) {
+        return no_core;
+    }
+    const DmaTransfer& transfer = dma_[epoch.thread - max_cores];
+    return transfer.clock == epoch.clock ? transfer.issuer : no_core;   // the thread may serve another one by now
 }
 
 void Checker::dma_finished(const Mchan::Command& command) {
@@ -124,5 +142,47 @@ void Checker::dma_status_read(Core& core, uint32_t status) {
         }
     }
 }
+
+// L3 transfers of one core are one thread, since they are served in order. Those of different cores are in
+// order where the start of one is known to happen before the start of the other.
+void Checker::external_started(Core& core, const ExternalMemory::Transfer& transfer) {
+    const uint32_t thread = first_external_thread + core.index;
+    VectorClock& own = clocks_[thread];
+    const auto follow = [&](const ExternalTransfer& earlier) {
+        if (earlier.issuer != no_core && earlier.started <= clocks_[core.index].at[earlier.issuer]) {
+            own.join(earlier.clock);
+        }
+    };
+    for (const ExternalTransfer& earlier : served_) {
+        follow(earlier);
+    }
+    for (const ExternalTransfer& earlier : external_) {
+        follow(earlier);
+    }
+    begin_transfer(thread, core);
+    external_.push_back({core.index, clocks_[core.index].at[core.index], own});
+    tick(core.index);
+    const auto inside = [&](const auto& visit) { visit(transfer.internal, transfer.size); };
+    const auto outside = [&](const auto& visit) {
+        visit(machine_.configuration.l3_base + transfer.external, transfer.size);
+    };
+    if (transfer.to_l3) {
+        move(thread, transfer.issue_address, transfer.size, inside, outside);
+    } else {
+        move(thread, transfer.issue_address, transfer.size, outside, inside);
+    }
+}
+
+void Checker::external_finished() {
+    const ExternalTransfer& finished = external_.front();
+    external_clock_.join(finished.clock);
+    controller_clock_.join(finished.clock);     // its end is an interrupt
+    served_[finished.issuer] = finished;
+    external_.pop_front();
+}
+
+void Checker::external_status_read(Core& core) { acquire(core.index, external_clock_); }
+void Checker::controller_woken(Core& core) { acquire(core.index, controller_clock_); }
+void Checker::interrupt_raised() { release(actor_, controller_clock_); }
 
 }  // namespace sim

@@ -1,4 +1,5 @@
-// Vector clocks: what each thread of the chip (a core, or a DMA transfer in flight) knows of the others.
+// Vector clocks: what each thread of the chip (a core, a DMA transfer in flight, or the L3 transfers that a
+// core has started) knows of the others.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +10,8 @@ namespace sim {
 
 constexpr uint32_t max_cores = 18;
 constexpr uint32_t dma_threads = 30;
-constexpr uint32_t max_threads = max_cores + dma_threads;
+constexpr uint32_t first_external_thread = max_cores + dma_threads;
+constexpr uint32_t max_threads = first_external_thread + max_cores;
 
 struct VectorClock {
     std::array<uint32_t, max_threads> at{};

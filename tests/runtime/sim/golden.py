@@ -43,15 +43,8 @@ def _integer() -> dict[str, Rule]:
         "p.max": lambda o: max(s(o.a), s(o.b)),
         "p.maxu": lambda o: max(o.a, o.b),
         "p.ror": lambda o: (o.a | o.a << 32) >> (o.b & 31),
-        "p.clipr": lambda o: (
-            o.b
-            if s(o.a) > s(o.b)
-            else max(s(o.a), -s(o.b) - 1)
-            if s(o.b) >= 0
-            else s(~o.b)
-            if s(o.a) < s(~o.b)
-            else o.a
-        ),
+        # the lower bound is looked at first: it matters where it is above the upper one
+        "p.clipr": lambda o: s(~o.b) if s(o.a) < s(~o.b) else min(s(o.a), s(o.b)),
         "p.clipur": lambda o: o.b if s(o.a) > s(o.b) else max(s(o.a), 0),
         "p.extractr": lambda o: _extract(o.a, (o.b >> 5 & 31) + 1, o.b & 31, True),
         "p.extractur": lambda o: _extract(o.a, (o.b >> 5 & 31) + 1, o.b & 31, False),
@@ -115,11 +108,11 @@ def _integer() -> dict[str, Rule]:
                 stem = f"{'hh' if high else ''}{'s' if is_signed else 'u'}{'R' if rounding else ''}N"
                 table["p.mul" + stem] = (
                     "RN",
-                    lambda o, k=(rounding, is_signed, high): products(o.a, o.b, 0, o.n & 31, *k),
+                    lambda o, k=(rounding, is_signed, high): products(o.a, o.b, 0, o.n & 31, *k, False),
                 )
                 table["p.mac" + stem] = (
                     "RNAcc",
-                    lambda o, k=(rounding, is_signed, high): products(o.a, o.b, o.d, o.n & 31, *k),
+                    lambda o, k=(rounding, is_signed, high): products(o.a, o.b, o.d, o.n & 31, *k, True),
                 )
     table |= {name: ("RAcc", rule) for name, rule in accumulate.items()}
     fields = {

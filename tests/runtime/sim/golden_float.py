@@ -66,6 +66,16 @@ def value(f: Format, bits: int) -> Fraction:
     return -magnitude if negative(f, bits) else magnitude
 
 
+def negated(f: Format, bits: int) -> int:
+    """The same number with the other sign; a NaN has none."""
+    return bits if is_nan(f, bits) else bits ^ f.sign
+
+
+def mirrored(mode: int) -> int:
+    """The mode that rounds -x to the negative of what this one makes of x."""
+    return {DOWN: UP, UP: DOWN}.get(mode, mode)
+
+
 def round_integer(x: Fraction, mode: int) -> int:
     """An integer next to x."""
     floor = x.numerator // x.denominator
@@ -92,15 +102,17 @@ def rounded(f: Format, x: Fraction, mode: int = NEAREST, zero_sign: bool = False
     exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
     if Fraction(2) ** exponent > magnitude:
         exponent -= 1
+    # pulp-open rounds with 64 bits: what lies below them is nothing even where the mode leads away from zero
+    if exponent < -f.bias - f.fraction - 10:
+        return sign
     exponent = max(exponent, 1 - f.bias)
     unit = Fraction(2) ** (exponent - f.fraction)
-    directed = {DOWN: UP, UP: DOWN}.get(mode, mode) if sign else mode
+    directed = mirrored(mode) if sign else mode
     significand = round_integer(magnitude / unit, directed)
     result = significand * unit
     largest = (2 - Fraction(1, 1 << f.fraction)) * Fraction(2) ** f.bias
     if result > largest:
-        to_infinity = mode in (NEAREST, AWAY) or (mode == UP and not sign) or (mode == DOWN and bool(sign))
-        return sign | (f.infinity if to_infinity else f.infinity - 1)
+        return sign | f.infinity  # in every mode
     if significand >= 1 << (f.fraction + 1):
         significand >>= 1
         exponent += 1
@@ -128,7 +140,10 @@ def fused(f: Format, a: int, b: int, c: int, mode: int = NEAREST) -> int:
     opposite = product_sign != negative(f, c)
     if x != 0 or y != 0:
         opposite, both = True, False  # an exact cancellation
-    return rounded(f, x + y, mode, both or (opposite and mode == DOWN))
+    total = x + y
+    if f.bits == 16 and mode == NEAREST:
+        total = Fraction(float(total))  # by way of a double
+    return rounded(f, total, mode, both or (opposite and mode == DOWN))
 
 
 def add(f: Format, a: int, b: int, mode: int = NEAREST) -> int:

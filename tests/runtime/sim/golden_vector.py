@@ -16,9 +16,14 @@ def normalised(a: int, b: int, n: int, rounding: bool, is_signed: bool, subtract
     return _shift(a - b if subtract else a + b, n, rounding, is_signed)
 
 
-def products(a: int, b: int, d: int, n: int, rounding: bool, is_signed: bool, high: bool) -> int:
+def products(
+    a: int, b: int, d: int, n: int, rounding: bool, is_signed: bool, high: bool, accumulates: bool
+) -> int:
     x, y = (lanes(v, 16, is_signed)[1 if high else 0] for v in (a, b))
-    return _shift(d + x * y, n, rounding, is_signed)
+    total = signed(d + x * y) if is_signed else d + x * y & M32
+    total += 1 << n >> 1 if rounding else 0
+    # what is added to round does not overflow, but in the plain unsigned product
+    return (total if is_signed or accumulates else total & M32) >> n
 
 
 def shuffle2(a: int, selectors: int, d: int, bits: int) -> int:

@@ -26,6 +26,8 @@ L1 = 0x10000000
 L2 = 0x1C100000
 DMA = 0x10204400
 DMA_DONE = 0x10204404
+L3 = 0x80000000
+L3_ENGINE = 0x1A102000
 
 
 def on_core(core: int, body: list[int]) -> list[int]:
@@ -67,6 +69,19 @@ def wait_dma() -> list[int]:
     ]
 
 
+def start_l3(external: int, internal: int, size: int, to_l3: bool = False) -> list[int]:
+    """Start a transfer between an offset in L3 and an address on the chip."""
+    code = load_immediate(T1, L3_ENGINE)
+    for offset, value in enumerate((external, internal, size | to_l3 << 31)):
+        code += [*load_immediate(T2, value), sw(T2, T1, 4 * offset)]
+    return code
+
+
+def wait_l3() -> list[int]:
+    """Poll until no L3 transfer is in flight; changes a1."""
+    return [*load_immediate(T1, L3_ENGINE), lw(A1, T1, 12), b_type(1, A1, ZERO, -4)]
+
+
 def elf(body: list[int], cores: int = 8, **options: int) -> bytes:
     return build_elf(cluster_program(body, cores, **options), symbols={"program": (0x1C010000, 0x1000)})
 
@@ -78,6 +93,8 @@ __all__ = [
     "A3",
     "L1",
     "L2",
+    "L3",
+    "L3_ENGINE",
     "SP",
     "T1",
     "T2",
@@ -94,7 +111,9 @@ __all__ = [
     "lw",
     "on_core",
     "start_dma",
+    "start_l3",
     "store",
     "sw",
     "wait_dma",
+    "wait_l3",
 ]

@@ -8,6 +8,7 @@ from planted import (
     A1,
     L1,
     L2,
+    L3,
     SP,
     T1,
     T2,
@@ -22,12 +23,16 @@ from planted import (
     lw,
     on_core,
     start_dma,
+    start_l3,
     store,
     sw,
     wait_dma,
+    wait_l3,
 )
 
-from tvm_pulp.runtime.sim import Machine, Report
+from tvm_pulp.runtime.sim import BadAccess, Configuration, Machine, Report
+from tvm_pulp.runtime.sim.profile import CAUSES
+from tvm_pulp.runtime.sim.programs import build_elf, exit_with
 
 REFERENCE = Path(__file__).parent / "reference" / "elf"
 
@@ -131,7 +136,7 @@ def test_core_reads_what_a_transfer_writes() -> None:
     early = elf([*on_core(0, [*store(L2, 5), *start, *delay(200), *load(L1 + 64), *wait_dma()])])
     found = [report for report in reports(early) if report.kind == "race"]
     assert len(found) == 1
-    assert found[0].other is not None and found[0].other.by == "a DMA transfer"
+    assert found[0].other is not None and found[0].other.by == "a DMA transfer of core 0"
     late = elf([*on_core(0, [*store(L2, 5), *start, *wait_dma(), *load(L1 + 64)])])
     assert [report.kind for report in reports(late)] == []
 
@@ -151,7 +156,7 @@ def test_transfer_started_by_another_core_without_barrier() -> None:
     found = [report for report in reports(elf(body)) if report.kind == "race"]
     assert len(found) == 1
     assert (
-        found[0].access.by == "a DMA transfer"
+        found[0].access.by == "a DMA transfer of core 0"
         and found[0].other is not None
         and found[0].other.by == "core 1"
     )
@@ -243,3 +248,118 @@ def test_a_restart_forgets_reports_but_not_memory() -> None:
     assert len(machine.run().reports) == 1
     machine.restart()
     assert machine.run().reports == ()
+
+
+L3_RACES = {
+    "core reads what a transfer brings": (
+        [*start_l3(0, L2, 64), *load(L2 + 8), *wait_l3()],
+        ("core 0", False),
+        ("an L3 transfer of core 0", True),
+    ),
+    "core writes what a transfer takes": (
+        [*start_l3(0, L1 + 64, 64, to_l3=True), *store(L1 + 72, 1), *wait_l3()],
+        ("core 0", True),
+        ("an L3 transfer of core 0", False),
+    ),
+    "DMA takes what a transfer brings": (
+        [*start_l3(0, L2, 64), *start_dma(L1 + 256, L2, 16, True), *wait_dma(), *wait_l3()],
+        ("a DMA transfer of core 0", False),
+        ("an L3 transfer of core 0", True),
+    ),
+    "transfer takes what the DMA brings": (
+        [*start_dma(L1 + 64, L2, 16, True), *start_l3(0, L1 + 64, 16, to_l3=True), *wait_dma(), *wait_l3()],
+        ("an L3 transfer of core 0", False),
+        ("a DMA transfer of core 0", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("timing", [True, False])
+@pytest.mark.parametrize("name", L3_RACES)
+def test_race_with_an_l3_transfer(name: str, timing: bool) -> None:
+    body, access, other = L3_RACES[name]
+    machine = Machine(checks=True, timing=timing)
+    machine.load(elf(on_core(0, body)))
+    for address in (L1, L2, L3):
+        machine.write(address, bytes(512))
+    machine.name_buffers({"latents": (L2, 512), "tile": (L1 + 64, 448)})
+    (race,) = machine.run(1_000_000).reports
+    assert race.kind == "race" and race.other is not None
+    assert ((race.access.by, race.access.write), (race.other.by, race.other.write)) == (access, other)
+    assert "(latents" in race.name or "(tile" in race.name
+    assert "(program+0x" in race.access.where and "(program+0x" in race.other.where
+    if timing:
+        assert race.access.cycle > race.other.cycle > 0
+
+
+def test_waiting_for_an_l3_transfer_orders() -> None:
+    there = [*store(L2, 1), *start_l3(0, L2, 4, to_l3=True), *start_l3(0, L1 + 64, 4), *wait_l3()]
+    body = [*on_core(0, [*there, *store(L2, 2), *load(L1 + 64)])]
+    assert reports(elf(body)) == []
+
+
+def test_waiting_for_the_first_of_two_l3_transfers_orders_only_that() -> None:
+    """The controller sleeps until the first is done, as `pi_ram` does, and then touches both buffers."""
+    asleep = 0x10500073
+    enable = [*load_immediate(T1, 0x1A109800), *load_immediate(T2, 1 << 9), sw(T2, T1, 4)]
+    start = [*enable, *start_l3(0, L2, 64), *start_l3(0, L2 + 64, 4096), asleep]
+    machine = Machine(checks=True)
+    machine.load(build_elf([*start, *load(L2 + 4), *load(L2 + 68), *wait_l3(), *exit_with()]))
+    machine.write(L3, bytes(4096))
+    (race,) = machine.run(1_000_000).reports
+    assert race.address == L2 + 68 and race.access.by == "the fabric controller"
+    assert race.other is not None and race.other.by == "an L3 transfer of the fabric controller"
+
+
+def test_l3_transfers_of_two_cores_race_without_order() -> None:
+    def program(between: list[int]) -> bytes:
+        first = on_core(0, [*start_l3(0, L2, 64), *([] if between else wait_l3())])
+        second = [*delay(500), *start_l3(0, L2 + 32, 64), *wait_l3()]
+        return elf([*first, *between, *on_core(1, second), *barrier(), *on_core(0, wait_l3())])
+
+    for between, count in (([], 1), (barrier(), 0)):
+        machine = Machine(checks=True)
+        machine.load(program(between))
+        machine.write(L3, bytes(64))
+        found = machine.run(1_000_000).reports
+        assert [report.kind for report in found] == ["race"] * count
+        assert all(report.access.by == "an L3 transfer of core 1" for report in found)
+
+
+def test_unwritten_memory_stays_so_in_l3() -> None:
+    body = [*start_l3(0, L2, 64), *wait_l3(), *load(L2)]
+    assert [report.kind for report in reports(elf(on_core(0, body)))] == ["unwritten"]
+    back = [*start_l3(0, L2, 64, to_l3=True), *start_l3(0, L2 + 64, 64), *wait_l3(), *load(L2 + 64)]
+    assert [report.kind for report in reports(elf(on_core(0, back)))] == ["unwritten"]
+
+
+MISALIGNED = {
+    "load": [*load_immediate(T1, L1 + 66), lw(T2, T1)],
+    "store": [*load_immediate(T1, L1 + 65), 0x00731023],  # sh t2, 0(t1)
+}
+
+
+@pytest.mark.parametrize("timing", [True, False])
+@pytest.mark.parametrize("kind", MISALIGNED)
+def test_misaligned_access_traps_where_the_chip_would(kind: str, timing: bool) -> None:
+    chip = Configuration.named("pulp-open").replace(misaligned_traps=True)
+    machine = Machine(chip, timing=timing)
+    machine.load(elf(on_core(2, MISALIGNED[kind])))
+    message = (
+        rf"misaligned {kind} of [24] bytes at 0x1000004\d, which traps on this chip: core 2 at pc \S+ \(prog"
+    )
+    with pytest.raises(BadAccess, match=message) as caught:
+        machine.run(100_000)
+    assert caught.value.exit_code == 70
+    aligned = Machine(chip)
+    aligned.load(elf(on_core(2, [*load_immediate(T1, L1 + 66), 0x00731023])))
+    assert aligned.run(100_000).exit_code == 0
+
+
+def test_misaligned_access_takes_two_where_the_chip_splits_it() -> None:
+    machine = Machine(profile=True)
+    machine.load(elf(on_core(2, [*load_immediate(T1, L1 + 66), *([lw(T2, T1)] * 20)])))
+    profile = machine.run(100_000).profile
+    assert profile is not None
+    row = profile.cores()["core 2"]
+    assert dict(zip(CAUSES, row.cycles, strict=True))["misaligned"] == 20

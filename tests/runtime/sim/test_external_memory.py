@@ -3,31 +3,38 @@
 import struct
 
 import pytest
-from planted import A1, L1, L2, T1, T2, ZERO, addi, b_type, elf, load_immediate, lw, on_core, sw
+from planted import (
+    A1,
+    L1,
+    L2,
+    L3,
+    L3_ENGINE,
+    T1,
+    T2,
+    ZERO,
+    addi,
+    elf,
+    load,
+    load_immediate,
+    lw,
+    on_core,
+    start_l3,
+    store,
+    sw,
+    wait_l3,
+)
 
 from tvm_pulp.runtime.sim import BadAccess, Configuration, Machine
 from tvm_pulp.runtime.sim.programs import build_elf, exit_with, read_csr
 
-ENGINE, L3 = 0x1A102000, 0x80000000
 CHIP = Configuration.named("pulp-open").replace(l3_bytes=1 << 20)
 DATA = bytes((11 * n + 3) & 255 for n in range(4096))
-
-
-def transfer(external: int, internal: int, size: int, to_l3: bool = False) -> list[int]:
-    code = load_immediate(T1, ENGINE)
-    for offset, value in enumerate((external, internal, size | to_l3 << 31)):
-        code += [*load_immediate(T2, value), sw(T2, T1, 4 * offset)]
-    return code
-
-
-def wait() -> list[int]:
-    return [*load_immediate(T1, ENGINE), lw(A1, T1, 12), b_type(1, A1, ZERO, -4)]
 
 
 @pytest.mark.parametrize("timing", [True, False])
 @pytest.mark.parametrize("target", [L1, L2])
 def test_there_and_back(target: int, timing: bool) -> None:
-    code = [*transfer(100, target, 999), *transfer(0x8000, target, 500, to_l3=True), *wait()]
+    code = [*start_l3(100, target, 999), *start_l3(0x8000, target, 500, to_l3=True), *wait_l3()]
     machine = Machine(CHIP, timing=timing, checks=True)
     machine.load(elf(on_core(0, code)))
     machine.write(L3, DATA)
@@ -38,7 +45,7 @@ def test_there_and_back(target: int, timing: bool) -> None:
 
 
 def cycles(chip: Configuration, size: int) -> int:
-    code = [read_csr(A1, 0xB00), *load_immediate(T1, L2), sw(A1, T1), *transfer(0, L2 + 64, size), *wait()]
+    code = [read_csr(A1, 0xB00), *load_immediate(T1, L2), sw(A1, T1), *start_l3(0, L2 + 64, size), *wait_l3()]
     code += [read_csr(A1, 0xB00), *load_immediate(T1, L2), sw(A1, T1, 4)]
     machine = Machine(chip)
     machine.load(build_elf([*code, *exit_with()]))
@@ -48,7 +55,7 @@ def cycles(chip: Configuration, size: int) -> int:
 
 
 def test_bandwidth_and_latency() -> None:
-    slow, fast = CHIP.replace(l3_bytes_per_cycle=1), CHIP.replace(l3_bytes_per_cycle=4)
+    slow, fast = CHIP, CHIP.replace(l3_bytes_per_second=4 * CHIP.frequency_hz)
     far = slow.replace(l3_latency=CHIP.l3_latency + 1000)
     poll = 8  # the program looks once per round of its loop
     assert cycles(slow, 4096) - cycles(slow, 2048) == pytest.approx(2048, abs=poll)
@@ -64,9 +71,9 @@ def test_controller_is_woken() -> None:
         build_elf(
             [
                 *enable,
-                *transfer(0, L2, 64),
+                *start_l3(0, L2, 64),
                 asleep,
-                *load_immediate(T1, ENGINE),
+                *load_immediate(T1, L3_ENGINE),
                 lw(A1, T1, 12),
                 *load_immediate(T1, L2 + 64),
                 sw(A1, T1),
@@ -85,7 +92,7 @@ def test_controller_is_woken() -> None:
 )
 def test_outside_memory(external: int, internal: int, size: int) -> None:
     machine = Machine(CHIP)
-    machine.load(elf(on_core(0, transfer(external, internal, size))))
+    machine.load(elf(on_core(0, start_l3(external, internal, size))))
     with pytest.raises(BadAccess, match="L3 transfer"):
         machine.run(100_000)
 
@@ -98,3 +105,18 @@ def test_cluster_dma_does_not_reach_l3() -> None:
     machine.load(elf(on_core(0, [*start, addi(ZERO, ZERO, 0)])))
     with pytest.raises(BadAccess, match="DMA transfer"):
         machine.run(100_000)
+
+
+@pytest.mark.parametrize("access", [load(L3), store(L3, 1)])
+def test_cores_do_not_reach_l3(access: list[int]) -> None:
+    machine = Machine(CHIP)
+    machine.load(elf(on_core(0, access)))
+    with pytest.raises(
+        BadAccess, match=r"at 0x80000000 \(L3, which only pi_ram transfers reach\): core 0 at pc"
+    ):
+        machine.run(100_000)
+
+
+def test_rate_does_not_follow_the_clock() -> None:
+    fast = CHIP.replace(frequency_hz=4 * CHIP.frequency_hz)
+    assert cycles(fast, 4096) - cycles(fast, 2048) == pytest.approx(4 * 2048, abs=8)

@@ -1,0 +1,52 @@
+"""The kernels that `make bench` measures, as `tvmc bench` names them."""
+
+from __future__ import annotations
+
+STEPS = ("forward", "data-grad", "weight-grad")
+
+
+def _matmuls() -> list[str]:
+    kernels = []
+    for layout in ("nn", "tn", "nt"):
+        for shape in ("m=64,n=64,k=64,source=l1", "m=32,n=32,k=32,source=l1"):
+            kernels.append(f"matmul:{shape},layout={layout}")
+        for shape in ("m=64,n=64,k=64", "m=50,n=37,k=61", "m=256,n=256,k=256"):
+            kernels.append(f"matmul:{shape},layout={layout}")
+    return kernels
+
+
+def _convolutions() -> list[str]:
+    shapes = [
+        "conv2d:cin=16,cout=16,h=16,w=16,pad=1",
+        "conv2d:cin=16,cout=16,h=32,w=32,pad=1,stride=2",
+        "conv2d:cin=64,cout=64,h=8,w=8,pad=1",
+        "conv2d:cin=64,cout=64,h=16,w=16,pad=1,stride=2",
+        "conv2d:cin=64,cout=64,h=16,w=16,kernel=1",
+        "depthwise:channels=64,h=16,w=16,pad=1",
+        "depthwise:channels=64,h=16,w=16,pad=1,stride=2",
+    ]
+    return [f"{shape},step={step}" for shape in shapes for step in STEPS]
+
+
+KERNELS = [
+    *_matmuls(),
+    *_convolutions(),
+    *(f"linear:inputs=256,outputs=64,step={step}" for step in STEPS),
+    *(f"linear:inputs=256,outputs=64,batch=8,step={step}" for step in STEPS),
+    "relu:elements=65536",
+    "relu:elements=65536,step=data-grad",
+    "add:elements=65536",
+    "sgd:elements=65536,momentum=yes",
+    "cross_entropy:classes=10,batch=8",
+    "cross_entropy:classes=10,batch=8,step=data-grad",
+    "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
+    "matmul:m=64,n=64,k=64,layout=nt,dtype=float16,source=l1",
+]
+
+SEARCHED = [
+    "matmul:m=64,n=48,k=40",
+    "matmul:m=50,n=37,k=61,layout=tn",
+    "conv2d:cin=16,cout=16,h=12,w=12,pad=1",
+    "conv2d:cin=16,cout=16,h=12,w=12,pad=1,step=weight-grad",
+]
+"""Shapes whose tiles are searched, beside the tiles that the analytic model picks."""

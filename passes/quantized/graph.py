@@ -1,0 +1,185 @@
+"""The integer graph: tensors of 8 bits with a scale and a zero point, and operators on them.
+
+All tensors between operators are unsigned bytes q that stand for ``scale * (q - zero_point)``; axis 0 is
+the batch and the layout that of the model, NCHW. Models with signed bytes are brought to it by adding 128 to
+value and zero point, which changes no result. Arithmetic and rounding are those of `tvm_pulp.oracle.integer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvm_pulp.passes.operators.conv2d import Conv2d
+from tvm_pulp.passes.quantized.requantization import Requantization
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """A tensor of unsigned bytes.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the graph.
+    shape : tuple of int
+        With the batch.
+    scale : float
+        Above 0.
+    zero_point : int
+        0 to 255.
+    """
+
+    name: str
+    shape: Shape
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What all operators have: the layer of the model that they stem from, and their result."""
+
+    layer: str
+    output: QuantizedTensor
+
+
+@dataclass(frozen=True)
+class Quantize(Operator):
+    """``clip(floor(x * (1 / scale) + 0.5) + zero_point, 0, 255)`` of a float32 input, in float32.
+
+    ``1 / scale`` is rounded to float32, so that the cluster multiplies; see `tvm_pulp.oracle.integer`.
+    """
+
+    source: str
+    source_shape: Shape
+
+
+@dataclass(frozen=True)
+class QuantizedConv2d(Operator):
+    """A convolution; padding holds the source's zero point.
+
+    Attributes
+    ----------
+    weight : ndarray of int8, ``[output channels, channels / groups, kh, kw]``
+    bias : ndarray of int32, ``[output channels]``
+        In units of the source's scale times the channel's weight scale.
+    """
+
+    source: QuantizedTensor
+    attributes: Conv2d
+    weight: np.ndarray
+    bias: np.ndarray
+    requantization: Requantization
+    weight_bits: int = 8
+
+
+@dataclass(frozen=True)
+class QuantizedLinear(Operator):
+    """A matrix product with a bias: ``[batch, inputs]`` times ``weight`` of int8, ``[outputs, inputs]``."""
+
+    source: QuantizedTensor
+    weight: np.ndarray
+    bias: np.ndarray
+    requantization: Requantization
+    weight_bits: int = 8
+
+
+@dataclass(frozen=True)
+class QuantizedAdd(Operator):
+    """``clip(((ml * (l - zl) + mr * (r - zr) + 2^(shift - 1)) >> shift) + zero_point, minimum, maximum)``.
+
+    The multipliers are at most 2^22, so the sum stays within 32 bits.
+    """
+
+    left: QuantizedTensor
+    right: QuantizedTensor
+    multipliers: tuple[int, int]
+    shift: int
+    minimum: int = 0
+    maximum: int = 255
+
+
+@dataclass(frozen=True)
+class QuantizedAveragePool2d(Operator):
+    """A mean over windows: the requantised sum of ``q - zero_point`` of what lies inside the data.
+
+    Attributes
+    ----------
+    requantization : Requantization
+        Its multipliers are ``[output height, output width]`` where windows at the border count fewer
+        elements, else one.
+    """
+
+    source: QuantizedTensor
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    requantization: Requantization
+
+
+@dataclass(frozen=True)
+class QuantizedMaxPool2d(Operator):
+    """A maximum over windows; padding does not count. The result has the source's scale."""
+
+    source: QuantizedTensor
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Lookup(Operator):
+    """Any function of one byte: ``table[q]``, uint8 ``[256]``: a change of scale, a bound, a sigmoid."""
+
+    source: QuantizedTensor
+    table: np.ndarray
+
+
+@dataclass(frozen=True)
+class Concatenate(Operator):
+    """Tensors of one scale and zero point, joined along an axis."""
+
+    sources: tuple[QuantizedTensor, ...]
+    axis: int
+
+
+@dataclass(frozen=True)
+class View(Operator):
+    """The same elements in row-major order with another shape."""
+
+    source: QuantizedTensor
+
+
+@dataclass(frozen=True)
+class Transpose(Operator):
+    """Axis i of the result is axis ``axes[i]`` of the source."""
+
+    source: QuantizedTensor
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A network, or the frozen stage of one, in integers.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    inputs : tuple of str
+        Names of the float32 inputs, each read by one `Quantize`.
+    operators : tuple of Operator
+        In execution order.
+    output : QuantizedTensor
+        What it yields.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    operators: tuple[Operator, ...]
+    output: QuantizedTensor

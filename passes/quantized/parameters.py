@@ -1,0 +1,122 @@
+"""Scales and zero points of activations, scales of weights, and integer biases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tvm_pulp.passes.quantized.graph import QuantizedTensor, Shape
+from tvm_pulp.target.errors import UserError
+
+WEIGHT_BITS = (8, 4)
+BIAS_LIMIT = 2**30
+ACCUMULATOR_LIMIT = 2**31 - 1
+
+
+def activation(name: str, shape: Shape, low: float, high: float, layer: str) -> QuantizedTensor:
+    """Choose scale and zero point of a tensor whose values lie from `low` to `high`.
+
+    The range is widened to hold 0, which a byte then stands for exactly: scale = (high - low) / 255,
+    zero point = round(-low / scale).
+
+    Raises
+    ------
+    UserError
+        If the range is not finite, or empty: the tensor was 0 for every sample of the calibration.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(
+            f"layer {layer}: its calibrated range is from {low:g} to {high:g}: the calibration data or the "
+            "parameters hold NaN or infinity"
+        )
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / 255))
+    if scale == 0:
+        raise UserError(
+            f"layer {layer}: it yields 0 for all calibration data, so it has no scale: calibrate with data "
+            "like those that the network will see"
+        )
+    return QuantizedTensor(name, shape, scale, min(max(round(-low / scale), 0), 255))
+
+
+def quantized_weight(
+    weight: np.ndarray,
+    bias: np.ndarray,
+    source: QuantizedTensor,
+    output: QuantizedTensor,
+    bits: int,
+    layer: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Quantise a layer's weight, symmetric a channel, and its bias to the scale of the sums.
+
+    Parameters
+    ----------
+    weight : ndarray of float32, ``[output channels, ...]``
+    bias : ndarray of float32, ``[output channels]``
+    source, output : QuantizedTensor
+        Of the layer.
+    bits : int
+        8 or 4: weights lie within +-127 or +-7.
+    layer : str
+        For messages.
+
+    Returns
+    -------
+    weight : ndarray of int8
+    bias : ndarray of int32
+    ratios : ndarray of float64, ``[output channels]``
+        Scale of the sums over the scale of the output.
+
+    Raises
+    ------
+    UserError
+        If weight or bias are not finite, or a sum could leave 32 bits.
+    """
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise UserError(f"layer {layer}: its weight or bias holds NaN or infinity")
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    scales = largest / (2 ** (bits - 1) - 1)
+    # A channel of zeros has no scale: the output's own step serves. A bias far larger than the products
+    # must still fit: then a coarser scale loses less than a bound on the bias.
+    scales[scales == 0] = output.scale / source.scale
+    scales = np.maximum(scales, np.abs(bias) / (source.scale * BIAS_LIMIT))
+    integers = np.rint(rows / scales[:, None]).astype(np.int64)
+    biases = np.rint(bias / (scales * source.scale)).astype(np.int64)
+    check_accumulator(integers, biases, source.zero_point, layer)
+    ratios = scales * source.scale / output.scale
+    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios
+
+
+def check_accumulator(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer: str) -> None:
+    """Prove that a sum of products fits 32 bits for every input, with and without the zero point taken off.
+
+    Parameters
+    ----------
+    rows : ndarray of int, ``[output channels, products]``
+    bias : ndarray of int, ``[output channels]``
+    zero_point : int
+        Of the source.
+    layer : str
+        For the message.
+
+    Raises
+    ------
+    UserError
+        With the largest sum that may occur.
+    """
+    totals = rows.sum(axis=1)
+    ups, downs = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
+    constant = bias - zero_point * totals
+    largest = max(
+        int(np.abs(constant).max()),
+        int(np.abs(255 * ups + constant).max()),
+        int(np.abs(255 * downs + constant).max()),
+        int(255 * np.maximum(ups, -downs).max()),
+    )
+    if largest > ACCUMULATOR_LIMIT:
+        raise UserError(
+            f"layer {layer}: a sum of {rows.shape[1]} products may reach {largest}, beyond 32 bits: keep "
+            "this layer in float by an earlier latent layer"
+        )

@@ -1,0 +1,240 @@
+"""What each operator of the canonical forward function is in the integer graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from tvm_pulp.passes.operators.conv2d import Conv2d
+from tvm_pulp.passes.quantized import graph
+from tvm_pulp.passes.quantized.graph import QuantizedTensor
+from tvm_pulp.passes.quantized.parameters import quantized_weight
+from tvm_pulp.passes.quantized.requantization import Requantization, requantization
+from tvm_pulp.passes.quantized.walk import Walk, bounds
+from tvm_pulp.passes.rewrite import is_number, number, operands, operator_name, static_shape
+from tvm_pulp.target.errors import UserError
+
+Rule = Callable[[Walk, relax.Var, relax.Call], None]
+ADD_MULTIPLIER_BITS = 21
+"""Two products of 21 and 8 bits and their rounding fit 32 bits with their signs."""
+
+_ARITHMETIC = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
+
+
+def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
+    if value.args[1] not in walk.constants:
+        walk.refuse(variable, "a convolution by a computed weight")
+    a = value.attrs
+    attributes = Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups))
+    variable, output, weight, bias, scaled = _weighted(walk, variable, source, walk.constants[value.args[1]])
+    operator = graph.QuantizedConv2d(
+        layer, output, source, attributes, weight, bias, scaled, walk.weight_bits
+    )
+    walk.emit(variable, operator)
+
+
+def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
+    factor = walk.constants.get(value.args[1])
+    if factor is None or factor.ndim != 2 or len(source.shape) != 2:
+        walk.refuse(variable, "a matrix product other than of [batch, inputs] by a parameter")
+    variable, output, weight, bias, scaled = _weighted(walk, variable, source, factor.T)
+    walk.emit(variable, graph.QuantizedLinear(layer, output, source, weight, bias, scaled, walk.weight_bits))
+
+
+def _weighted(
+    walk: Walk, variable: relax.Var, source: QuantizedTensor, weight: np.ndarray
+) -> tuple[relax.Var, QuantizedTensor, np.ndarray, np.ndarray, Requantization]:
+    """Quantise a layer with a weight, and take in the bias and the activation function that follow it."""
+    layer = walk.layer(variable)
+    biased, bias = walk.with_bias(variable, len(weight))
+    result, output, low, high = walk.with_bounds(biased)
+    integers, biases, ratios = quantized_weight(weight, bias, source, output, walk.weight_bits, layer)
+    return result, output, integers, biases, requantization(ratios, output.zero_point, low, high, layer)
+
+
+def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    if any(is_number(argument) for argument in value.args):
+        return _lookup(walk, variable, value)
+    layer = walk.layer(variable)
+    left, right = (walk.source(variable, argument) for argument in value.args)
+    if left.shape != right.shape:
+        walk.refuse(variable, "an addition that broadcasts")
+    variable, output, low, high = walk.with_bounds(variable)
+    ratios = (left.scale / output.scale, right.scale / output.scale)
+    shift = min(math.floor(ADD_MULTIPLIER_BITS - math.log2(max(ratios))), 30)
+    if shift < 1:
+        raise UserError(f"layer {layer}: the scales of its operands are too far from that of its result")
+    sign = -1 if operator_name(value) == "subtract" else 1
+    multipliers = (round(ratios[0] * 2**shift), sign * round(ratios[1] * 2**shift))
+    walk.emit(variable, graph.QuantizedAdd(layer, output, left, right, multipliers, shift, low, high))
+
+
+def _lookup(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    """Tabulate any function of one tensor, element by element."""
+    tensors = [argument for argument in value.args if not is_number(argument)]
+    if operator_name(value) in _ARITHMETIC and len(tensors) > 1:
+        walk.refuse(variable, f"{operator_name(value)} of two tensors")
+    source, output = walk.source(variable, tensors[0]), walk.tensor(variable)
+    values = _function(value)((np.arange(256) - source.zero_point) * source.scale)
+    walk.emit(variable, graph.Lookup(walk.layer(variable), output, source, table(values, output)))
+
+
+def table(values: np.ndarray, output: QuantizedTensor) -> np.ndarray:
+    """Quantise the 256 values of a function, rounding half up, to the table of a `Lookup`."""
+    rounded = np.floor(values / output.scale + 0.5) + output.zero_point
+    return np.clip(rounded, 0, 255).astype(np.uint8)
+
+
+def _function(value: relax.Call) -> Callable[[np.ndarray], np.ndarray]:
+    operator = operator_name(value)
+    if operator in _ARITHMETIC:
+        left, right = (number(argument) if is_number(argument) else None for argument in value.args)
+        return lambda x: _ARITHMETIC[operator](x if left is None else left, x if right is None else right)
+    if operator == "sigmoid":
+        return lambda x: 1 / (1 + np.exp(-x))
+    if operator == "tanh":
+        return np.tanh
+    low, high = bounds(value)
+    return lambda x: np.clip(x, low, high)
+
+
+def _max_pool2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source, a = walk.source(variable, value.args[0]), value.attrs
+    pool = graph.QuantizedMaxPool2d(
+        walk.layer(variable),
+        _alike(variable, source),
+        source,
+        _ints(a.pool_size),
+        _ints(a.strides),
+        _ints(a.padding),
+        _ints(a.dilation),
+    )
+    walk.emit(variable, pool)
+
+
+def _avg_pool2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    a = value.attrs
+    window, strides, padding = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
+    _average(walk, variable, value.args[0], window, strides, padding, bool(a.count_include_pad))
+
+
+def _adaptive_avg_pool2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    extents, results = static_shape(value.args[0])[2:], static_shape(variable)[2:]
+    if any(extent % result for extent, result in zip(extents, results, strict=True)):
+        walk.refuse(variable, "an adaptive pooling into unequal windows")
+    window = (extents[0] // results[0], extents[1] // results[1])
+    _average(walk, variable, value.args[0], window, window)
+
+
+def _mean(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    shape = static_shape(value.args[0])
+    if len(shape) != 4 or sorted(int(axis) % 4 for axis in value.attrs.axis or ()) != [2, 3]:
+        walk.refuse(variable, "a mean over other axes than height and width")
+    _average(walk, variable, value.args[0], (shape[2], shape[3]), (1, 1))
+
+
+def _average(
+    walk: Walk,
+    variable: relax.Var,
+    operand: relax.Var,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    counts_padding: bool = True,
+) -> None:
+    """Emit an average pooling, and a view if the result has no height and width."""
+    layer, source, output = walk.layer(variable), walk.source(variable, operand), walk.tensor(variable)
+    divisors = _counts(source.shape[2:], window, strides, padding, counts_padding)
+    shape = (*source.shape[:2], *divisors.shape)
+    if (divisors == divisors.flat[0]).all():
+        divisors = divisors[:1, :1]
+    ratios = source.scale / (output.scale * divisors)
+    scaled = requantization(ratios.reshape(-1), output.zero_point, 0, 255, layer)
+    scaled = Requantization(
+        scaled.multipliers.reshape(ratios.shape), scaled.shifts.reshape(ratios.shape), output.zero_point
+    )
+    pooled = output
+    if output.shape != shape:
+        pooled = QuantizedTensor(f"{output.name}_pooled", shape, output.scale, output.zero_point)
+    pool = graph.QuantizedAveragePool2d(layer, pooled, source, window, strides, padding, scaled)
+    walk.emit(variable, pool)
+    if pooled is not output:
+        walk.emit(variable, graph.View(layer, output, pooled))
+
+
+def _counts(
+    extents: tuple[int, ...],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    counts_padding: bool,
+) -> np.ndarray:
+    """Elements that count in each window: ``[output height, output width]``."""
+    top, left, bottom, right = padding
+    ones = np.pad(np.ones(extents), ((top, bottom), (left, right)), constant_values=float(counts_padding))
+    windows = np.lib.stride_tricks.sliding_window_view(ones, window)
+    return windows[:: strides[0], :: strides[1]].sum(axis=(-2, -1))
+
+
+def _reshape(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source = walk.source(variable, value.args[0])
+    walk.emit(variable, graph.View(walk.layer(variable), _alike(variable, source), source))
+
+
+def _permute_dims(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source = walk.source(variable, value.args[0])
+    rank = len(source.shape)
+    axes = tuple(range(rank))[::-1] if value.attrs.axes is None else _ints(value.attrs.axes)
+    walk.emit(variable, graph.Transpose(walk.layer(variable), _alike(variable, source), source, axes))
+
+
+def _concat(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    layer, output = walk.layer(variable), walk.tensor(variable)
+    sources = []
+    for operand in operands(value):
+        source = walk.source(variable, operand)
+        if (source.scale, source.zero_point) != (output.scale, output.zero_point):
+            name = f"{source.name}_for_{output.name}"
+            rescaled = QuantizedTensor(name, source.shape, output.scale, output.zero_point)
+            values = (np.arange(256) - source.zero_point) * source.scale
+            walk.operators.append(graph.Lookup(layer, rescaled, source, table(values, output)))
+            source = rescaled
+        sources.append(source)
+    axis = int(value.attrs.axis) % len(output.shape)
+    walk.emit(variable, graph.Concatenate(layer, output, tuple(sources), axis))
+
+
+def _alike(variable: relax.Var, source: QuantizedTensor) -> QuantizedTensor:
+    """Tensor of a variable with the source's scale."""
+    return QuantizedTensor(variable.name, static_shape(variable), source.scale, source.zero_point)
+
+
+def _ints(values: Any) -> Any:
+    return tuple(int(value) for value in values)
+
+
+RULES: dict[str, Rule] = {
+    "nn.conv2d": _conv2d,
+    "matmul": _matmul,
+    "add": _sum,
+    "subtract": _sum,
+    "multiply": _lookup,
+    "divide": _lookup,
+    "nn.relu": _lookup,
+    "clip": _lookup,
+    "sigmoid": _lookup,
+    "tanh": _lookup,
+    "nn.max_pool2d": _max_pool2d,
+    "nn.avg_pool2d": _avg_pool2d,
+    "nn.adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "mean": _mean,
+    "reshape": _reshape,
+    "permute_dims": _permute_dims,
+    "concat": _concat,
+}

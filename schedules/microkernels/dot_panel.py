@@ -1,0 +1,335 @@
+"""Register-blocked sums of products of bytes: the inner loops of quantised matrix products and convolutions.
+
+A *panel* computes blocks of ``rows x columns`` results. Result (r, c) is the sum of products of two byte
+strings, row r of A and column c of B, which lie along the sum: ``segments`` pieces of ``depth`` words of four
+bytes, something skipped after each piece. A step takes a word of each row and of each column and multiplies
+all with all by packed dot products: a block of 5 x 4 has 80 products in 29 instructions.
+
+Sums are stored as they are, or start from a bias and are requantised to a byte (see ``Epilogue``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.microkernels.panel import AssemblyText
+
+_ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
+_A_REGISTERS = ("a0", "a1")
+_B_REGISTERS = ("t3", "t4", "t5", "a2")
+_SAVED = "ra s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 gp tp".split()
+_A, _B, _COUNT = "t0", "t1", "t2"
+_FRAME = 80
+_C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
+
+_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next")
+_LARGEST_IMMEDIATE = 2047
+LARGEST_BLOCK = (5, 4)
+"""Rows and columns of the largest block: 20 sums, two words of A, four of B."""
+
+STRUCT = """\
+/* What a panel needs to know beside its pointers; distances in bytes. */
+struct dot_panel {
+  int32_t blocks;                 /* register blocks that follow one another */
+  int32_t a_next, b_next, c_next; /* from a block to the next: A's and B's from the end of the sum */
+  int32_t c_row;                  /* of the results' rows */
+  const int32_t *bias;            /* of the first column, the multipliers behind */
+  int32_t bias_next;
+};"""
+
+
+@dataclass(frozen=True)
+class DotDistances:
+    """Bytes from a row of A (a column of B) to the next, and the path of the sum.
+
+    Attributes
+    ----------
+    a_row, b_column : int
+        Distances.
+    depth : int
+        Words of a segment.
+    segments : int
+        Segments of the sum.
+    a_skip, b_skip : int
+        Bytes from the end of a segment to the start of the next.
+    """
+
+    a_row: int
+    b_column: int
+    depth: int
+    segments: int = 1
+    a_skip: int = 0
+    b_skip: int = 0
+
+    @property
+    def a_path(self) -> int:
+        """Bytes that A's pointer moves along a sum."""
+        return self.segments * (4 * self.depth + self.a_skip)
+
+    @property
+    def b_path(self) -> int:
+        """Bytes that B's pointer moves along a sum."""
+        return self.segments * (4 * self.depth + self.b_skip)
+
+
+def longest_distance(block: int) -> int:
+    """Return the largest distance of rows (or columns) that the instructions' immediate operands reach."""
+    middle = block // 2
+    return _LARGEST_IMMEDIATE // max(1, middle, block - 1 - middle)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What becomes of the sums: stored as int32, or requantised to uint8 and stored.
+
+    Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
+    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits.
+
+    Attributes
+    ----------
+    requantize : bool
+        Whether to.
+    shift, zero_point, low, high : int
+        As in the formula.
+    narrow : bool
+        Whether 32-bit products will do.
+    multipliers : int
+        Bytes from a column's bias to its multiplier.
+    """
+
+    requantize: bool = False
+    shift: int = 0
+    zero_point: int = 0
+    low: int = 0
+    high: int = 255
+    narrow: bool = False
+    multipliers: int = 0
+
+    def is_supported(self) -> bool:
+        """Tell whether the instructions' forms cover the shift without overflow."""
+        if not self.requantize:
+            return True
+        return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
+
+    @property
+    def item(self) -> int:
+        """Bytes of a result."""
+        return 1 if self.requantize else 4
+
+
+def dot_panel_source(
+    names: dict[tuple[int, int], str], d: DotDistances, e: Epilogue, *, signed: bool, assembly: bool
+) -> str:
+    """Return C with panels of several block sizes: assembly where it can be used, else plain C.
+
+    Parameters
+    ----------
+    names
+        Block size (rows, columns) → name of the panel, of signature
+        ``void name(const void *a, const void *b, void *c, const struct dot_panel *)``.
+    d, e
+        The path of the sum and what becomes of it, the same for all.
+    signed
+        Whether A is int8; else it is uint8. B is int8.
+    assembly
+        Whether the target has Xpulp; the plain C form is there in any case, for the host.
+    """
+    plain = "\n\n".join(_panel_c(name, *size, d, e, signed) for size, name in names.items())
+    if not assembly:
+        return f"{STRUCT}\n\n{plain}"
+    panels = "\n\n".join(dot_panel_assembly(name, *size, d, e, signed) for size, name in names.items())
+    choice = f"#if PULP_ASSEMBLY\n\n{panels}\n\n#else\n\n{plain}\n\n#endif"
+    return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
+
+
+def dot_panel_assembly(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
+    """Return a panel as C with top-level ``__asm__``."""
+    text = _DotPanelWriter(rows, columns, d, e, signed).write(name)
+    return f"void {name}(const void *, const void *, void *, const struct dot_panel *);\n__asm__(\n{text}\n);"
+
+
+class _DotPanelWriter:
+    def __init__(self, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> None:
+        self.rows, self.columns, self.d, self.e = rows, columns, d, e
+        self.kind = "SP" if signed else "USP"
+        self.text = AssemblyText()
+        self.sums = _ACCUMULATORS[: rows * columns]
+        # the pointers point at the middle row and column, which are loaded last, by post-increment
+        self.row_middle, self.column_middle = rows // 2, columns // 2
+        self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
+
+    def sum(self, r: int, c: int) -> str:
+        return self.sums[r * self.columns + c]
+
+    def write(self, name: str) -> AssemblyText:
+        text, d, e = self.text, self.d, self.e
+        text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
+        text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
+        text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+        text.add(f"addi {_A}, a0, {self.row_middle * d.a_row}")
+        text.add(f"addi {_B}, a1, {self.column_middle * d.b_column}")
+        text.add(f"sw a2, {_C_START}(sp)", f"sw a3, {_SETTINGS}(sp)")
+        text.add(_setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
+        if e.requantize:
+            text.add(_setting("a4", "bias", "a3"), f"sw a4, {_BIAS}(sp)")
+        text.add("1:")
+        self.start_and_sum()
+        if e.requantize:
+            self.requantize()
+        self.store_and_advance()
+        text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+        text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
+        return text
+
+    def load_a(self, r: int, register: str) -> str:
+        if r == self.row_middle:
+            return f"P_LW({register}, 4, {_A})"
+        return f"lw {register}, {(r - self.row_middle) * self.d.a_row}({_A})"
+
+    def load_b(self, c: int) -> str:
+        if c == self.column_middle:
+            return f"P_LW({_B_REGISTERS[c]}, 4, {_B})"
+        return f"lw {_B_REGISTERS[c]}, {(c - self.column_middle) * self.d.b_column}({_B})"
+
+    def step(self, start: bool) -> list[str]:
+        """Return a step of the sum; the first one can do without sums to add to."""
+        dot = f"PV_DOT{self.kind}_B" if start else f"PV_SDOT{self.kind}_B"
+        others = [c for c in range(self.columns) if c != self.column_middle]
+        body = [self.load_b(c) for c in (*others, self.column_middle)]
+        registers = [_A_REGISTERS[i % 2] for i in range(self.rows)]
+        body.append(self.load_a(self.row_order[0], registers[0]))
+        for i, r in enumerate(self.row_order):
+            if i + 1 < self.rows:
+                body.append(self.load_a(self.row_order[i + 1], registers[i + 1]))
+            elif self.rows == 1:  # nothing stands between the load and its use
+                body.insert(0, body.pop())
+            products = [
+                f"{dot}({self.sum(r, c)}, {registers[i]}, {_B_REGISTERS[c]})"
+                for c in (*others, self.column_middle)
+            ]
+            body += products
+        return body
+
+    def start_and_sum(self) -> None:
+        """Write the start of a block and the loops of its sum."""
+        text, d, columns = self.text, self.d, range(self.columns)
+        skips = []
+        for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
+            if skip:
+                skips += _add(register, skip, "a0")
+        if self.e.requantize:
+            text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
+            text.add(
+                *(f"mv {self.sum(r, c)}, {self.sum(0, c)}" for r in range(1, self.rows) for c in columns)
+            )
+        elif d.segments > 1:
+            text.add(*(f"mv {register}, zero" for register in self.sums))
+        if d.segments > 1:
+            inner = self.loop(d.depth, "5")
+            length = sum(1 for line in (*inner, *skips) if not line.endswith(":"))
+            if not skips:
+                inner.append("nop")
+                length += 1
+            *before, last = [*inner, *skips]
+            text.add(f"li ra, {d.segments}", f"li {_COUNT}, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
+            text.add(*before, "6:", last)
+        elif self.e.requantize:
+            text.add(f"li {_COUNT}, {d.depth}", *self.loop(d.depth, "5"), *skips)
+        else:
+            text.add(*self.step(start=True))
+            if d.depth > 1:
+                text.add(f"li {_COUNT}, {d.depth - 1}", *self.loop(d.depth - 1, "5"))
+            text.add(*skips)
+
+    def loop(self, count: int, label: str) -> list[str]:
+        body = self.step(start=False)
+        if count == 1:
+            return body
+        return [f"LP_SETUP(0, {_COUNT}, {len(body)}, {label})", *body[:-1], f"{label}:", body[-1]]
+
+    def requantize(self) -> None:
+        """Write the requantisation of the sums in place; the columns' words are free by now."""
+        text, e, columns = self.text, self.e, range(self.columns)
+        text.add(f"lw a0, {_BIAS}(sp)", *_add("a0", e.multipliers, "a1"))
+        text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
+        shift = e.shift if e.narrow else e.shift - 32
+        zero = "zero"
+        if e.zero_point:
+            zero = "a1"
+            text.add(f"li a1, {e.zero_point << shift}")
+        multiply = "mul" if e.narrow else "mulh"
+        places = [(r, c) for r in range(self.rows) for c in columns]
+        text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
+        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {shift})" for register in self.sums))
+        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
+            if bound != neutral:
+                text.add(f"li a0, {bound}")
+                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
+
+    def store_and_advance(self) -> None:
+        text, e, columns = self.text, self.e, range(self.columns)
+        store = "sb" if e.requantize else "sw"
+        text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
+        text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
+        text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
+        for r in range(self.rows):
+            text.add(*(f"{store} {self.sum(r, c)}, {e.item * c}(a0)" for c in columns))
+            text.add(*(["add a0, a0, t3"] if r < self.rows - 1 else []))
+        text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
+        if e.requantize:
+            text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
+        text.add(f"lw a0, {_BLOCKS}(sp)", f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4", "addi a0, a0, -1")
+        if e.requantize:
+            text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
+        text.add(f"sw a0, {_BLOCKS}(sp)", "bnez a0, 1b")
+
+
+def _setting(register: str, field: str, pointer: str) -> str:
+    return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
+
+
+def _add(register: str, value: int, scratch: str) -> list[str]:
+    """Return instructions that add a constant."""
+    if -2048 <= value <= 2047:
+        return [f"addi {register}, {register}, {value}"] if value else []
+    # two instructions whatever the value, so that a loop's length is known
+    high = (value + 0x800) >> 12
+    low = value - (high << 12)
+    return [
+        f"lui {scratch}, {high & 0xFFFFF}",
+        f"addi {scratch}, {scratch}, {low}",
+        f"add {register}, {register}, {scratch}",
+    ]
+
+
+def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
+    """Return the same panel in plain C."""
+    a_type = "int8_t" if signed else "uint8_t"
+    if e.requantize:
+        start = "p->bias[block * (p->bias_next / 4) + j]"
+        multiplier = f"p->bias[block * (p->bias_next / 4) + j + {e.multipliers // 4}]"
+        value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
+        if e.zero_point:
+            value += f" + {e.zero_point}"
+        result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"
+    else:
+        start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
+    return f"""\
+static void {name}(const void *a_start, const void *b_start, void *c_start, const struct dot_panel *p) {{
+  const {a_type} *a = a_start;
+  const int8_t *b = b_start;
+  char *c = c_start;
+  for (int32_t block = 0; block < p->blocks; ++block) {{
+    for (int32_t i = 0; i < {rows}; ++i)
+      for (int32_t j = 0; j < {columns}; ++j) {{
+        const {a_type} *x = a + i * {d.a_row};
+        const int8_t *y = b + j * {d.b_column};
+        int32_t sum = {start};
+        for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
+          for (int32_t k = 0; k < {4 * d.depth}; ++k) sum += *x++ * *y++;
+        {result};
+      }}
+    a += {d.a_path} + p->a_next, b += {d.b_path} + p->b_next, c += p->c_next;
+  }}
+}}"""

@@ -1,0 +1,134 @@
+"""Quantised convolution in L1: a worker's share of a tile, in panels that walk through the padded image.
+
+The channels of a window's row lie side by side in the image (``[row][column][channel]``) and in the weights,
+so that a row of the window is a segment of the sum and no copy of the window is made. Where a row of the
+window is no whole number of words, its last word reaches into what follows, where the weights are zero.
+"""
+
+from __future__ import annotations
+
+from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue, dot_panel_source
+from tvm_pulp.schedules.microkernels.panel import block_sizes_with_rests, panel_calls, panel_names
+
+
+def quantized_conv2d_source(
+    *,
+    width: int,
+    row_stride: int,
+    block: tuple[int, int],
+    column_rests: set[int],
+    d: DotDistances,
+    e: Epilogue,
+    assembly: bool,
+) -> str:
+    """Return C for ``quantized_conv2d_tile``, which computes a worker's share of a tile.
+
+    Parameters
+    ----------
+    width
+        Columns of the result.
+    row_stride
+        Bytes of the padded image from a row of windows to the next.
+    block
+        Pixels and output channels of the register block.
+    column_rests
+        Output channels left over after whole blocks, over all tiles.
+    d, e, assembly
+        See `dot_panel_source`.
+    """
+    pixels, channels = block
+    names = panel_names(
+        block_sizes_with_rests(pixels, {width % pixels}), block_sizes_with_rests(channels, column_rests)
+    )
+    calls = panel_calls(names, f"a_block, weight + column * {d.b_column}, c_block + column, &panel", "      ")
+    across = -(-width // pixels)
+    several = len({c for _, c in names}) > 1
+    tall = len({r for r, _ in names}) > 1
+    height = f"    const int32_t height = pulp_min({pixels}, {width} - x);\n" if tall else ""
+    blocks = f"width == {channels} ? pulp_min(end, n / {channels}) - i : 1" if several else "end - i"
+    rest = f"      const int32_t width = pulp_min({channels}, n - column);\n" if several else ""
+    return f"""\
+{dot_panel_source(names, d, e, signed=False, assembly=assembly)}
+
+/* The share of worker `core` in rows x {width} x n results: contiguous runs of register blocks along n. */
+static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *weight, const int32_t *bias,
+                                  uint8_t *result, int32_t rows, int32_t n) {{
+  const int32_t inner = (n + {channels - 1}) / {channels}, blocks = rows * {across} * inner;
+  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
+  struct dot_panel panel = {{
+      .a_next = -{d.a_path}, .b_next = {channels * d.b_column - d.b_path},
+      .c_next = {channels}, .c_row = n, .bias_next = {4 * channels}}};
+  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
+    const int32_t pixel = at / inner, y = pixel / {across}, x = (pixel - y * {across}) * {pixels};
+    int32_t i = at - pixel * inner;
+    const int32_t end = pulp_min(inner, i + last - at);
+    const uint8_t *a_block = image + y * {row_stride} + x * {d.a_row};
+    uint8_t *c_block = result + (y * {width} + x) * n;
+    at += end - i;
+{height}\
+    while (i < end) {{
+      const int32_t column = i * {channels};
+{rest}\
+      panel.blocks = {blocks};
+      panel.bias = bias + column;
+      i += panel.blocks;
+{calls}    }}
+  }}
+}}
+"""
+
+
+def padding_source(value: int, pitch: int, left: int, filled: int, rows: int, slack: int, above: bool) -> str:
+    """Return C that puts a value around a tile of an image of bytes.
+
+    Parameters
+    ----------
+    value
+        The data's zero point.
+    pitch
+        Bytes of a row.
+    left, filled
+        Bytes in front of what the DMA writes in each row, and bytes that it writes.
+    rows
+        Rows of a full tile.
+    slack
+        Bytes behind the last row that are read, times zero.
+    above
+        Whether there is padding above or below.
+    """
+    right = pitch - left - filled
+    size = rows * pitch
+    sides = ""
+    if left or right:
+        sides = f"""\
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {rows});
+  for (int32_t row = pulp_chunk(core, PULP_CORES, {rows}); row < end; ++row) {{
+    uint8_t *const line = image + row * {pitch};
+    for (int32_t i = 0; i < {left}; ++i) line[i] = {value};
+    for (int32_t i = {left + filled}; i < {pitch}; ++i) line[i] = {value};
+  }}
+"""
+    behind = (
+        f"  if (core == 0)\n    for (int32_t i = {size}; i < {size + slack}; ++i) image[i] = {value};\n"
+        if slack
+        else ""
+    )
+    text = ""
+    if sides or behind:
+        text = f"""\
+/* What the DMA never writes in a tile: the columns left and right of the image. */
+static void quantized_pad_sides(int core, uint8_t *image) {{
+  (void)core;
+{sides}{behind}}}
+
+"""
+    if not above:
+        return text
+    return f"""\
+{text}/* Rows above and below the image: the first `before` rows and those from `after` on. */
+static void quantized_pad_rows(int core, uint8_t *image, int32_t before, int32_t after, int32_t rows) {{
+  const int32_t total = (before + pulp_max(0, rows - after)) * {pitch};
+  for (int32_t i = pulp_chunk(core, PULP_CORES, total); i < pulp_chunk(core + 1, PULP_CORES, total); ++i)
+    image[i < before * {pitch} ? i : i + (after - before) * {pitch}] = {value};
+}}
+"""

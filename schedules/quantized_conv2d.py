@@ -1,0 +1,262 @@
+"""Quantised convolutions, channels innermost: any window, stride and padding, without groups.
+
+No im2col: a tile of rows of the image lies in L1 with its padding. The DMA puts each row between the
+padding's columns, which are written once; padding above and below is written for the tiles that have it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tvm_pulp.schedules.base import ClusterFeatures
+from tvm_pulp.schedules.dialect import (
+    TO_L1,
+    TO_L2,
+    L1Allocator,
+    dma_1d,
+    element,
+    flat_argument,
+    index,
+    kernel_function,
+    parallel,
+    sequence,
+    serial,
+    when,
+)
+from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
+from tvm_pulp.schedules.microkernels.quantized_conv2d import padding_source, quantized_conv2d_source
+from tvm_pulp.schedules.quantized_conv2d_model import (
+    BLOCKS,
+    BUFFER_AXES,
+    QuantizedConv2dBlocking,
+    QuantizedConv2dWorkload,
+    estimate_cycles,
+    l1_bytes,
+    loop_axes,
+    read_workload,
+    search,
+)
+from tvm_pulp.schedules.quantized_matmul import rests
+from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.tile_loop import TileLoop
+from tvm_pulp.schedules.transfers import Box, transfer
+from tvm_pulp.target.tvm_names import (
+    EQ,
+    Evaluate,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    address_of,
+    arith,
+    call_extern,
+    tirx,
+)
+
+
+class QuantizedConv2dTemplate:
+    """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
+
+    name = "quantized_conv2d"
+
+    def match(self, function: PrimFunc) -> QuantizedConv2dWorkload | None:
+        """Return the workload, None for anything else."""
+        if function.attrs is None or "pulp.quantized_conv2d" not in function.attrs:
+            return None
+        return read_workload(function)
+
+    def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
+        """Return tile sizes, register blocks and loop orders to choose from."""
+        return {
+            "tile_y": tile_sizes(workload.sizes.rows, 1),
+            "tile_n": tile_sizes(workload.sizes.outputs, 4),
+            "block_pixels": list(BLOCKS),
+            "order": [0, 1],
+        }
+
+    def default(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, int] | None:
+        """Return the knobs with the lowest estimate of all that fit L1; None where none do."""
+        found = search(workload.sizes, features.cores, features.kernel_l1_bytes)
+        return None if found is None else found.knobs()
+
+    def l1_bytes(self, workload: QuantizedConv2dWorkload, knobs: dict[str, int]) -> int:
+        """Return the L1 that the tiles need."""
+        return l1_bytes(workload.sizes, QuantizedConv2dBlocking.of(workload.sizes, knobs))
+
+    def estimate_cycles(
+        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    ) -> float:
+        """Estimate the cycles of a call, see ``quantized_conv2d_model``."""
+        return estimate_cycles(
+            workload.sizes, QuantizedConv2dBlocking.of(workload.sizes, knobs), features.cores
+        )
+
+    def build(
+        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    ) -> PrimFunc:
+        """Return the function in the cluster dialect."""
+        return _Builder(workload, QuantizedConv2dBlocking.of(workload.sizes, knobs), features).build()
+
+
+class _Builder:
+    def __init__(
+        self, workload: QuantizedConv2dWorkload, blocking: QuantizedConv2dBlocking, features: ClusterFeatures
+    ) -> None:
+        self.function, self.s, self.b, self.features = workload.function, workload.sizes, blocking, features
+        self.analyzer = arith.Analyzer()
+        self.variables = {name: Var(name, "int32") for name in ("image", "row", "channel")}
+        self.loop = TileLoop(loop_axes(self.s, blocking, self.variables), [], self.analyzer)
+        self.l1 = L1Allocator()
+
+    def build(self) -> PrimFunc:
+        s, b, loop = self.s, self.b, self.loop
+        arguments = [flat_argument(p) for p in self.function.params]
+        self.data, self.weight, *self.vectors, self.result = arguments
+        self.elements = b.tile_elements(s)
+        types = {"data": "uint8", "weight": "int8", "bias": "int32", "result": "uint8"}
+        self.periods, self.buffers, self.copies, declarations = {}, {}, {}, []
+        for name, elements in self.elements.items():
+            self.periods[name] = loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
+            self.copies[name] = 2 if self.periods[name] < loop.total else 1
+            self.buffers[name], declaration = self.l1.allocate(
+                f"{name}_l1", elements * self.copies[name], types[name]
+            )
+            declarations.append(declaration)
+        body = loop.run(self._loads, self._stores, self._compute, self._prepare if self._above else None)
+        return kernel_function(
+            self.function,
+            arguments,
+            sequence(declarations, self._sides(), body),
+            self.l1,
+            self.features.cores,
+            {
+                "pulp.schedule": "quantized_conv2d",
+                "pulp.tile": f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; "
+                f"register block {b.block_pixels}x{b.block[1]}",
+                "pulp.micro_kernels": [self._micro_kernel()],
+            },
+        )
+
+    def _micro_kernel(self) -> str:
+        s, b = self.s, self.b
+        work = quantized_conv2d_source(
+            width=s.columns,
+            row_stride=s.strides[0] * s.pitch,
+            block=b.block,
+            column_rests=rests(s.outputs, b.tile_n, b.block[1]),
+            d=b.distances(s),
+            e=self._epilogue(),
+            assembly=self.features.has_xpulp,
+        )
+        c = s.channels
+        rows = s.source_rows(b.tile_y)
+        padding = padding_source(s.zero_point, s.pitch, s.left * c, s.filled * c, rows, s.slack, self._above)
+        return f"{work}\n{padding}"
+
+    def _epilogue(self) -> Epilogue:
+        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements)
+
+    def _start(self, name: str, tile: Expr) -> Expr:
+        return self.loop.copy_start(tile, self.periods[name], self.elements[name])
+
+    def _place(self, name: str, tile: Expr) -> Expr:
+        return address_of(element(self.buffers[name], self._start(name, tile)))
+
+    def _workers(self, name: str, *arguments: Expr) -> Stmt:
+        worker = Var("worker", "int32")
+        return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
+
+    # the padded image
+
+    @property
+    def _above(self) -> bool:
+        return self.s.padding[0] > 0 or self.s.source_rows(self.s.rows) - self.s.padding[0] > self.s.height
+
+    def _sides(self) -> list[Stmt]:
+        """Write the columns of padding, once for all tiles."""
+        s = self.s
+        if s.filled == s.padded_width and not s.slack:
+            return []
+        starts = [copy * self.elements["data"] for copy in range(self.copies["data"])]
+        return [
+            self._workers("quantized_pad_sides", address_of(element(self.buffers["data"], start)))
+            for start in starts
+        ]
+
+    def _source_rows(self, tile: Expr) -> tuple[Expr, Expr, Expr, Expr]:
+        """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
+        first and the number of those that are there.
+        """
+        s, row = self.s, self.loop.at(tile)[self.variables["row"]]
+        first = row.offset * s.strides[0] - s.padding[0]
+        rows = (row.size - 1) * s.strides[0] + s.source_rows(1)
+        low = tirx.min(tirx.max(first, 0), s.height)
+        high = tirx.max(tirx.min(first + rows, s.height), low)
+        first, rows, low, valid = (self.analyzer.simplify(e) for e in (first, rows, low, high - low))
+        return first, rows, low, valid
+
+    def _prepare(self, tile: Expr) -> Stmt:
+        """Write the padding above and below, where a tile has some."""
+        first, rows, low, valid = self._source_rows(tile)
+        before, after = low - first, low + valid - first
+        call = self._workers("quantized_pad_rows", self._place("data", tile), before, after, rows)
+        condition = tirx.any(before > 0, after < rows)
+        if self.periods["data"] > 1:
+            condition = tirx.all(condition, EQ(tirx.floormod(tile, self.periods["data"]), 0))
+        return when(self.analyzer.simplify(condition), call)
+
+    def _load_image(self, tile: Expr, slot: Expr) -> Stmt:
+        s, buffer = self.s, self.buffers["data"]
+        first, _, low, valid = self._source_rows(tile)
+        image = self.loop.at(tile)[self.variables["image"]].offset
+        line = s.width * s.channels
+        source = (image * s.height + low) * line
+        place = self._start("data", tile) + (low - first) * s.pitch + s.left * s.channels
+        if s.filled == s.padded_width == s.width:
+            size = self.analyzer.simplify(valid * line)
+            move = dma_1d(slot, buffer, place, self.data, source, size, TO_L1)
+            return move if self.analyzer.can_prove(valid > 0) else when(valid > 0, move)
+        row = Var("source_row", "int32")
+        place, source = (self.analyzer.simplify(e) for e in (place + row * s.pitch, source + row * line))
+        move = dma_1d(slot, buffer, place, self.data, source, s.filled * s.channels, TO_L1)
+        return serial(row, valid, move)
+
+    # pipeline
+
+    def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        s, b = self.s, self.b
+        channel = self.loop.at(tile)[self.variables["channel"]]
+        segments = b.segments(s)
+        shape = (s.outputs, segments, s.kernel[0] * s.chunk // segments)
+        steps = {
+            "data": [self._load_image(tile, slot)] if s.filled else [],
+            "weight": load_segments(
+                slot, self.buffers["weight"], self._start("weight", tile), self.weight, shape, channel,
+                self.analyzer,
+            ),
+            "bias": load_vectors(
+                slot, self.buffers["bias"], self._start("bias", tile), self.vectors, s.outputs, channel,
+                b.bias_elements, self.analyzer,
+            ),
+        }  # fmt: skip
+        new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
+        return [step for step in new if step is not None]
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        s, axes = self.s, self.loop.at(tile)
+        image, row, channel = (axes[self.variables[name]] for name in ("image", "row", "channel"))
+        box = Box(
+            (s.images, s.rows, s.columns, s.outputs),
+            (image.offset, row.offset, index(0), channel.offset),
+            (image.size, row.size, index(s.columns), channel.size),
+        )
+        start = self._start("result", tile)
+        return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
+
+    def _compute(self, tile: Expr) -> Stmt:
+        axes = self.loop.at(tile)
+        sizes = (axes[self.variables[name]].size for name in ("row", "channel"))
+        return self._workers(
+            "quantized_conv2d_tile", *(self._place(name, tile) for name in self.buffers), *sizes
+        )

@@ -1,0 +1,271 @@
+"""Sizes of a quantised convolution and of its tiles, an estimate of its cycles, and the search for tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.dot_panel import (
+    LARGEST_BLOCK,
+    DotDistances,
+    Epilogue,
+    longest_distance,
+)
+from tvm_pulp.schedules.quantized_matmul_model import block_cycles, read_epilogue
+from tvm_pulp.schedules.tile_loop import TiledAxis, period
+from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
+
+BLOCKS = (5, 4, 3)
+"""Pixels that a register block may have; it has four output channels."""
+_OUTPUTS = LARGEST_BLOCK[1]
+_CYCLES_A_TILE = 200.0
+_CYCLES_A_PANEL = 100.0
+_DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_LINE = 12.0
+"""A row of the image is a transfer of its own."""
+
+
+@dataclass(frozen=True)
+class QuantizedConv2dSizes:
+    """A convolution of bytes [images][rows][columns][channels]; sizes of its image, window and result."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+    rows: int
+    columns: int
+    outputs: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    row_dilation: int
+    zero_point: int
+    epilogue: Epilogue
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of a row of the window, in whole words."""
+        return ceil_div(self.kernel[1] * self.channels, 4) * 4
+
+    @property
+    def left(self) -> int:
+        """Columns of padding on the left."""
+        return self.padding[1]
+
+    @property
+    def padded_width(self) -> int:
+        """Columns of the padded image that windows reach."""
+        return (self.columns - 1) * self.strides[1] + self.kernel[1]
+
+    @property
+    def filled(self) -> int:
+        """Columns of the image that are fetched."""
+        return max(0, min(self.width, self.padded_width - self.left))
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a row of the padded image."""
+        return self.padded_width * self.channels
+
+    @property
+    def slack(self) -> int:
+        """Bytes behind the image that the last word of a window's row may reach."""
+        return self.chunk - self.kernel[1] * self.channels
+
+    def source_rows(self, rows: int) -> int:
+        """Return the rows of the padded image that so many rows of the result need."""
+        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.row_dilation + 1
+
+
+@dataclass(frozen=True)
+class QuantizedConv2dWorkload:
+    """A kernel of the class."""
+
+    function: PrimFunc
+    sizes: QuantizedConv2dSizes
+
+
+def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes, int] | None:
+    """Read a function's attribute; returns the sizes and the dilation of columns too."""
+    value = {str(key): item for key, item in function.attrs[attribute].items()}
+
+    def several(name: str) -> tuple[int, ...]:
+        return tuple(int(item) for item in value[name])
+
+    images, height, width, channels = buffer_shape(function.params[0])
+    _, rows, columns, outputs = buffer_shape(function.params[-1])
+    epilogue = read_epilogue(
+        {k: int(value[k]) for k in ("requantize", "shift", "zero_point", "low", "high", "narrow")}
+    )
+    dilation = several("dilation")
+    sizes = QuantizedConv2dSizes(
+        images, height, width, channels, rows, columns, outputs, several("kernel"), several("strides"),
+        several("padding"), dilation[0], int(value["data_zero_point"]), epilogue,
+    )  # fmt: skip
+    if not epilogue.is_supported():
+        return None
+    return sizes, dilation[1]
+
+
+def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
+    """Return the workload; None where the panels do not serve."""
+    read = read_sizes(function, "pulp.quantized_conv2d")
+    if read is None:
+        return None
+    s, column_dilation = read
+    if (column_dilation > 1 and s.kernel[1] > 1) or s.chunk > longest_distance(_OUTPUTS):
+        return None
+    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]):
+        return None
+    return QuantizedConv2dWorkload(function, s)
+
+
+@dataclass(frozen=True)
+class QuantizedConv2dBlocking:
+    """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
+
+    Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
+    weights stay.
+    """
+
+    tile_y: int
+    tile_n: int
+    block_pixels: int
+    order: int
+
+    @staticmethod
+    def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedConv2dBlocking:
+        """Return the blocking for knobs, clipped to the workload's extents and the instructions' reach."""
+        reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
+        pixels = min(knobs["block_pixels"], s.columns, reach)
+        return QuantizedConv2dBlocking(
+            min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs), pixels, knobs["order"]
+        )
+
+    def knobs(self) -> dict[str, int]:
+        """Return the knobs."""
+        return asdict(self)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Pixels and output channels of the register block."""
+        return self.block_pixels, min(_OUTPUTS, self.tile_n)
+
+    @property
+    def bias_elements(self) -> int:
+        """Words from a tile's first bias to its first multiplier."""
+        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+
+    def segments(self, s: QuantizedConv2dSizes) -> int:
+        """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
+        return 1 if s.kernel[0] * s.chunk <= longest_distance(_OUTPUTS) else s.kernel[0]
+
+    def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
+        """Return the path of the sum."""
+        whole = self.segments(s) == 1
+        column = s.kernel[0] * s.chunk if whole else s.chunk
+        b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
+        a_skip = s.row_dilation * s.pitch - s.chunk
+        return DotDistances(s.strides[1] * s.channels, column, s.chunk // 4, s.kernel[0], a_skip, b_skip)
+
+    def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
+        """Return the elements of a tile of each buffer in L1."""
+        sizes = {
+            "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
+            "weight": self.tile_n * s.kernel[0] * s.chunk,
+            "bias": 2 * self.bias_elements,
+            "result": self.tile_y * s.columns * self.tile_n,
+        }
+        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+
+
+_AXES = {name: Var(name, "int32") for name in ("image", "row", "channel")}
+BUFFER_AXES = {
+    "data": ("image", "row"),
+    "weight": ("channel",),
+    "bias": ("channel",),
+    "result": ("image", "row", "channel"),
+}
+"""Axes that the box of each buffer depends on."""
+
+
+def loop_axes(
+    s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, variables: Mapping[str, Var]
+) -> list[TiledAxis]:
+    """Return the axes of the tile loop, outermost first."""
+    image = TiledAxis(variables["image"], s.images, 1)
+    row = TiledAxis(variables["row"], s.rows, b.tile_y)
+    channel = TiledAxis(variables["channel"], s.outputs, b.tile_n)
+    return [channel, image, row] if b.order else [image, row, channel]
+
+
+def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Return the number of tiles, for how many in a row each box stays the same, and the bytes of each."""
+    axes = loop_axes(s, b, _AXES)
+    periods = {name: period(axes, [_AXES[a] for a in used]) for name, used in BUFFER_AXES.items()}
+    sizes = {name: size * (4 if name == "bias" else 1) for name, size in b.tile_elements(s).items()}
+    return math.prod(axis.count for axis in axes), periods, sizes
+
+
+def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
+    """Return the bytes of all tiles, two copies of those that change from tile to tile."""
+    total, periods, sizes = _tiles(s, b)
+    return sum(size * (2 if periods[name] < total else 1) for name, size in sizes.items())
+
+
+def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
+    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
+    total, periods, sizes = _tiles(s, b)
+    d, across = b.distances(s), ceil_div(s.columns, b.block_pixels)
+    pixels, outputs = b.block
+    rest = s.columns % pixels
+    misaligned = d.segments * d.depth if s.channels % 4 else 0
+
+    def block(rows: int) -> float:
+        return block_cycles(rows, outputs, d, s.epilogue) + misaligned * rows
+
+    mean = ((s.columns // pixels) * block(pixels) + (block(rest) if rest else 0.0)) / across
+    compute = 0.0
+    for (rows, row_count), (n, n_count) in itertools.product(
+        _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
+    ):
+        column_blocks = ceil_div(n, outputs)
+        share = ceil_div(rows * across * column_blocks, cores)
+        runs = ceil_div(share, column_blocks) + 1
+        compute += (share * mean + runs * _CYCLES_A_PANEL) * row_count * n_count * s.images
+    lines = {"data": s.source_rows(b.tile_y), "weight": 2, "bias": 2, "result": 1}
+    if b.tile_n < s.outputs:
+        lines["result"] = b.tile_y * s.columns // 8
+    cost = {name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] for name, size in sizes.items()}
+    store = cost.pop("result")
+    dma_in = sum(total / periods[name] * value for name, value in cost.items())
+    # core 0 starts the transfers
+    issue = total / periods["data"] * lines["data"] * _CYCLES_A_LINE
+    return max(compute + issue + total * _CYCLES_A_TILE, dma_in, total * store) + sum(cost.values()) + store
+
+
+def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
+    whole, rest = divmod(extent, tile)
+    return [(tile, whole), (rest, 1)] if rest else [(tile, whole)]
+
+
+@lru_cache(maxsize=1024)
+def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBlocking | None:
+    """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
+    best, least = None, math.inf
+    for tile_y, tile_n, pixels, order in itertools.product(
+        tile_sizes(s.rows, 1), tile_sizes(s.outputs, 4), BLOCKS, (0, 1)
+    ):
+        knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
+        b = QuantizedConv2dBlocking.of(s, knobs)
+        if l1_bytes(s, b) <= limit:
+            cycles = estimate_cycles(s, b, cores)
+            if cycles < least:
+                best, least = b, cycles
+    return best

@@ -1,0 +1,211 @@
+"""Sizes of a product of bytes and of its tiles, an estimate of its cycles, and the search for tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.dot_panel import (
+    LARGEST_BLOCK,
+    DotDistances,
+    Epilogue,
+    longest_distance,
+)
+from tvm_pulp.schedules.tile_loop import TiledAxis, period
+from tvm_pulp.target.tvm_names import PrimFunc, Var
+
+BLOCKS = (5, 4)
+"""Rows that a register block may have; it has four columns."""
+_COLUMNS = LARGEST_BLOCK[1]
+_LARGEST_SEGMENTS = 16
+
+_CYCLES_A_TILE = 150.0
+_CYCLES_A_BLOCK = 45.0
+_CYCLES_A_PANEL = 90.0
+_DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_LINE = 1.0
+
+
+@dataclass(frozen=True)
+class QuantizedMatmulWorkload:
+    """A product of m x k and n x k bytes, with or without requantisation."""
+
+    function: PrimFunc
+    m: int
+    n: int
+    k: int
+    epilogue_of: Epilogue
+
+    @property
+    def segments(self) -> int:
+        """Pieces that the sum lies in, each short enough to be a distance of rows."""
+        return segments_of(self.k) or 1
+
+    def epilogue(self, multipliers: int) -> Epilogue:
+        """Return the epilogue for multipliers that lie so many bytes behind the biases."""
+        return Epilogue(**{**asdict(self.epilogue_of), "multipliers": multipliers})
+
+
+def segments_of(k: int) -> int | None:
+    """Return the number of equal pieces of whole words for a sum of k bytes, None where it would be large."""
+    limit = longest_distance(LARGEST_BLOCK[0])
+    return next((s for s in range(1, _LARGEST_SEGMENTS + 1) if k % (4 * s) == 0 and k // s <= limit), None)
+
+
+def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
+    """Read a function's attribute; None where the panels do not serve."""
+    value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
+    epilogue = read_epilogue(value)
+    if segments_of(value["k"]) is None or not epilogue.is_supported():
+        return None
+    return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
+
+
+def read_epilogue(value: Mapping[str, int]) -> Epilogue:
+    """Return the epilogue that a kernel's attributes ask for."""
+    if not value["requantize"]:
+        return Epilogue()
+    names = ("shift", "zero_point", "low", "high")
+    return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
+
+
+@dataclass(frozen=True)
+class QuantizedMatmulBlocking:
+    """Bound knobs: tile sizes, rows of the register block, order of the tile loops (0: rows outside)."""
+
+    tile_m: int
+    tile_n: int
+    block_rows: int
+    order: int
+
+    @staticmethod
+    def of(w: QuantizedMatmulWorkload, knobs: Mapping[str, int]) -> QuantizedMatmulBlocking:
+        """Return the blocking for knobs, clipped to the workload's extents."""
+        tile_m, tile_n = min(knobs["tile_m"], w.m), min(knobs["tile_n"], w.n)
+        return QuantizedMatmulBlocking(tile_m, tile_n, min(knobs["block_rows"], tile_m), knobs["order"])
+
+    def knobs(self) -> dict[str, int]:
+        """Return the knobs."""
+        return asdict(self)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of the register block."""
+        return self.block_rows, min(_COLUMNS, self.tile_n)
+
+    @property
+    def bias_elements(self) -> int:
+        """Words from a tile's first bias to its first multiplier."""
+        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+
+    def distances(self, w: QuantizedMatmulWorkload) -> DotDistances:
+        """Return the path of the sum through the tiles."""
+        chunk = w.k // w.segments
+        skips = ((tile - 1) * chunk if w.segments > 1 else 0 for tile in (self.tile_m, self.tile_n))
+        return DotDistances(chunk, chunk, chunk // 4, w.segments, *skips)
+
+    def tile_elements(self, w: QuantizedMatmulWorkload) -> dict[str, int]:
+        """Return the elements of a tile of each buffer in L1."""
+        sizes = {"data": self.tile_m * w.k, "weight": self.tile_n * w.k}
+        if w.epilogue_of.requantize:
+            sizes["bias"] = 2 * self.bias_elements
+        sizes["result"] = self.tile_m * self.tile_n
+        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+
+
+def _tile_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> dict[str, int]:
+    item = {"data": 1, "weight": 1, "bias": 4, "result": w.epilogue_of.item}
+    return {name: elements * item[name] for name, elements in b.tile_elements(w).items()}
+
+
+def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
+    """Return the number of tiles and for how many in a row each buffer's box stays the same."""
+    row, column = _AXES
+    axes = [TiledAxis(row, w.m, b.tile_m), TiledAxis(column, w.n, b.tile_n)]
+    axes = axes[::-1] if b.order else axes
+    used = {"data": [row], "weight": [column], "bias": [column], "result": [row, column]}
+    return math.prod(axis.count for axis in axes), {name: period(axes, a) for name, a in used.items()}
+
+
+_AXES = (Var("row", "int32"), Var("column", "int32"))
+
+
+def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
+    """Return the bytes of all tiles, two copies of those that change from tile to tile."""
+    total, periods = _periods(w, b)
+    return sum(size * (2 if periods[name] < total else 1) for name, size in _tile_bytes(w, b).items())
+
+
+def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
+    """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
+    if e.requantize:
+        each = (5.0 if e.narrow else 8.0) + (e.low > 0) + (e.high < 255)
+    else:
+        each = 1.0
+    step = rows * columns + rows + columns
+    return d.segments * (d.depth * step + 4) + _CYCLES_A_BLOCK + rows * columns * (1 + each)
+
+
+def tile_cycles(
+    rows: int, columns: int, b: tuple[int, int], d: DotDistances, e: Epilogue, cores: int
+) -> float:
+    """Return the cycles of a tile of rows x columns results in blocks of size `b`."""
+    row_blocks, column_blocks = ceil_div(rows, b[0]), ceil_div(columns, b[1])
+    share = ceil_div(row_blocks * column_blocks, cores)
+    runs = ceil_div(share, max(row_blocks, column_blocks)) + 1
+    rest = rows % b[0]
+    # a share has its part of the smaller blocks, unless there is but a row of blocks
+    whole, small = block_cycles(*b, d, e), block_cycles(rest, b[1], d, e) if rest else 0.0
+    mean = ((rows // b[0]) * whole + small) / row_blocks
+    return share * mean + runs * _CYCLES_A_PANEL
+
+
+def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:
+    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
+    total, periods = _periods(w, b)
+    d, e = b.distances(w), w.epilogue_of
+    compute = 0.0
+    for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
+        compute += tile_cycles(m, n, b.block, d, e, cores) * m_count * n_count
+    lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
+    if w.segments > 1:
+        lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
+    cost = {
+        name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20
+        for name, size in _tile_bytes(w, b).items()
+    }
+    store = cost.pop("result")
+    dma_in = sum(total / periods[name] * value for name, value in cost.items())
+    dma_out = total * store
+    return max(compute + total * _CYCLES_A_TILE, dma_in, dma_out) + sum(cost.values()) + store
+
+
+def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
+    whole, rest = divmod(extent, tile)
+    return [(tile, whole), (rest, 1)] if rest else [(tile, whole)]
+
+
+def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
+    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
+    return _search(w.m, w.n, w.k, w.epilogue_of, cores, l1_bytes)
+
+
+@lru_cache(maxsize=1024)
+def _search(
+    m: int, n: int, k: int, epilogue: Epilogue, cores: int, limit: int
+) -> QuantizedMatmulBlocking | None:
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue)
+    best, least = None, math.inf
+    sizes = sorted({*tile_sizes(m, 4), *tile_sizes(m, 5), *tile_sizes(m, 20)}, reverse=True)
+    for tile_m, tile_n, rows, order in itertools.product(sizes, tile_sizes(n, 4), BLOCKS, (0, 1)):
+        b = QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), order)
+        if l1_bytes(w, b) <= limit:
+            cycles = estimate_cycles(w, b, cores)
+            if cycles < least:
+                best, least = b, cycles
+    return best

@@ -1,0 +1,67 @@
+"""Requantisation in integers, and the choice of multipliers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_pulp.passes.operators.requantize import NARROW_BITS, Requantization, choose_multipliers
+from tvm_pulp.target.errors import UserError
+
+
+@given(
+    total=st.integers(-(2**31), 2**31 - 1),
+    multiplier=st.integers(-(2**31), 2**31 - 1),
+    shift=st.integers(25, 62),
+    zero_point=st.integers(0, 255),
+)
+def test_reference_is_the_rounded_quotient(total: int, multiplier: int, shift: int, zero_point: int) -> None:
+    found = Requantization(shift, zero_point).reference(np.array([total], np.int32), multiplier)
+    exact = (total * multiplier * 2 + (1 << shift)) // (1 << (shift + 1)) + zero_point
+    if abs(exact) < 2**31:
+        assert found[0] == min(255, max(0, exact))
+
+
+@given(
+    scales=st.lists(st.floats(1e-7, 0.9), min_size=1, max_size=20),
+    spread=st.floats(0.5, 2000),
+    zero_point=st.integers(0, 255),
+)
+def test_multipliers_give_the_scaled_sums(scales: list[float], spread: float, zero_point: int) -> None:
+    scale = np.array(scales)
+    largest = np.minimum(spread / scale + 1, 2.0**28)
+    multiplier, requantization = choose_multipliers(scale, largest, zero_point=zero_point)
+    assert multiplier.dtype == np.int32
+    if requantization.narrow:
+        assert (np.abs(multiplier * largest) < 2**NARROW_BITS).all() and requantization.shift <= 22
+    for part in (-1.0, -0.3, 0.0, 0.4, 1.0):
+        sums = np.trunc(largest * part).astype(np.int32)
+        exact = np.clip(sums * scale + zero_point, 0, 255)
+        found = requantization.reference(sums, multiplier)
+        assert np.abs(found - exact).max() <= 0.5 + 1 / 16 + 1e-6
+
+
+def test_the_narrow_form_is_taken_where_it_is_accurate_enough() -> None:
+    _, small = choose_multipliers([0.001], [2.0**17])
+    _, large = choose_multipliers([0.00001], [2.0**27])
+    assert small.narrow and not large.narrow
+    assert 33 <= large.shift <= 54
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 1e12])
+def test_impossible_scales_are_told(scale: float) -> None:
+    with pytest.raises(UserError, match="requantisation"):
+        choose_multipliers([0.1, scale], [100.0, 100.0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"shift": 0}, {"shift": 63}, {"shift": 40, "low": 9, "high": 8}, {"shift": 40, "zero_point": 256}],
+)
+def test_impossible_forms_are_told(fields: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="requantisation"):
+        Requantization(**fields)

@@ -1,0 +1,32 @@
+"""Operands of quantised kernels with sums of every size, and multipliers that spread results over a byte."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
+
+
+def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
+    """Data [m, k] and weights [n, k]."""
+    random = np.random.default_rng(seed)
+    limits = np.iinfo(dtype)
+    data = random.integers(limits.min, limits.max + 1, (m, k)).astype(dtype)
+    return data, random.integers(-128, 128, (n, k)).astype(np.int8)
+
+
+def requantization_for(
+    sums: np.ndarray, seed: int, narrow: bool, zero_point: int = 0, low: int = 0, high: int = 255
+) -> tuple[np.ndarray, np.ndarray, Requantization]:
+    """Bias and multiplier of each channel (the last axis) and what goes with them."""
+    random = np.random.default_rng(seed)
+    channels = sums.shape[-1]
+    bias = random.integers(-5000, 5000, channels).astype(np.int32)
+    largest = np.abs(sums.astype(np.int64) + bias).reshape(-1, channels).max(axis=0) + 1.0
+    scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
+    accuracy = np.inf if narrow else 0.0
+    multiplier, requantization = choose_multipliers(
+        scales, largest, zero_point=zero_point, low=low, high=high, accuracy=accuracy
+    )
+    assert requantization.narrow == narrow
+    return bias, multiplier, requantization

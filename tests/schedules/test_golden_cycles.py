@@ -1,0 +1,84 @@
+"""Cycles of a set of kernels: none may get slower unnoticed. ``pytest --update-golden`` renews them."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tvm_pulp.measure import random_arguments
+from tvm_pulp.measure.bench import best_lowering
+from tvm_pulp.measure.kernel import run_program
+from tvm_pulp.measure.program import build_program
+from tvm_pulp.measure.workloads import make_workload
+from tvm_pulp.target import Features
+
+GOLDEN = Path(__file__).parent / "golden" / "cycles.json"
+LIMIT = 0.02
+pytestmark = pytest.mark.xdist_group("golden_cycles")  # one process, as all write the same file
+SKEWS = [0, *range(6)]  # the first call fills the instruction caches
+STEPS = ("forward", "data-grad", "weight-grad")
+KERNELS = [
+    "matmul:m=64,n=64,k=64,source=l1",
+    "matmul:m=64,n=64,k=64,layout=tn,source=l1",
+    "matmul:m=64,n=64,k=64,layout=nt,source=l1",
+    "matmul:m=128,n=96,k=80",
+    "matmul:m=50,n=37,k=61",
+    "linear:inputs=256,outputs=64",
+    "linear:inputs=64,outputs=10,batch=8,step=weight-grad",
+    *(f"conv2d:cin=16,cout=16,h=16,w=16,pad=1,step={step}" for step in STEPS),
+    *(f"conv2d:cin=16,cout=32,h=16,w=16,pad=1,stride=2,step={step}" for step in STEPS),
+    *(f"conv2d:cin=32,cout=64,h=8,w=8,kernel=1,batch=2,step={step}" for step in STEPS),
+    *(f"depthwise:channels=32,h=12,w=12,pad=1,batch=2,step={step}" for step in STEPS),
+    "relu:elements=8192",
+    "relu:elements=8192,step=data-grad",
+    "add:elements=8192",
+    "sgd:elements=8192,momentum=yes",
+    "cross_entropy:classes=10,batch=8,step=data-grad",
+]
+
+
+def mean_cycles(text: str, chip: Features) -> float:
+    workload = make_workload(text)
+    names = [str(parameter.name) for parameter in workload.function.params] if workload.in_l1 else []
+    lowered = best_lowering(workload.function, chip, names)
+    with tempfile.TemporaryDirectory() as folder:
+        elf = build_program(lowered, chip, Path(folder), names)
+        cycles = run_program(elf, lowered, random_arguments(workload.function), chip, SKEWS).cycles[1:]
+    return sum(cycles) / len(cycles)
+
+
+def slower(text: str, before: float, now: float) -> str | None:
+    """Tell in a line what has become slower, None where nothing has."""
+    if now <= before * (1 + LIMIT):
+        return None
+    return (
+        f"{text}: {now:.0f} cycles, {now / before - 1:.1%} more than the {before:.0f} in {GOLDEN.name} "
+        f"(at most {LIMIT:.0%} are allowed): make it as fast as before, or run pytest --update-golden"
+    )
+
+
+@pytest.mark.parametrize("text", KERNELS)
+def test_no_kernel_gets_slower(text: str, chip: Features, request: pytest.FixtureRequest) -> None:
+    now = mean_cycles(text, chip)
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if request.config.getoption("--update-golden"):
+        merged = {name: known[name] for name in KERNELS if name in known} | {text: round(now, 1)}
+        ordered = {name: merged[name] for name in KERNELS if name in merged}
+        GOLDEN.write_text(json.dumps(ordered, indent=2) + "\n")
+        return
+    assert text in known, f"{text} is not in {GOLDEN.name}: run pytest --update-golden"
+    message = slower(text, known[text], now)
+    assert message is None, message
+
+
+def test_two_percent_are_told_from_three() -> None:
+    assert slower("matmul", 1000, 1020) is None
+    assert slower("matmul", 1000, 900) is None
+    message = slower("matmul", 1000, 1030)
+    assert message is not None
+    assert message.startswith("matmul: 1030 cycles, 3.0% more than the 1000 in cycles.json")
+
+
+def test_the_file_names_these_kernels_only() -> None:
+    assert list(json.loads(GOLDEN.read_text())) == KERNELS

@@ -1,0 +1,103 @@
+"""The template of quantised convolutions: bit by bit against NumPy, and its speed on the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.schedules.host_harness import HostKernel
+from tests.schedules.quantized_convolutions import conv2d_sums
+from tests.schedules.quantized_operands import requantization_for
+from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
+from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+from tvm_pulp.target import Features
+from tvm_pulp.target.tvm_names import PrimFunc
+
+Shape = tuple[int, int, int, int]
+SAME = (1, 1, 1, 1)
+
+
+def workload(
+    shape: Shape, outputs: int, g: QuantizedConv2d, narrow: bool = False, seed: int = 0
+) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
+    """Kernel, arguments and expected result."""
+    random = np.random.default_rng(seed)
+    data = random.integers(0, 256, shape).astype(np.uint8)
+    weight = random.integers(-128, 128, (outputs, shape[3], *g.kernel)).astype(np.int8)
+    sums = conv2d_sums(data, weight, g)
+    bias, multiplier, requantization = requantization_for(sums, seed, narrow, 5)
+    function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
+    result = np.zeros(sums.shape, np.uint8)
+    expected = requantization.reference(sums + bias, multiplier)
+    return function, [data, pack_weight(weight), bias, multiplier, result], expected
+
+
+def simulate(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path) -> float:
+    """Run it and return MAC/cycle with all transfers from and to L2."""
+    function, arrays, expected = workload(shape, outputs, g)
+    template = QuantizedConv2dTemplate()
+    found = template.match(function)
+    assert found is not None
+    lowered = template.build(found, template.default(found, chip), chip)
+    measured = run_on_simulator(lowered, arrays, chip, directory)
+    np.testing.assert_array_equal(arrays[-1], expected)
+    return float(int(function.attrs["pulp.macs"]) / measured.cycles[-1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 12), st.integers(1, 12), st.integers(1, 9)),
+    outputs=st.integers(1, 11),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    dilation=st.integers(1, 2),
+    zero_point=st.integers(0, 255),
+    data=st.data(),
+)
+def test_any_geometry_and_knobs(
+    shape: Shape, outputs: int, kernel: tuple[int, int], strides: tuple[int, int], padding: Shape,
+    dilation: int, zero_point: int, data: st.DataObject, chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    g = QuantizedConv2d(kernel, strides, padding, (dilation, 1), zero_point)
+    assume(min(g.output_size(*shape[1:3])) > 0)
+    function, arrays, expected = workload(shape, outputs, g, seed=shape[1])
+    template = QuantizedConv2dTemplate()
+    found = template.match(function)
+    assert found is not None
+    choices = template.knobs(found, chip)
+    knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    lowered = template.build(found, knobs, chip)
+    assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(found, knobs) <= chip.kernel_l1_bytes
+    HostKernel(lowered, kernels)(arrays)
+    np.testing.assert_array_equal(arrays[-1], expected)
+
+
+@pytest.mark.parametrize(
+    "shape,outputs,g",
+    [
+        ((2, 9, 11, 4), 10, QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9)),
+        ((1, 13, 12, 3), 8, QuantizedConv2d((3, 3), (2, 2), (0, 0, 1, 1), zero_point=128)),
+        ((1, 9, 9, 8), 12, QuantizedConv2d((1, 1), (2, 2))),
+        ((1, 7, 6, 128), 20, QuantizedConv2d((3, 3), (1, 1), SAME)),
+        ((2, 30, 20, 16), 24, QuantizedConv2d((5, 4), (1, 2), (2, 1, 3, 0), (2, 1), 77)),
+    ],
+)
+def test_assembly(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, tmp_path: Path) -> None:
+    simulate(shape, outputs, g, chip, tmp_path)
+
+
+@pytest.mark.parametrize("channels,size,least", [(16, 64, 16.0), (16, 16, 14.5), (64, 8, 18.0)])
+def test_speed(channels: int, size: int, least: float, chip: Features, tmp_path: Path) -> None:
+    g = QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9)
+    assert simulate((1, size, size, channels), channels, g, chip, tmp_path) >= least
+
+
+def test_dilated_columns_are_left_to_others() -> None:
+    function, _, _ = workload((1, 8, 8, 4), 4, QuantizedConv2d((3, 3), dilation=(1, 2)))
+    assert QuantizedConv2dTemplate().match(function) is None

@@ -1,0 +1,122 @@
+"""The template of products of bytes: bit by bit against NumPy, and its speed on the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.schedules.host_harness import HostKernel
+from tests.schedules.quantized_operands import operands, requantization_for
+from tests.schedules.simulator_harness import Measurement, run_on_simulator
+from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
+from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+from tvm_pulp.target import Features
+from tvm_pulp.target.tvm_names import PrimFunc
+
+FORMS = ["sums", "narrow", "wide"]
+
+
+def workload(
+    sizes: tuple[int, int, int],
+    form: str,
+    seed: int = 0,
+    dtype: str = "uint8",
+    bounds: tuple[int, ...] = (0, 0, 255),
+) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
+    """Kernel, arguments and expected result."""
+    m, n, k = sizes
+    data, weight = operands(m, n, k, seed, dtype)
+    sums = data.astype(np.int32) @ weight.astype(np.int32).T
+    if form == "sums":
+        function = quantized_matmul("layer", "product", m, n, k, None, dtype)
+        return function, [data, weight, np.zeros((m, n), np.int32)], sums
+    bias, multiplier, requantization = requantization_for(sums, seed, form == "narrow", *bounds)
+    function = quantized_matmul("layer", "product", m, n, k, requantization, dtype)
+    expected = requantization.reference(sums + bias, multiplier)
+    return function, [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)], expected
+
+
+def simulate(
+    sizes: tuple[int, int, int],
+    form: str,
+    chip: Features,
+    directory: Path,
+    knobs: dict[str, int] | None = None,
+) -> Measurement:
+    function, arrays, expected = workload(sizes, form)
+    template = QuantizedMatmulTemplate()
+    found = template.match(function)
+    assert found is not None
+    lowered = template.build(found, knobs or template.default(found, chip), chip)
+    measured = run_on_simulator(lowered, arrays, chip, directory)
+    np.testing.assert_array_equal(arrays[-1], expected)
+    return measured
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 40), st.integers(1, 30)),
+    form=st.sampled_from(FORMS),
+    dtype=st.sampled_from(["uint8", "int8"]),
+    bounds=st.tuples(st.integers(0, 255), st.integers(0, 100), st.integers(100, 255)),
+    data=st.data(),
+)
+def test_any_knobs(
+    sizes: tuple[int, int, int], form: str, dtype: str, bounds: tuple[int, int, int], data: st.DataObject,
+    chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    function, arrays, expected = workload((*sizes[:2], 4 * sizes[2]), form, sizes[0], dtype, bounds)
+    template = QuantizedMatmulTemplate()
+    found = template.match(function)
+    assert found is not None
+    choices = template.knobs(found, chip)
+    knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    lowered = template.build(found, knobs, chip)
+    assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(found, knobs) <= chip.kernel_l1_bytes
+    HostKernel(lowered, kernels)(arrays)
+    np.testing.assert_array_equal(arrays[-1], expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sizes", [(37, 10, 20), (5, 23, 4), (3, 17, 2064), (1, 3, 8), (16, 9, 1032)])
+def test_assembly(sizes: tuple[int, int, int], form: str, chip: Features, tmp_path: Path) -> None:
+    simulate(sizes, form, chip, tmp_path)
+
+
+@pytest.mark.parametrize("block_rows", [4, 5])
+@pytest.mark.parametrize("tile_m,tile_n,order", [(13, 8, 0), (40, 12, 1), (7, 24, 1)])
+def test_assembly_in_tiles(
+    block_rows: int, tile_m: int, tile_n: int, order: int, chip: Features, tmp_path: Path
+) -> None:
+    knobs = {"tile_m": tile_m, "tile_n": tile_n, "block_rows": block_rows, "order": order}
+    simulate((43, 26, 36), "wide", chip, tmp_path, knobs)
+
+
+@pytest.mark.parametrize(
+    "sizes,form,least",
+    [((256, 256, 256), "sums", 20.0), ((256, 256, 256), "wide", 18.0), ((64, 64, 64), "wide", 11.0)],
+)
+def test_speed(sizes: tuple[int, int, int], form: str, least: float, chip: Features, tmp_path: Path) -> None:
+    """MAC/cycle with all transfers from and to L2."""
+    assert np.prod(sizes) / simulate(sizes, form, chip, tmp_path).cycles[-1] >= least
+
+
+def test_estimate_is_near_the_simulator(chip: Features, tmp_path: Path) -> None:
+    function, _, _ = workload((160, 96, 128), "wide")
+    template = QuantizedMatmulTemplate()
+    found = template.match(function)
+    assert found is not None
+    measured = simulate((160, 96, 128), "wide", chip, tmp_path)
+    estimate = template.estimate_cycles(found, template.default(found, chip), chip)
+    assert 0.85 <= estimate / measured.cycles[-1] <= 1.15
+
+
+@pytest.mark.parametrize("k,shift", [(7, 40), (8, 32), (8, 55), (1028, 40)])
+def test_what_the_panels_cannot_do_is_left_to_others(k: int, shift: int) -> None:
+    function = quantized_matmul("layer", "product", 5, 6, k, Requantization(shift))
+    assert QuantizedMatmulTemplate().match(function) is None

@@ -1,0 +1,87 @@
+"""The references by NumPy against what TVM computes on the host from the same kernels."""
+
+import numpy as np
+import pytest
+
+from tests.schedules.host_harness import run_reference
+from tvm_pulp.measure import random_arguments
+from tvm_pulp.measure.bound import bound_of
+from tvm_pulp.measure.workloads import KINDS, make_workload
+from tvm_pulp.target import features, parse
+from tvm_pulp.target.errors import UserError
+
+STEPS = ("forward", "data-grad", "weight-grad")
+TEXTS = [
+    *(f"matmul:m=5,n=7,k=3,layout={layout}" for layout in ("nn", "tn", "nt", "tt")),
+    *(f"matmul:m=5,n=7,k=3,layout={layout},batch=3" for layout in ("nn", "tt")),
+    "matmul:m=4,n=6,k=8,layout=nt,dtype=int8",
+    *(f"linear:inputs=12,outputs=5,batch=3,step={step}" for step in STEPS),
+    *(f"conv2d:cin=4,cout=6,h=7,w=5,kernel=3,stride=2,pad=1,batch=2,step={step}" for step in STEPS),
+    *(f"conv2d:cin=4,cout=6,h=9,w=8,kernel=3,dilation=2,groups=2,pad=2,step={step}" for step in STEPS),
+    *(f"conv2d:cin=4,cout=6,h=3,w=5,kernel=1,batch=2,step={step}" for step in STEPS),
+    *(f"conv2d:cin=4,cout=6,h=1,w=1,kernel=1,batch=2,step={step}" for step in STEPS),
+    *(f"depthwise:channels=3,h=6,w=8,kernel=3,pad=1,stride=1,step={step}" for step in STEPS),
+    "conv2d:cin=1,cout=2,h=70,w=70,kernel=3,batch=2,step=weight-grad",
+    "conv2d:cin=1,cout=2,h=34,w=34,kernel=3,batch=8,step=weight-grad",
+    *(f"{name}:elements=37" for name in ("relu", "relu6", "add", "multiply", "sigmoid", "tanh", "sgd")),
+    "relu:elements=37,step=data-grad",
+    "relu6:elements=37,step=data-grad",
+    "sgd:elements=37,momentum=yes",
+    "softmax:classes=10,batch=3",
+    "cross_entropy:classes=10,batch=3",
+    "cross_entropy:classes=10,batch=3,step=data-grad",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_reference(text):
+    workload = make_workload(text)
+    arrays = random_arguments(workload.function, seed=3)
+    expected = workload.expected([array.copy() for array in arrays])
+    found = run_reference(workload.function, arrays)
+    assert expected
+    for number, want in expected.items():
+        assert want.shape == found[number].shape
+        assert np.abs(want).max() > 0
+        limit = max(workload.tolerance, 1e-7) * np.abs(want).max()
+        np.testing.assert_allclose(found[number], want, rtol=0, atol=limit)
+    unchanged = [n for n in range(len(arrays)) if n not in expected]
+    assert all(np.array_equal(arrays[n], found[n]) for n in unchanged)
+
+
+def test_every_kind_is_tried():
+    assert {text.partition(":")[0] for text in TEXTS} == set(KINDS)
+
+
+def test_a_convolution_of_one_tap_is_a_product():
+    workload = make_workload("conv2d:cin=4,cout=6,h=3,w=5,kernel=1,step=data-grad")
+    assert workload.function.attrs["pulp.operator"] == "matmul"
+    assert workload.cost.macs == 4 * 6 * 15
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
+        ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
+        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8", "conv2d in int8 cannot be compiled yet; use float32"),
+    ],
+)
+def test_shapes_that_cannot_be(text, message):
+    with pytest.raises(UserError, match=message):
+        make_workload(text)
+
+
+def test_bounds():
+    """By hand: 4 FMA a cycle, 8 bytes a cycle each way, 8 cores."""
+    chip = features(parse("pulp"))
+    assert chip.fpus == 4
+    product = bound_of(make_workload("matmul:m=64,n=64,k=64"), chip, [2])
+    assert (product.compute, product.dma, product.limit) == (65536, 2 * 64 * 64 * 4 / 8, "compute")
+    assert bound_of(make_workload("matmul:m=64,n=64,k=64,source=l1"), chip, [2]).dma == 0
+    row = bound_of(make_workload("linear:inputs=256,outputs=64"), chip, [2])
+    assert (row.cycles, row.limit) == ((256 * 64 + 256) * 4 / 8, "DMA")
+    update = bound_of(make_workload("sgd:elements=8000"), chip, [0])
+    assert (update.compute, update.dma) == (4000, (2 * 8000 + 1) * 4 / 8)
+    bytes_ = bound_of(make_workload("matmul:m=64,n=64,k=64,dtype=int8,source=l1"), chip, [2])
+    assert bytes_.cycles == 64**3 / 32

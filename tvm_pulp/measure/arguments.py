@@ -1,0 +1,29 @@
+"""Random arguments of a kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
+
+
+def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
+    """Draw an array for each parameter: floats from -1..1 (variances from 0..1), integers from 0..3.
+
+    Parameters
+    ----------
+    function
+        A kernel, before or after lowering.
+    seed
+        Of the generator; equal seeds give equal arrays.
+    """
+    random = np.random.default_rng(seed)
+    arrays = []
+    for parameter in function.params:
+        shape, dtype = buffer_shape(parameter), buffer_dtype(parameter)
+        if dtype.startswith("float"):
+            low = 0 if "variance" in str(parameter.name) else -1
+            arrays.append(random.uniform(low, 1, shape).astype(dtype))
+        else:
+            arrays.append(random.integers(0, 4, shape).astype(dtype))
+    return arrays

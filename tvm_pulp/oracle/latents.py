@@ -1,0 +1,101 @@
+"""UINT-Q latents in NumPy: the bit-exact reference of the cluster's kernels, see `passes.quantized.uint_q`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ, check_bits, packed_bytes
+from tvm_pulp.target.errors import UserError
+
+Bytes = NDArray[np.uint8]
+
+
+def quantize(values: NDArray[np.float32], latents: UintQ) -> Bytes:
+    """Turn float32 values of any shape into integers, uint8 of the same shape.
+
+    Raises
+    ------
+    UserError
+        Where a value is NaN.
+    """
+    if np.isnan(values).any():
+        raise UserError("the latents have NaN: the frozen layers' parameters or the samples are not finite")
+    # a product of two float32 is exact in float64
+    product = values.astype(np.float64) * latents.reciprocal
+    return np.clip(np.rint(product) + latents.zero_point, 0, latents.largest).astype(np.uint8)
+
+
+def dequantize(integers: Bytes, latents: UintQ) -> NDArray[np.float32]:
+    """Turn integers into the float32 values that they stand for."""
+    return ((integers.astype(np.float64) - latents.zero_point) * latents.scale).astype(np.float32)
+
+
+def requantize(integers: NDArray[Any], requantization: Requantization) -> Bytes:
+    """Turn a frozen stage's integers, uint8 or int8, into UINT-Q integers, uint8 of the same shape."""
+    r = requantization
+    product = (integers.astype(np.int32) - r.source_zero_point) * np.int32(r.multiplier)
+    rounded = (product + np.int32(1 << (r.shift - 1))) >> r.shift
+    return np.clip(rounded + r.zero_point, 0, 2**r.bits - 1).astype(np.uint8)
+
+
+def pack(integers: Bytes, bits: int) -> Bytes:
+    """Pack integers densely.
+
+    Parameters
+    ----------
+    integers
+        ``[..., elements]``, each below ``2^bits``.
+    bits
+        Q, 1 to 8.
+
+    Returns
+    -------
+    uint8 array
+        ``[..., ceil(elements * bits / 8)]``.
+
+    Raises
+    ------
+    UserError
+        Where an integer needs more bits.
+    """
+    check_bits(bits)
+    if integers.size and int(integers.max()) >= 2**bits:
+        raise UserError(f"latents reach {int(integers.max())}, which needs more than {bits} bits")
+    stream = np.unpackbits(integers[..., np.newaxis], axis=-1, bitorder="little")[..., :bits]
+    return np.packbits(stream.reshape(*integers.shape[:-1], -1), axis=-1, bitorder="little")
+
+
+def unpack(packed: Bytes, bits: int, elements: int) -> Bytes:
+    """Unpack integers.
+
+    Parameters
+    ----------
+    packed
+        ``[..., ceil(elements * bits / 8)]``.
+    bits
+        Q, 1 to 8.
+    elements
+        Integers of a sample.
+
+    Returns
+    -------
+    uint8 array
+        ``[..., elements]``.
+
+    Raises
+    ------
+    UserError
+        Where the number of bytes is another.
+    """
+    check_bits(bits)
+    if packed.shape[-1] != packed_bytes(elements, bits):
+        raise UserError(
+            f"{elements} latents of {bits} bits take {packed_bytes(elements, bits)} bytes, not "
+            f"{packed.shape[-1]}"
+        )
+    stream = np.unpackbits(packed, axis=-1, bitorder="little")[..., : elements * bits]
+    fields = stream.reshape(*packed.shape[:-1], elements, bits)
+    return np.packbits(fields, axis=-1, bitorder="little")[..., 0]
