@@ -219,5 +219,5 @@ static void elementwise_tile(int core, int32_t elements{parameters}) {{
   const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
   if (begin >= end) return;
   struct stream s = {{.length = end - begin, .segments = 1, .at = {{{at}}}}};{settings}
-  elementwise(&s);
+  pulp_elementwise(&s);
 }}"""

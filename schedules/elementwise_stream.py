@@ -39,7 +39,7 @@ class FlatStream:
     Attributes
     ----------
     stream : Stream
-        Named ``elementwise``.
+        Named ``pulp_elementwise``, which no kernel of a layer is.
     tensors : tuple of Buffer
         Parameters of the function, one a pointer.
     read, written : tuple of bool
@@ -107,7 +107,7 @@ class _Converter:
         numbers = range(len(self.tensors))
         return FlatStream(
             Stream(
-                "elementwise",
+                "pulp_elementwise",
                 tuple(f"p{n}" for n in numbers),
                 tuple(f"s{n}" for n in range(len(self.scalars))),
                 (),

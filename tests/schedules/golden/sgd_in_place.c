@@ -22,14 +22,14 @@ struct stream {
 
 #if PULP_ASSEMBLY
 
-void elementwise(struct stream *);
+void pulp_elementwise(struct stream *);
 __asm__(
-    ".pushsection .text.elementwise,\"ax\",@progbits\n"
+    ".pushsection .text.pulp_elementwise,\"ax\",@progbits\n"
     ".option push\n"
     ".option norvc\n"
     ".balign 16\n"
-    ".type elementwise, @function\n"
-    "elementwise:\n"
+    ".type pulp_elementwise, @function\n"
+    "pulp_elementwise:\n"
     "addi sp, sp, -32\n"
     "sw s0, 0(sp)\n"
     "sw s1, 4(sp)\n"
@@ -108,14 +108,14 @@ __asm__(
     "lw s4, 16(sp)\n"
     "addi sp, sp, 32\n"
     "ret\n"
-    ".size elementwise, .-elementwise\n"
+    ".size pulp_elementwise, .-pulp_elementwise\n"
     ".option pop\n"
     ".popsection\n"
 );
 
 #else
 
-static void elementwise(struct stream *s) {
+static void pulp_elementwise(struct stream *s) {
   float *p0 = s->at[0];
   float *p1 = s->at[1];
   float *p2 = s->at[2];
@@ -150,7 +150,7 @@ static void elementwise_tile(int core, int32_t elements, float *p0, float *p1, f
   s.scalar[0] = 0.9f;
   s.scalar[1] = 0.0005f;
   s.scalar[2] = *input0;
-  elementwise(&s);
+  pulp_elementwise(&s);
 }
 
 void sgd_in_place(int core, char *l1, float *restrict parameter, const float *restrict gradient, float *restrict learning_rate, float *restrict momentum) {
