@@ -74,27 +74,29 @@ SIMULATOR: list[Column] = [("speed of the simulator", lambda r: r["line"])]
 PARTS: dict[str, tuple[str, str, list[Column]]] = {
     "kernels": (
         "Kernels",
-        "Mean cycles over 12 start skews, warm, on `pulp-open`: 8 cores, 4 FPUs, 64 KiB of L1. Tensors are in "
-        "L2, transfers included, unless the kernel says `source=l1`. The bound is the larger of what the cores "
-        "and FPUs need and what the DMA needs to move each tensor once (8 bytes a cycle each way). Overlap: "
-        "share of the cycles with a transfer in flight and workers at work, in proportion to the workers that "
-        "are. Naive: the same computation by the generic lowering, without templates.",
+        """\
+Mean cycles over 12 start skews, warm, on `pulp-open`: 8 cores, 4 FPUs, 64 KiB of L1. Tensors are in L2,
+transfers included, unless the kernel says `source=l1`. The bound is the larger of what the cores and FPUs
+need and what the DMA needs to move each tensor once (8 bytes a cycle each way). Overlap: share of the cycles
+with a transfer in flight and workers at work, in proportion to the workers that are. Naive: the same
+computation by the generic lowering, without templates.""",
         KERNELS,
     ),
     "nets": (
         "Training steps of networks",
-        "Batch 8, SGD with momentum, one whole step, transfers included. **L2 is raised to 128 MiB by the "
-        "target option** (`-l2-bytes=134217728`), as the activations of a batch of 8 exceed 1.5 MiB. The bound "
-        "counts the multiply-accumulates and the bytes that the DMA moved; batch norms, loss and update are "
-        "left out of it.",
+        """\
+Batch 8, SGD with momentum, one whole step, transfers included. **L2 is raised to 128 MiB by the target
+option** (`-l2-bytes=134217728`), as the activations of a batch of 8 exceed 1.5 MiB. The bound counts the
+multiply-accumulates and the bytes that the DMA moved; batch norms, loss and update are left out of it.""",
         NETS,
     ),
     "trainlib": (
         "Beside PULP-TrainLib",
-        "Data in L1, FP32 unless said. TrainLib: its own layer functions, best of all its variants, on GVSoC, "
-        "8 cores, a stock GCC 14.2 (without hardware loops, up to about 1.27x below what it could reach). **L1 "
-        "is raised to 256 KiB by the target option** (`-l1-bytes=262144`), as several of the shapes exceed "
-        "64 KiB. *A cycle*: multiply-accumulates, or elements of ReLU and SGD.",
+        """\
+Data in L1, FP32 unless said. TrainLib: its own layer functions, best of all its variants, on GVSoC, 8 cores,
+a stock GCC 14.2 (without hardware loops, up to about 1.27x below what it could reach). **L1 is raised to
+256 KiB by the target option** (`-l1-bytes=262144`), as several of the shapes exceed 64 KiB. *A cycle*:
+multiply-accumulates, or elements of ReLU and SGD.""",
         TRAINLIB,
     ),
     "batches": (
@@ -104,9 +106,9 @@ PARTS: dict[str, tuple[str, str, list[Column]]] = {
     ),
     "search": (
         "The first guess",
-        "Cycles with the tiles that the analytic model picks, and the best of a search that measures: the "
-        "settings of the knobs with the lowest estimates of all that fit L1, those that give the same code "
-        "once.",
+        """\
+Cycles with the tiles that the analytic model picks, and the best of a search that measures: the settings of
+the knobs with the lowest estimates of all that fit L1, those that give the same code once.""",
         SEARCH,
     ),
     "simulator": ("The simulator", "Instructions a second of host time.", SIMULATOR),

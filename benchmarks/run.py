@@ -15,8 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.document import PARTS, as_markdown, as_text
 from benchmarks.kernels import KERNELS, SEARCHED
@@ -30,6 +29,8 @@ from tvm_pulp.reports.bench import bench_record
 from tvm_pulp.runtime.sim import benchmark as simulator_benchmark
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 Record = dict[str, Any]
 

@@ -65,6 +65,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
+    from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
@@ -72,9 +73,10 @@ def templates() -> list[Template]:
     return [
         MatmulTemplate(),
         Conv2dTemplate(),
+        BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
-        BatchNormTemplate(),
+        LatentsTemplate(),
         ElementwiseTemplate(),
     ]
 

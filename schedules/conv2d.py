@@ -1,9 +1,8 @@
-"""Convolutions of any window, stride, padding and dilation: forward and both gradients.
+"""Convolutions of any window, stride, padding, dilation and groups: forward and both gradients.
 
-Those without groups, and depthwise ones (a group for each channel); other groups are left to others.
-
-No im2col: a tile of the image lies in L1 with its padding, and register blocks walk through it tap by tap
-(see ``microkernels/conv2d``). Tiles over images, rows and both kinds of channels.
+No im2col, no padding: a tile of the image lies in L1 as it comes, and register blocks walk through it tap by
+tap (see ``microkernels/conv2d``; depthwise ones, a group for each channel, in ``microkernels/depthwise``).
+Tiles over groups, images, rows and both kinds of channels.
 """
 
 from __future__ import annotations
@@ -61,15 +60,17 @@ class Conv2dTemplate:
         )
         groups = int(details["groups"])
         depthwise = groups > 1 and groups == weight[0] == data[1]
-        if groups > 1 and not depthwise:
-            return None
         sections = third[0] if kind == WEIGHT_GRADIENT and len(third) == 5 else 1
-        sizes = Conv2dSizes(kind, data[0], weight[1], weight[0], height, width, sections, depthwise)
+        if depthwise:
+            groups = 1
+        sizes = Conv2dSizes(
+            kind, data[0], weight[1], weight[0] // groups, height, width, sections, depthwise, groups
+        )
         return Conv2dWorkload(function, sizes)
 
     def knobs(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
-        """Return tile sizes and loop orders to choose from."""
-        return knob_values(workload.sizes)
+        """Return tile sizes, loop orders and numbers of partial sums to choose from."""
+        return knob_values(workload.sizes, features.cores)
 
     def default(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, int] | None:
         """Return the knobs with the lowest estimate of all that fit L1, None where none do."""

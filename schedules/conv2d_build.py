@@ -11,6 +11,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     periods,
     reduction_axes,
     tile_elements,
+    tile_lines,
 )
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dWorkload
 from tvm_pulp.schedules.dialect import (
@@ -18,6 +19,7 @@ from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
     as_int,
+    barrier,
     element,
     flat_argument,
     index,
@@ -32,7 +34,6 @@ from tvm_pulp.schedules.microkernels.depthwise import depthwise_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
-    EQ,
     Bind,
     Evaluate,
     Expr,
@@ -60,14 +61,14 @@ class Conv2dBuilder:
         self.b = blocking
         self.features = features
         self.analyzer = arith.Analyzer()
-        names = {"s": "section", "n": "image", "y": "row", "o": "output", "c": "input"}
+        names = {"s": "section", "g": "group", "n": "image", "y": "row", "o": "output", "c": "input"}
         self.variables = {axis: Var(name, "int32") for axis, name in names.items()}
         extents = axis_extents(s)
         axes = [
             TiledAxis(self.variables[a], extents[a], blocking.tile(a)) for a in loop_axes(s, blocking.order)
         ]
         self.loop = TileLoop(axes, [self.variables[a] for a in reduction_axes(s)], self.analyzer)
-        # the padded image is the data, or the output's gradient, which comes first, for the data gradient;
+        # the image is the data, or the output's gradient, which comes first, for the data gradient;
         # the weight gradient takes the output's gradient first and the data second
         first, second, self.result = (flat_argument(p) for p in workload.function.params)
         self.arguments = [first, second, self.result]
@@ -77,26 +78,22 @@ class Conv2dBuilder:
     def build(self) -> PrimFunc:
         """Return the function."""
         s, b = self.s, self.b
-        staged, padded, operand, result = tile_elements(s, b)
-        self.image_period, self.operand_period, self.result_period = periods(s, b)
-        self.operand_elements, self.result_elements = operand, result
-        operand_copies = 2 if self.operand_period < self.loop.total else 1
-        result_copies = 2 if self.result_period < self.loop.total else 1
-        operand_name = "gradient_l1" if s.kind == WEIGHT_GRADIENT else "weight_l1"
-        self.image_elements = staged
-        image_copies = 2 if s.depthwise and self.image_period < self.loop.total else 1
-        self.staged, declare_staged = self.l1.allocate("incoming", staged * image_copies, "float32")
-        declare_padded = None
-        if not s.depthwise:
-            self.padded, declare_padded = self.l1.allocate("padded", padded, "float32")
-        self.operand_l1, declare_operand = self.l1.allocate(operand_name, operand * operand_copies, "float32")
-        self.result_l1, declare_result = self.l1.allocate("result_l1", result * result_copies, "float32")
-        prepare = None if s.depthwise else self._prepare
-        body = self.loop.run(self._loads, self._stores, self._compute, prepare)
+        elements = tile_elements(s, b)
+        self.image_elements, self.operand_elements, self.result_elements = elements
+        same_for = periods(s, b)
+        self.image_period, self.operand_period, self.result_period = same_for
+        names = "image_l1", "gradient_l1" if s.kind == WEIGHT_GRADIENT else "weight_l1", "result_l1"
+        buffers, declarations = [], []
+        for name, size, period in zip(names, elements, same_for, strict=True):
+            buffer, declare = self.l1.allocate(name, size * (2 if period < self.loop.total else 1), "float32")
+            buffers.append(buffer)
+            declarations.append(declare)
+        self.image_l1, self.operand_l1, self.result_l1 = buffers
+        body = self.loop.run(self._loads, self._stores, self._compute)
         return kernel_function(
             self.workload.function,
             self.arguments,
-            sequence(declare_staged, declare_padded, declare_operand, declare_result, body),
+            sequence(declarations, body),
             self.l1,
             self.features.cores,
             {
@@ -107,29 +104,26 @@ class Conv2dBuilder:
         )
 
     def _describe(self) -> str:
-        names = {"s": "sections", "n": "images", "y": "rows", "o": "outputs", "c": "inputs"}
+        names = {"s": "sections", "g": "groups", "n": "images", "y": "rows", "o": "outputs", "c": "inputs"}
         sizes = [
             f"{names[axis]} {self.b.tile(axis)}/{extent}"
             for axis, extent in axis_extents(self.s).items()
-            if axis != "s" or extent > 1
+            if axis not in "sg" or extent > 1
         ]
-        return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}"
+        parts = f", {self.b.parts} partial sums" if self.b.parts > 1 else ""
+        return f"{', '.join(sizes)}; register block {self.b.block_rows}x{self.b.block_columns}{parts}"
 
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
         if s.depthwise:
             return depthwise_source(s, b.tile_y, self.features.has_xpulp)
         rows, columns = b.block_rows, b.block_columns
-        if s.kind == FORWARD:
-            row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), {s.width.out % columns}
-        elif s.kind == DATA_GRADIENT:
-            row_rests = _rests(s.inputs, b.tile_c, rows)
-            widths = [len(range(x, s.width.source, s.width.stride)) for x in range(s.width.stride)]
-            column_rests = {width % columns for width in widths}
-        else:
-            row_rests, column_rests = _rests(s.outputs, b.tile_o, rows), _rests(s.inputs, b.tile_c, columns)
-        d = conv2d_distances(s, b.tile_c, b.tile_y)
-        return conv2d_source(s, d, rows, columns, row_rests, column_rests, self.features.has_xpulp)
+        made, tile = (s.inputs, b.tile_c) if s.kind == DATA_GRADIENT else (s.outputs, b.tile_o)
+        rests = _rests(made, tile, rows), _rests(s.inputs, b.tile_c, columns)
+        lines = tile_lines(s, b)
+        d = conv2d_distances(s, b.tile_c, b.tile_y, lines)
+        parts = b.parts, self.result_elements // b.parts
+        return conv2d_source(s, d, lines, (rows, columns), rests, parts, self.features.has_xpulp)
 
     # coordinates
 
@@ -148,24 +142,28 @@ class Conv2dBuilder:
             row = row + tirx.floormod(section, parts) * s.section_rows
         return image, row
 
-    def _source_rows(self, axes: Axes) -> tuple[Expr, Expr, Expr, Expr]:
-        """Return the padded tile's rows and first line, and the first line and number of those there are."""
-        h, (_, row) = self.s.height, self._place(axes)
-        size = self._at(axes, "y").size
-        if self.s.kind == DATA_GRADIENT:
+    def _source_rows(self, axes: Axes) -> tuple[Expr, Expr]:
+        """Return the first line of a tile's image, and their number."""
+        s, (_, row) = self.s, self._place(axes)
+        h, size = s.height, self._at(axes, "y").size
+        if s.kind == DATA_GRADIENT:
             first = tirx.floordiv(row, h.stride) + h.first_window
             rows = tirx.floordiv(size - 1 + h.before, h.stride) - h.first_window + 1
             extent = h.out
         else:
             first, rows, extent = row * h.stride - h.before, (size - 1) * h.stride + h.reach + 1, h.source
+        if not s.depthwise:  # panels count on the same number of lines in all tiles
+            lines = tile_lines(s, self.b)
+            return self.analyzer.simplify(tirx.min(tirx.max(first, 0), extent - lines)), index(lines)
         low = tirx.min(tirx.max(first, 0), extent - 1)
         high = tirx.max(tirx.min(first + rows - 1, extent - 1), low)
-        rows, first, low, valid = (self.analyzer.simplify(e) for e in (rows, first, low, high - low + 1))
-        return rows, first, low, valid
+        return self.analyzer.simplify(low), self.analyzer.simplify(high - low + 1)
 
     def _channels(self, axes: Axes, axis: str) -> tuple[TileAxis, int]:
         """Return a tile's channels and the number of all, of the output (``"o"``) or the input (``"c"``)."""
-        return self._at(axes, axis), self.s.outputs if axis == "o" else self.s.inputs
+        of_group, tile = self.s.outputs if axis == "o" else self.s.inputs, self._at(axes, axis)
+        start = self.analyzer.simplify(self._at(axes, "g").offset * of_group + tile.offset)
+        return TileAxis(start, tile.size, tile.tile), of_group * self.s.groups
 
     def _shifted(self, offset: Expr, extent: int, tile: int) -> tuple[Expr, Expr]:
         """Return where a full tile that holds this one starts, and how far into it this one does."""
@@ -179,7 +177,7 @@ class Conv2dBuilder:
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
         at = self._image_start(tile)
-        image = transfer(slot, self.staged, at, self.image, self._image_box(axes), TO_L1, self.analyzer)
+        image = transfer(slot, self.image_l1, at, self.image, self._image_box(axes), TO_L1, self.analyzer)
         start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
         box = self._operand_box(axes)[0]
         operand = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
@@ -190,15 +188,13 @@ class Conv2dBuilder:
         return [step for step in steps if step is not None]
 
     def _image_start(self, tile: Expr) -> Expr:
-        """Return where a tile's image lies: alternating, unless it is copied to the padded tile."""
-        if not self.s.depthwise:
-            return index(0)
+        """Return where a tile's image lies."""
         return self.loop.copy_start(tile, self.image_period, self.image_elements)
 
     def _image_box(self, axes: Axes) -> Box:
         s = self.s
         channels, all_channels = self._channels(axes, self.s.image_axis)
-        _, _, low, valid = self._source_rows(axes)
+        low, valid = self._source_rows(axes)
         height, width = (
             (s.height.out, s.width.out) if s.kind == DATA_GRADIENT else (s.height.source, s.width.source)
         )
@@ -211,20 +207,20 @@ class Conv2dBuilder:
     def _operand_box(self, axes: Axes) -> tuple[Box, Expr]:
         """Return the other operand's box and the element of its tile where this tile's part starts."""
         s, b = self.s, self.b
-        outputs, inputs = self._at(axes, "o"), self._at(axes, "c")
+        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
         if s.kind == WEIGHT_GRADIENT:
             image, row = self._place(axes)
             base = self.analyzer.simplify(row - self._at(axes, "y").offset)
             start, shift = self._shifted(self._at(axes, "y").offset, axis_extents(s)["y"], b.tile_y)
             box = Box(
-                (s.batch, s.outputs, s.height.out, s.width.out),
+                (s.batch, all_outputs, s.height.out, s.width.out),
                 (image, outputs.offset, self.analyzer.simplify(base + start), index(0)),
                 (self._at(axes, "n").size, outputs.size, index(b.tile_y), index(s.width.out)),
             )
             return box, self.analyzer.simplify(shift * s.width.out)
         start, shift = self._shifted(inputs.offset, s.inputs, b.tile_c)
         box = Box(
-            (s.outputs, s.inputs, s.taps),
+            (all_outputs, s.inputs, s.taps),
             (outputs.offset, start, index(0)),
             (outputs.size, index(b.tile_c), index(s.taps)),
         )
@@ -232,10 +228,11 @@ class Conv2dBuilder:
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         s, axes = self.s, self.loop.at(tile)
-        outputs, inputs, rows = self._at(axes, "o"), self._at(axes, "c"), self._at(axes, "y")
+        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
+        rows = self._at(axes, "y")
         if s.kind == WEIGHT_GRADIENT:
             section = self._at(axes, "s")
-            parts = [(s.sections, section), (s.outputs, outputs), (s.inputs, inputs)]
+            parts = [(s.sections, section), (all_outputs, outputs), (s.inputs, inputs)]
             inner = s.taps
         else:
             made, total = self._channels(axes, s.result_axis)
@@ -252,21 +249,6 @@ class Conv2dBuilder:
         return [transfer(slot, self.result_l1, start, self.result, box, TO_L2, self.analyzer)]
 
     # work
-
-    def _prepare(self, tile: Expr) -> Stmt:
-        """Put the padding around the image."""
-        axes = self.loop.at(tile)
-        rows, first, low, valid = self._source_rows(axes)
-        channels, _ = self._channels(axes, self.s.image_axis)
-        worker = Var("worker", "int32")
-        call = call_extern(
-            "int32", "conv2d_pad", worker,
-            address_of(element(self.staged, 0)), address_of(element(self.padded, 0)),
-            self._at(axes, "n").size, channels.size, rows, first, low, valid,
-        )  # fmt: skip
-        body = parallel(worker, self.features.cores, Evaluate(call))
-        condition = self.analyzer.simplify(EQ(tirx.floormod(tile, self.image_period), 0))
-        return body if self.analyzer.can_prove(condition) else when(condition, body)
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
@@ -293,21 +275,33 @@ class Conv2dBuilder:
             name(f"{text}_size", axis.size)
             for text, axis in (("image", image), ("output", output), ("row", row))
         )
+        low, valid = self._source_rows(axes)
+        image_at = address_of(element(self.image_l1, name("image_start", self._image_start(tile))))
+        first_row, low = name("first_row", self._place(axes)[1]), name("low", low)
         if self.s.depthwise:
-            _, _, low, valid = self._source_rows(axes)
-            start = address_of(element(self.staged, name("image_start", self._image_start(tile))))
-            first_row = name("first_row", self._place(axes)[1])
-            sizes = [images, outputs, rows, first_row, name("low", low), name("valid", valid)]
+            sizes = [images, outputs, rows, first_row, low, name("valid", valid)]
         else:
-            start = address_of(element(self.padded, 0))
-            sizes = [images, outputs, name("input_size", inner.size), rows]
+            sizes = [images, outputs, name("input_size", inner.size), rows, first_row, low]
         worker = Var("worker", "int32")
         call = call_extern(
-            "int32", "conv2d_tile", worker, start,
+            "int32", "conv2d_tile", worker, image_at,
             address_of(element(self.operand_l1, operand)), address_of(element(self.result_l1, result)),
             *sizes, accumulate,
         )  # fmt: skip
-        return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        return sequence(work, self._sum_parts(tile, result)) if self.b.parts > 1 else work
+
+    def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:
+        """Add up the partial sums of the weight gradient after its last tile."""
+        axes, worker = self.loop.at(tile), Var("worker", "int32")
+        count = self._at(axes, "o").size * self._at(axes, "c").size * self.s.taps
+        call = call_extern(
+            "int32", "conv2d_sum", worker, address_of(element(self.result_l1, result)),
+            self.analyzer.simplify(count),
+        )  # fmt: skip
+        steps = sequence(barrier(), parallel(worker, self.features.cores, Evaluate(call)))
+        ended = self.loop.last_in_reduction(tile)
+        return steps if ended is None else when(ended, steps)
 
 
 def _rests(extent: int, tile: int, block: int) -> set[int]:

@@ -11,21 +11,26 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
-from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, padded_width
+from tvm_pulp.schedules.microkernels.conv2d import by_taps, conv2d_distances
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
+from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 
 LOOP_ORDERS = ("nyr", "rny")
 """Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
 
 _ITEM = 4
 _CYCLES_A_TILE = 250.0
-_CYCLES_A_BLOCK = 60.0
+_CYCLES_A_BLOCK = 80.0
+_CYCLES_A_PARTIAL = 2.5
 _DMA_BYTES_A_CYCLE = 8.0
 
 
 @dataclass(frozen=True)
 class Conv2dBlocking:
-    """Bound knobs. ``tile_y`` counts rows of the output (of the data for the data gradient)."""
+    """Bound knobs. ``tile_y`` counts rows of the output (of the data for the data gradient).
+
+    ``parts`` partial sums of the weight gradient are made side by side by different workers.
+    """
 
     tile_n: int
     tile_y: int
@@ -34,6 +39,7 @@ class Conv2dBlocking:
     order: int
     block_rows: int = 4
     block_columns: int = 4
+    parts: int = 1
 
     @staticmethod
     def of(s: Conv2dSizes, knobs: Mapping[str, int]) -> Conv2dBlocking:
@@ -47,19 +53,20 @@ class Conv2dBlocking:
             knobs["order"],
             min(4, rows_total),
             min(4, columns_total),
+            knobs.get("parts", 1),
         )
 
     def tile(self, axis: str) -> int:
-        """Return the tile size of an axis: section, image, row, output or input channel."""
-        return {"s": 1, "n": self.tile_n, "y": self.tile_y, "o": self.tile_o, "c": self.tile_c}[axis]
+        """Return the tile size of an axis: section, group, image, row, output or input channel."""
+        return {"s": 1, "g": 1, "n": self.tile_n, "y": self.tile_y, "o": self.tile_o, "c": self.tile_c}[axis]
 
 
 def axis_extents(s: Conv2dSizes) -> dict[str, int]:
-    """Return the extents of the tile loop's axes: section, image, row, output and input channel."""
+    """Return the extents of the tile loop's axes: section, group, image, row, output and input channel."""
     images, rows = s.batch, s.height.source if s.kind == DATA_GRADIENT else s.height.out
     if s.kind == WEIGHT_GRADIENT:
         images, rows = s.section_images, s.section_rows
-    return {"s": s.sections, "n": images, "y": rows, "o": s.outputs, "c": s.inputs}
+    return {"s": s.sections, "g": s.groups, "n": images, "y": rows, "o": s.outputs, "c": s.inputs}
 
 
 def panel_extents(s: Conv2dSizes) -> tuple[int, int]:
@@ -81,45 +88,41 @@ def reduction_axes(s: Conv2dSizes) -> str:
 def loop_axes(s: Conv2dSizes, order: int) -> str:
     """Return the axes of the tile loop, outermost first."""
     if s.kind == WEIGHT_GRADIENT:
-        return "s" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
-    return LOOP_ORDERS[order].replace("r", s.result_axis) + reduction_axes(s)
+        return "sg" + ("oc" if LOOP_ORDERS[order] == "nyr" else "co") + "ny"
+    return "g" + LOOP_ORDERS[order].replace("r", s.result_axis) + reduction_axes(s)
 
 
 def tensor_axes(s: Conv2dSizes) -> tuple[str, str, str]:
-    """Return the axes that the padded image, the other operand and the result depend on."""
+    """Return the axes that the image, the other operand and the result depend on."""
     if s.kind == WEIGHT_GRADIENT:
-        return "sny" + s.image_axis, "snyo", "soc"
-    return "ny" + s.image_axis, "oc", "ny" + s.result_axis
+        return "sgny" + s.image_axis, "sgnyo", "sgoc"
+    return "gny" + s.image_axis, "goc", "gny" + s.result_axis
 
 
 def image_rows(s: Conv2dSizes, rows: int) -> int:
-    """Return the rows of a padded tile for ``rows`` rows of the tile loop."""
+    """Return the lines of the image, padding counted, for ``rows`` rows of the tile loop."""
     return s.height.windows(rows) if s.kind == DATA_GRADIENT else s.height.padded(rows)
 
 
-def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int, int]:
-    """Return the elements of the tile as it comes, padded, of the other operand, and of the result.
+def tile_lines(s: Conv2dSizes, b: Conv2dBlocking) -> int:
+    """Return the lines of each channel of the image's tile."""
+    return min(image_rows(s, b.tile_y), s.height.out if s.kind == DATA_GRADIENT else s.height.source)
 
-    Depthwise convolutions need no padding.
-    """
-    rows = image_rows(s, b.tile_y)
-    channels = b.tile(s.image_axis)
-    source = s.height.source * s.width.source
-    line = s.width.source
-    if s.kind == DATA_GRADIENT:
-        source, line = s.height.out * s.width.out, s.width.out
-    staged = b.tile_n * channels * min(rows * line, source)
-    padded = 0 if s.depthwise else b.tile_n * channels * rows * padded_width(s)
+
+def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
+    """Return the elements of a tile of the image, of the other operand, and of the result."""
+    line = s.width.out if s.kind == DATA_GRADIENT else s.width.source
+    image = b.tile_n * b.tile(s.image_axis) * tile_lines(s, b) * line
     if s.kind == WEIGHT_GRADIENT:
         operand = b.tile_n * b.tile_o * b.tile_y * s.width.out
-        result = b.tile_o * b.tile_c * s.taps
+        result = b.parts * b.tile_o * b.tile_c * s.taps
     else:
         operand = b.tile_o * b.tile_c * s.taps
         width = s.width.out if s.kind == FORWARD else s.width.source
         result = b.tile_n * b.tile(s.result_axis) * b.tile_y * width
     step = ALIGNMENT // _ITEM
-    one, two, three, four = (ceil_div(size, step) * step for size in (staged, padded, operand, result))
-    return one, two, three, four
+    one, two, three = (ceil_div(size, step) * step for size in (image, operand, result))
+    return one, two, three
 
 
 def row_unit(s: Conv2dSizes) -> int:
@@ -151,17 +154,10 @@ def periods(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
 
 
 def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:
-    """Return the bytes of L1: the image as it comes and padded, two copies of the others that change.
-
-    An image that is not padded needs two copies as well.
-    """
+    """Return the bytes of L1: two copies of what changes from tile to tile, one of the rest."""
     total = math.prod(counts(s, b).values())
-    staged, padded, operand, result = tile_elements(s, b)
-    image_period, operand_period, result_period = periods(s, b)
-    staged *= 2 if s.depthwise and image_period < total else 1
-    operand *= 2 if operand_period < total else 1
-    result *= 2 if result_period < total else 1
-    return _ITEM * (staged + padded + operand + result)
+    sizes = zip(tile_elements(s, b), periods(s, b), strict=True)
+    return _ITEM * sum(size * (2 if same_for < total else 1) for size, same_for in sizes)
 
 
 def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
@@ -170,7 +166,7 @@ def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
         return False
     if s.depthwise:
         return l1_bytes(s, b) <= limit
-    reach = conv2d_distances(s, b.tile_c, b.tile_y).reach(b.block_rows, b.block_columns)
+    reach = conv2d_distances(s, b.tile_c, b.tile_y, tile_lines(s, b)).reach(b.block_rows, b.block_columns)
     return reach and l1_bytes(s, b) <= limit
 
 
@@ -178,13 +174,14 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total = math.prod(counts(s, b).values())
     image_period, operand_period, result_period = periods(s, b)
-    staged, padded, operand, result = tile_elements(s, b)
-    copy = (padded // padded_width(s) * 30 + padded * 2.2) / cores
-    load_image = _ITEM * staged / _DMA_BYTES_A_CYCLE + 30.0 * b.tile_n
+    image, operand, result = tile_elements(s, b)
+    load_image = _ITEM * image / _DMA_BYTES_A_CYCLE + 30.0 * b.tile_n
     load_operand = _ITEM * operand / _DMA_BYTES_A_CYCLE + b.tile_o
-    store = _ITEM * result / _DMA_BYTES_A_CYCLE + b.tile_o
+    store = _ITEM * result / b.parts / _DMA_BYTES_A_CYCLE + b.tile_o
     loads = total / image_period * load_image + total / operand_period * load_operand
-    work = compute_cycles(s, b, cores) + total / image_period * copy + total * _CYCLES_A_TILE
+    work = compute_cycles(s, b, cores) + total * _CYCLES_A_TILE
+    if b.parts > 1:
+        work += total / result_period * (result * _CYCLES_A_PARTIAL / cores + _CYCLES_A_BLOCK)
     return max(work, loads, total / result_period * store) + load_image + load_operand + store
 
 
@@ -195,9 +192,12 @@ def compute_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
         whole, rest = divmod(extent, b.tile(axis))
         variants.append([(b.tile(axis), whole), (rest, 1)] if rest else [(b.tile(axis), whole)])
     cycles = 0.0
-    for (_, sections), (n, n_count), (y, y_count), (o, o_count), (c, c_count) in itertools.product(*variants):
+    for (_, sections), (_, groups), (n, n_count), (y, y_count), (o, o_count), (
+        c,
+        c_count,
+    ) in itertools.product(*variants):
         one = _tile_cycles(s, b, n, y, o, c, cores)
-        cycles += one * sections * n_count * y_count * o_count * c_count
+        cycles += one * sections * groups * n_count * y_count * o_count * c_count
     return cycles
 
 
@@ -212,12 +212,20 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
         )
         return shared * sum(plane_cycles(p) for p in plans) * unit / extent + _CYCLES_A_BLOCK
     rows, columns = b.block_rows, b.block_columns
-    step = max(rows * columns + rows + columns, 2 * rows * columns)
+    products = rows * columns
+    inside = s.height.inside * s.width.inside
+    step = cycles_with_shared_fpu(products + rows + columns, products) * inside
     if s.kind == WEIGHT_GRADIENT:
-        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores)
+        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores // b.parts)
+        n, y = (ceil_div(n, b.parts), y) if n >= b.parts else (n, ceil_div(y, b.parts))
         return share * (n * y * (s.width.out * step + 8) + n * 14 + _CYCLES_A_BLOCK)
     if s.kind == FORWARD:
         share = ceil_div(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
+        if by_taps(s):
+            line = cycles_with_shared_fpu(
+                s.width.taps * (products + rows + columns) + 2, s.width.taps * products
+            )
+            return share * (c * (s.height.taps * line * inside + 14) + _CYCLES_A_BLOCK)
         return share * (s.taps * (c * step + 8) + s.height.taps * 14 + _CYCLES_A_BLOCK)
     cycles = 0.0
     for row in range(min(s.height.stride, y)):
@@ -230,34 +238,32 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
     return cycles
 
 
-def tile_candidates(extent: int, multiple: int, most: int) -> list[int]:
-    """Return up to ``most`` sizes that split an axis evenly, rounded up to a multiple, largest first."""
-    sizes: list[int] = []
-    for count in range(1, extent + 1):
-        size = min(extent, ceil_div(ceil_div(extent, count), multiple) * multiple)
-        if size not in sizes:
-            sizes.append(size)
-        if len(sizes) == most or size <= multiple:
-            break
-    return sizes
+def tile_candidates(extent: int, multiple: int) -> list[int]:
+    """Return sizes that split an axis about evenly, in multiples, down to one multiple, largest first."""
+    sizes = {min(extent, multiple)}
+    for count in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128):
+        sizes.add(min(extent, ceil_div(ceil_div(extent, count), multiple) * multiple))
+    return sorted(sizes, reverse=True)
 
 
-def knob_values(s: Conv2dSizes) -> dict[str, list[int]]:
+def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
     """Return the values that each knob may take."""
     extents = axis_extents(s)
+    has_parts = s.kind == WEIGHT_GRADIENT and not s.depthwise
     return {
-        "tile_n": tile_candidates(extents["n"], 1, 5),
-        "tile_y": tile_candidates(extents["y"], row_unit(s), 10),
-        "tile_o": tile_candidates(s.outputs, 4, 12 if s.depthwise else 6),
-        "tile_c": tile_candidates(s.inputs, 4, 8),
+        "tile_n": tile_candidates(extents["n"], 1),
+        "tile_y": tile_candidates(extents["y"], row_unit(s)),
+        "tile_o": tile_candidates(s.outputs, 4),
+        "tile_c": tile_candidates(s.inputs, 4),
         "order": [0, 1],
+        "parts": [parts for parts in (1, 2, 4, 8) if cores % parts == 0] if has_parts else [1],
     }
 
 
 @lru_cache(maxsize=4096)
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
-    knobs = knob_values(s)
+    knobs = knob_values(s, cores)
     found: list[tuple[float, int, Conv2dBlocking]] = []
     for number, values in enumerate(itertools.product(*knobs.values())):
         b = Conv2dBlocking.of(s, dict(zip(knobs, values, strict=True)))

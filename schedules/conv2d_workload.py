@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -29,6 +30,13 @@ class WindowAxis:
     def padded(self, outputs: int) -> int:
         """Return the extent of the data, padding included, that ``outputs`` neighbouring windows cover."""
         return (outputs - 1) * self.stride + self.reach + 1
+
+    @cached_property
+    def inside(self) -> float:
+        """Share of all pairs of a window and a tap that lie inside the data, not in the padding."""
+        places = [w * self.stride - self.before + k * self.dilation
+                  for w in range(self.out) for k in range(self.taps)]  # fmt: skip
+        return sum(0 <= place < self.source for place in places) / len(places)
 
     # The data gradient gathers from the output's gradient: position i of the data takes part in the windows
     # (i + before - tap * dilation) / stride. Positions are taken in classes of equal remainder modulo the
@@ -62,8 +70,9 @@ class WindowAxis:
 
 @dataclass(frozen=True)
 class Conv2dSizes:
-    """A convolution without groups, or a depthwise one: ``outputs`` channels with one input channel each.
+    """A convolution, or a depthwise one: ``outputs`` channels with one input channel each.
 
+    ``inputs`` and ``outputs`` are the channels of one of the ``groups``; a depthwise one counts as one group.
     ``sections`` counts the partial sums of the weight gradient, else it is 1.
     """
 
@@ -75,6 +84,7 @@ class Conv2dSizes:
     width: WindowAxis
     sections: int = 1
     depthwise: bool = False
+    groups: int = 1
 
     @property
     def image_axis(self) -> str:

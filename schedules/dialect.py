@@ -166,6 +166,7 @@ def kernel_function(
         "global_symbol": str(function.attrs.get("global_symbol", "kernel")),
         "pulp.l1_bytes": l1.peak,
         "pulp.l1_offsets": l1.offsets,
+        "pulp.l1_sizes": l1.sizes,
         "pulp.cores": cores,
         "pulp.arguments": shapes,
     }
@@ -189,6 +190,7 @@ class L1Allocator:
 
     def __init__(self) -> None:
         self.offsets: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}  # in bytes
         self.top = 0
         self.peak = 0
 
@@ -208,7 +210,8 @@ class L1Allocator:
         while unique in self.offsets:
             unique, number = f"{name}_{number}", number + 1
         self.offsets[unique] = self.top
-        self.top += ceil_div(elements * dtype_bytes(dtype), ALIGNMENT) * ALIGNMENT
+        self.sizes[unique] = elements * dtype_bytes(dtype)
+        self.top += ceil_div(self.sizes[unique], ALIGNMENT) * ALIGNMENT
         self.peak = max(self.peak, self.top)
         buffer = decl_buffer((elements,), dtype, name=unique, scope="global.l1")
         return buffer, AllocBuffer(buffer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Kernel:
         The C file.
     text : str
         The scheduled TIR, for people.
+    l1_buffers : mapping of str to tuple of int
+        Buffers in the scratch: offset and size in bytes.
     """
 
     name: str
@@ -31,3 +34,4 @@ class Kernel:
     l1_bytes: int
     source: str
     text: str
+    l1_buffers: Mapping[str, tuple[int, int]] = field(default_factory=dict)

@@ -139,7 +139,25 @@ def _metadata(
         arenas={f.name: f.arena_bytes for f in plan.functions},
         simulator=features.simulator_configuration(),
         elf=elf,
+        buffers=_buffers(kernels, plan),
     )
+
+
+def _buffers(
+    kernels: Mapping[str, Kernel], plan: MemoryPlan
+) -> dict[str, dict[str, dict[str, tuple[int, int]]]]:
+    """Return what each kernel may touch in its scratch and in the arena, for the simulator's checks."""
+    found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
+    for function in plan.functions:
+        for call in function.calls:
+            scratch = dict(kernels[call.kernel].l1_buffers)
+            arena = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})["arena"]
+            for buffer in call.arguments:
+                if buffer.offset is not None:
+                    place = (buffer.offset, buffer.bytes)
+                    if arena.setdefault(buffer.name, place) != place:
+                        arena[f"{buffer.name} in {function.name}"] = place
+    return found
 
 
 def _write_package(

@@ -107,6 +107,12 @@ def _make(names: list[str]) -> list[Kernel]:
     return kernels
 
 
+def l1_buffers(lowered: PrimFunc) -> dict[str, tuple[int, int]]:
+    """Return the buffers in a lowered function's scratch: offset and size in bytes."""
+    offsets, sizes = lowered.attrs["pulp.l1_offsets"], lowered.attrs["pulp.l1_sizes"]
+    return {str(name): (int(offset), int(sizes[name])) for name, offset in offsets.items()}
+
+
 def _kernel(name: str, lowered: PrimFunc) -> Kernel:
     return Kernel(
         name=name,
@@ -115,4 +121,5 @@ def _kernel(name: str, lowered: PrimFunc) -> Kernel:
         l1_bytes=int(lowered.attrs["pulp.l1_bytes"]),
         source=print_kernel(lowered, name),
         text=lowered.script(),
+        l1_buffers=l1_buffers(lowered),
     )

@@ -25,7 +25,7 @@ class DepthwiseBlock(nn.Module):
 
 
 class DsCnn(nn.Module):
-    """A 10x4 convolution of stride 2, four depthwise separable blocks, global average pooling, a classifier."""
+    """A 10x4 convolution of stride 2, four depthwise separable blocks, global pooling, a classifier."""
 
     input_shape = (1, 49, 10)
 

@@ -129,8 +129,7 @@ class Requantization:
     bits : int
         Q of the result.
     multiplier, shift : int
-        ``multiplier / 2^shift`` is the ratio of the scales; the multiplier has 22 bits at most, the shift is 1
-        to 30.
+        ``multiplier / 2^shift`` is the ratio of the scales; at most 2^22, and 1 to 30.
     source_zero_point, zero_point : int
         The integers of 0 before and after.
     """

@@ -12,16 +12,30 @@
 
 /* The forms of one instruction stand together below, in this order:
  *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
+ *   P_LWR             load a word and add the register `step` to the address register
  *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
  *                     `label`'s
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
- *   P_MIN, P_MAX      of signed words */
+ *   P_MIN, P_MAX      of signed words
+ *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
+ *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
+ *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
+ *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
+ *                     into the low or the high half of `to` */
 #ifdef PULP_MNEMONICS
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
+#define P_LWR(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
+#define P_LBU(to, step, address) "p.lbu " #to ", " #step "(" #address "!)\n"
+#define P_LBU_AT(to, index, address) "p.lbu " #to ", " #index "(" #address ")\n"
+#define P_INSERT(to, from, bits, at) "p.insert " #to ", " #from ", " #bits "-1, " #at "\n"
+#define P_MACU_SHIFT(to, a, b, shift) "p.macuN " #to ", " #a ", " #b ", " #shift "\n"
+#define PV_SHUFFLE2_B(to, from, selectors) "pv.shuffle2.b " #to ", " #from ", " #selectors "\n"
+#define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
+#define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
 #define LP_SETUP(level, count, instructions, label) "lp.setup x" #level ", " #count ", " #label "f\n"
 #define PV_DOTUSP_B(to, a, b) "pv.dotusp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTUSP_B(sum, a, b) "pv.sdotusp.b " #sum ", " #a ", " #b "\n"
@@ -34,6 +48,14 @@
 #else
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
+#define P_LWR(to, step, address) ".insn r 0x0b, 7, 0x10, " #to ", " #address ", " #step "\n"
+#define P_LBU(to, step, address) ".insn i 0x0b, 4, " #to ", " #step "(" #address ")\n"
+#define P_LBU_AT(to, index, address) ".insn r 0x03, 7, 0x20, " #to ", " #address ", " #index "\n"
+#define P_INSERT(to, from, bits, at) ".insn r 0x33, 2, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"
+#define P_MACU_SHIFT(to, a, b, shift) ".insn r 0x5b, 1, " #shift ", " #to ", " #a ", " #b "\n"
+#define PV_SHUFFLE2_B(to, from, selectors) ".insn r 0x57, 1, 0x64, " #to ", " #from ", " #selectors "\n"
+#define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
+#define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
 #define LP_SETUP(level, count, instructions, label) \
   ".insn i 0x7b, 4, x" #level ", " #count ", 2*" #instructions "\n"
 #define PV_DOTUSP_B(to, a, b) ".insn r 0x57, 1, 0x44, " #to ", " #a ", " #b "\n"

@@ -7,13 +7,16 @@ way in which a run can fail (see ``docs/simulator.md``).
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 
 from .compare import WRONG_USAGE, CommandParser, load_configuration
 from .compare import main as compare_main
+from .configuration import Configuration
 from .errors import SimulationError
 from .machine import Machine, Result
+from .schema import make_schema
 
 _LARGEST_PROGRAM_CODE = 63
 _CHECKS_FOUND = 75
@@ -61,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["compare"]:
         return compare_main(words[1:])
+    if words == ["schema"]:
+        print(json.dumps(make_schema(Configuration().to_dict()), indent=2))
+        return 0
     options = _parser().parse_args(words)
 
     def show(text: str) -> None:

@@ -24,7 +24,8 @@ WRONG_USAGE = 64
 
 # A number that follows one of these words (perhaps with numbers between) is a count of cycles.
 _CYCLE_WORDS = frozenset(
-    "cold warm perf-run cyc cyc/core cyc: cyc/core: sum min max issue first all total after done".split()
+    "cold warm skewed perf-run cyc cyc/core cyc: cyc/core: sum min max issue first all total after"
+    " done".split()
 )
 # Numbers that follow these are computed from cycles or depend on them: left out.
 _DERIVED_WORDS = frozenset("rate mean => per imiss ldst jst".split())

@@ -7,11 +7,14 @@ each field is in ``docs/simulator.md``.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .schema import CACHE_FIELDS, range_of
 
 _FOLDER = Path(__file__).parent / "configurations"
 
@@ -168,7 +171,9 @@ class Configuration:
         values: dict[str, Any] = {}
         for key, value in changes.items():
             if key not in known:
-                raise ValueError(f"unknown field {key!r} of a simulator configuration")
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "docs/simulator.md lists the fields"
+                raise ValueError(f"unknown field {key!r} of a simulator configuration; {hint}")
             values[key] = _typed(key, value, known[key])
         return dataclasses.replace(self, **values)
 
@@ -190,79 +195,32 @@ def _typed(key: str, value: Any, example: Any) -> Any:
     if isinstance(example, Cache):
         if isinstance(value, Cache):
             return value
-        if not isinstance(value, dict) or set(value) != {"sets", "ways", "refill_latency"}:
-            raise ValueError(f"field {key!r} has the fields sets, ways and refill_latency")
+        if not isinstance(value, dict) or set(value) != set(CACHE_FIELDS):
+            raise ValueError(f"field {key!r} is {value!r}; it must have the fields {', '.join(CACHE_FIELDS)}")
         return Cache(**{name: _typed(f"{key}.{name}", number, 0) for name, number in value.items()})
     if isinstance(example, bool):
         if not isinstance(value, bool):
-            raise ValueError(f"field {key!r} is true or false, not {value!r}")
+            raise ValueError(f"field {key!r} is {value!r}; it must be true or false")
         return value
     if isinstance(example, int):
+        number = value
         if isinstance(value, str):  # addresses read better in hexadecimal
             try:
-                value = int(value, 0)
+                number = int(value, 0)
             except ValueError:
-                raise ValueError(f"field {key!r} is a number, not {value!r}") from None
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"field {key!r} is a number that is not negative, not {value!r}")
-        return value
+                pass
+        if isinstance(number, bool) or not isinstance(number, int) or not range_of(key).holds(number):
+            raise ValueError(f"field {key!r} is {value!r}; it must be {range_of(key)}")
+        return number
     if not isinstance(value, str):
-        raise ValueError(f"field {key!r} is a text, not {value!r}")
+        raise ValueError(f"field {key!r} is {value!r}; it must be a text")
     return value
 
 
-def _power_of_two(value: int) -> bool:
-    return value > 0 and value & (value - 1) == 0
-
-
-_AT_LEAST_ONE = (
-    "shared_fpus",
-    "shared_dividers",
-    "l1_banks",
-    "dma_core_queue_depth",
-    "dma_global_queue_depth",
-    "dma_outstanding_reads",
-    "dma_outstanding_writes",
-    "dma_ports_per_direction",
-    "event_wakeup_latency",
-    "frequency_hz",
-    "l3_bytes_per_second",
-)
-_ONE_BYTE = (
-    "fpu_latency",
-    "fpu_interval",
-    "float_divide_latency",
-    "half_divide_latency",
-    "multiply_cycles",
-    "multiply_high_cycles",
-)
-
-
 def _check(chip: Configuration) -> None:
-    if not 1 <= chip.worker_cores <= 16:
-        raise ValueError("worker_cores is 1 to 16")
-    for key in _AT_LEAST_ONE:
-        if getattr(chip, key) < 1:
-            raise ValueError(f"{key} is at least 1")
-    for key in _ONE_BYTE:
-        if not 1 <= getattr(chip, key) <= 255:
-            raise ValueError(f"{key} is 1 to 255")
-    if chip.l1_bytes % 4096 or not 4096 <= chip.l1_bytes <= 0x100000:
-        raise ValueError("l1_bytes is a multiple of 4096 up to 1 MiB (the test-and-set alias follows it)")
-    if chip.unwritten_byte > 255:
-        raise ValueError("unwritten_byte is 0 to 255")
-    if chip.l2_bytes % 4 or chip.l2_bytes > 0x20000000:
-        raise ValueError("l2_bytes is a multiple of 4 up to 512 MiB")
-    if chip.l3_bytes > 0x40000000:
-        raise ValueError("l3_bytes is at most 1 GiB")
-    if not _power_of_two(chip.l1_banks) or not _power_of_two(chip.l1_icache_banks):
-        raise ValueError("banks are a power of two")
-    if chip.dma_burst_bytes % 4 or chip.dma_burst_bytes < 4:
-        raise ValueError("dma_burst_bytes is a multiple of 4")
-    for key in ("l0", "l0_controller", "l1_icache"):
-        cache = getattr(chip, key)
-        if not _power_of_two(cache.sets) or not _power_of_two(cache.ways) or cache.ways > 128:
-            raise ValueError(f"{key}.sets and {key}.ways are powers of two")
+    """Refuse what fits each field but not the chip."""
+    for key, value in dataclasses.asdict(chip).items():
+        _typed(key, value, getattr(chip, key))
     areas = sorted(
         (base, base + size, name)
         for name, base, size in (
@@ -276,6 +234,6 @@ def _check(chip: Configuration) -> None:
     )
     for (_, end, low), (start, _, high) in itertools.pairwise(areas):
         if end > start:
-            raise ValueError(f"{low} and {high} overlap")
+            raise ValueError(f"{low} and {high} overlap; change their base or bytes")
     if areas[-1][1] > 1 << 32:
-        raise ValueError(f"{areas[-1][2]} ends beyond 32 bits")
+        raise ValueError(f"{areas[-1][2]} ends beyond 32 bits; change its base or bytes")

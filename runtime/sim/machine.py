@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class CoreStatistics:
         True if it was waiting when the run ended.
     started : bool
         False for a core that never ran.
+    started_at : int
+        Cycle in which it started; its profile sums up to the cycles from there to the end.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CoreStatistics:
     pc: int
     asleep: bool
     started: bool
+    started_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,6 @@ class Machine:
         self._engine = _sim.Machine(self.configuration.to_dict(), timing)
         self._symbols: dict[str, Symbol] | None = None
         self._lines = LineTable(b"")
-        self._buffers: list[tuple[int, int, str]] = []
         if (profile or trace is not None) and not timing:
             raise ValueError("a profile or a trace needs timing")
         if checks:
@@ -253,6 +255,7 @@ class Machine:
                 pc=core["pc"],
                 asleep=core["asleep"],
                 started=core["started"],
+                started_at=core["started_at"],
             )
             for core in found["cores"]
         )
@@ -271,7 +274,7 @@ class Machine:
         """Return what the checks found so far."""
         names = [core["is_fabric_controller"] for core in self._engine.statistics()["cores"]]
         labels = ["the fabric controller" if last else f"core {i}" for i, last in enumerate(names)]
-        return [make_report(found, labels, self._where_code, self.where) for found in self._engine.reports()]
+        return [make_report(found, labels, self._where_code) for found in self._engine.reports()]
 
     def declare_flag(self, address: int, size: int = 4) -> None:
         """Tell the checks that a word is a flag between cores.
@@ -286,21 +289,54 @@ class Machine:
         self._engine.set_stack(core, low, high)
 
     def name_buffers(self, buffers: dict[str, tuple[int, int]]) -> None:
-        """Give names to ranges of memory, for messages.
+        """Tell of buffers, for messages and for the check of bounds; to be called after :meth:`load`.
+
+        A variable of the program that holds such a buffer is divided: what no buffer of it covers must not
+        be accessed.
 
         Parameters
         ----------
         buffers : dict
             Name to address and size.
         """
-        self._buffers = [(address, address + size, name) for name, (address, size) in buffers.items()]
+        for name, (address, size) in buffers.items():
+            self._engine.name_buffer(name, address, size)
+
+    def name_kernel_buffers(
+        self,
+        kernel: str,
+        scratch: Mapping[str, tuple[int, int]],
+        fixed: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        """Tell of buffers that exist while a core runs a function; to be called after :meth:`load`.
+
+        The function's second argument is the start of its scratch. Whatever holds one of the buffers (a block
+        of the heap, a variable) is divided by them for a core from its call of this function to its call of
+        the next one.
+
+        Parameters
+        ----------
+        kernel : str
+            Name of the function.
+        scratch : mapping
+            Name to offset in the scratch and size.
+        fixed : mapping, optional
+            Name to address and size.
+
+        Raises
+        ------
+        ValueError
+            If the program has no such function.
+        """
+        function = self.symbols.get(kernel)
+        if function is None:
+            raise ValueError(f"the program has no function {kernel!r}")
+        for buffers, in_scratch in ((scratch, True), (fixed or {}, False)):
+            for name, (offset, size) in buffers.items():
+                self._engine.name_kernel_buffer(function.address, name, in_scratch, offset, size)
 
     def where(self, address: int) -> str:
         """Describe an address with the buffer or symbol that holds it."""
-        for start, end, name in self._buffers:
-            if start <= address < end:
-                offset = f"+0x{address - start:x}" if address > start else ""
-                return f"0x{address:08x} ({name}{offset})"
         return self._engine.where(address)
 
     def _where_code(self, address: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_KINDS = ("unwritten", "stack-overflow", "race")
+_KINDS = ("unwritten", "stack-overflow", "race", "out-of-bounds")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Report:
     ----------
     kind : str
         ``unwritten`` (memory was read that nobody had written), ``stack-overflow`` (an access relative to
-        the stack pointer outside the core's stack) or ``race`` (two accesses that nothing orders).
+        the stack pointer outside the core's stack), ``race`` (two accesses that nothing orders) or
+        ``out-of-bounds`` (an access that left the object it began in, or that is in no object).
     address, size : int
         The bytes.
     name : str
@@ -55,6 +56,8 @@ class Report:
         The earlier access of a race.
     count : int
         How often these instructions met.
+    beyond : str
+        Where the object is that an access out of bounds left; empty where it left none.
     """
 
     kind: str
@@ -64,10 +67,13 @@ class Report:
     access: Access
     other: Access | None
     count: int
+    beyond: str = ""
 
     def __str__(self) -> str:
         times = f" ({self.count} times)" if self.count > 1 else ""
         text = f"{self.kind} at {self.name}, {self.size} bytes{times}: {self.access}"
+        if self.kind == "out-of-bounds":
+            text += f", beyond {self.beyond}" if self.beyond else ", in no object"
         if self.other is not None:
             text += f"; unordered with {self.other}"
         return text
@@ -84,7 +90,6 @@ def make_report(
     found: dict[str, Any],
     names: list[str],
     where_code: Callable[[int], str],
-    where_data: Callable[[int], str],
 ) -> Report:
     """Turn what the engine recorded into a report."""
     other = found["other"]
@@ -92,8 +97,9 @@ def make_report(
         kind=_KINDS[found["kind"]],
         address=found["address"],
         size=found["size"],
-        name=where_data(found["address"]),
+        name=found["name"],
         access=_access(found["access"], names, where_code),
         other=None if other is None else _access(other, names, where_code),
         count=found["count"],
+        beyond=found["beyond"],
     )

@@ -1,7 +1,9 @@
-"""Convolution in L1: a worker's share of a tile, in panels, and the copy that puts the padding around.
+"""Convolution in L1: a worker's share of a tile, in panels. No padding is stored anywhere.
 
-The padded tile lies as ``[image][row][channel][column]``. The three steps differ in what runs along a
-panel's rows and columns, and along its sum:
+The tile of the image lies as it comes from L2: ``[image][channel][row][column]``. Taps outside of it are left
+out: whole rows of taps by the limits of the sum, single columns of a block by panels of their own at the
+left and right edge (see `edge_panel`). The three steps differ in what runs along a panel's rows and columns,
+and along its sum:
 
 ================  ===============  ==============  =============================================
 step              rows (A)         columns (B)     sum: steps, segments, groups
@@ -14,7 +16,11 @@ weight gradient   output channels  input channels  columns, rows, images
 
 from __future__ import annotations
 
-from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, Conv2dSizes, WindowAxis
+from dataclasses import replace
+
+from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
+from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.microkernels.edge_panel import PanelShape, edge_panel_source
 from tvm_pulp.schedules.microkernels.panel import (
     Distances,
     block_sizes_with_rests,
@@ -22,105 +28,252 @@ from tvm_pulp.schedules.microkernels.panel import (
     panel_names,
     panel_source,
 )
+from tvm_pulp.schedules.microkernels.reads import TapWalk, runs, tap_walks
+from tvm_pulp.schedules.microkernels.tap_panel import tap_panel_source, taps_fit
 
 
-def padded_width(s: Conv2dSizes) -> int:
-    """Return the row length of the padded tile."""
-    axis = s.width
-    return axis.windows(axis.source) if s.kind == DATA_GRADIENT else axis.padded(axis.out)
+def conv2d_distances(s: Conv2dSizes, tile_inputs: int, tile_rows: int, lines: int) -> Distances:
+    """Return the distances of a step's panels for tiles of the given input channels and output rows.
 
-
-def conv2d_distances(s: Conv2dSizes, tile_inputs: int, tile_rows: int) -> Distances:
-    """Return the distances of a step's panels for tiles of the given input channels and output rows."""
-    pitch, taps = padded_width(s), s.taps
+    ``lines`` are the rows of the image's tile.
+    """
     if s.kind == FORWARD:
-        return Distances(tile_inputs * taps, taps, s.width.stride, pitch)
+        return Distances(tile_inputs * s.taps, s.taps, s.width.stride, lines * s.width.source)
     if s.kind == DATA_GRADIENT:
-        return Distances(taps, tile_inputs * taps, 1, pitch, s.width.stride)
-    return Distances(tile_rows * s.width.out, 1, pitch, s.width.stride, taps)
+        return Distances(s.taps, tile_inputs * s.taps, 1, lines * s.width.out, s.width.stride)
+    return Distances(tile_rows * s.width.out, 1, lines * s.width.source, s.width.stride, s.taps)
 
 
 def conv2d_source(
-    s: Conv2dSizes, d: Distances, block_rows: int, block_columns: int, row_rests: set[int],
-    column_rests: set[int], assembly: bool,
+    s: Conv2dSizes, d: Distances, lines: int, block: tuple[int, int], rests: tuple[set[int], set[int]],
+    parts: tuple[int, int], assembly: bool,
 ) -> str:  # fmt: skip
-    """Return C for ``conv2d_pad`` and ``conv2d_tile``."""
-    names = panel_names(
-        block_sizes_with_rests(block_rows, row_rests), block_sizes_with_rests(block_columns, column_rests)
-    )
-    if s.kind == FORWARD:
-        work = _forward(s, d, names, block_rows, block_columns)
-    elif s.kind == DATA_GRADIENT:
-        work = _data_gradient(s, d, names, block_rows, block_columns)
-    else:
-        work = _weight_gradient(s, d, names, block_rows, block_columns)
-    return f"{panel_source(names, d, assembly=assembly, nested=True)}\n\n{pad_source(s)}\n\n{work}"
+    """Return C for ``conv2d_tile``.
 
-
-def pad_source(s: Conv2dSizes) -> str:
-    """Return C for ``conv2d_pad``: the copy of a tile as it comes from L2 to the padded tile.
-
-    Channels lie within a row there, so that the distance of channels is a constant.
+    Parameters
+    ----------
+    s, d
+        Sizes and distances.
+    lines
+        Rows of the image's tile.
+    block
+        Rows and columns of the register block.
+    rests
+        Rows and columns of smaller blocks that are left over; the columns for the weight gradient only.
+    parts
+        Partial sums of the weight gradient, and the distance of their results.
+    assembly
+        Whether the target has Xpulp.
     """
-    axis = s.width
-    extent, first = (axis.out, axis.first_window) if s.kind == DATA_GRADIENT else (axis.source, -axis.before)
-    pitch = padded_width(s)
-    left, skipped = max(0, -first), max(0, first)
-    copied = max(0, min(extent - skipped, pitch - left))
+    row_sizes = block_sizes_with_rests(block[0], rests[0])
+    if s.kind == WEIGHT_GRADIENT:
+        names = panel_names(row_sizes, block_sizes_with_rests(block[1], rests[1]))
+        panels = panel_source(names, d, assembly=assembly, nested=True)
+        return f"{panels}\n\n{_weight_gradient(s, d, lines, names, block, parts)}"
+    shapes: dict[PanelShape, str] = {}
+    gradient = s.kind == DATA_GRADIENT
+    passes: list[tuple[TapWalk, TapWalk]] = []
+    across = tap_walks(s.width, gradient)
+    for h in tap_walks(s.height, gradient):
+        if h.weights:
+            passes += [(h, w) for w in across]
+        else:  # rows of zeros, all columns at once
+            whole = replace(across[0], weights=range(0), results=s.width.source, out_start=0, out_step=1)
+            passes.append((h, whole))
+    work = "\n\n".join(
+        _pass(s, d, lines, number, h, w, row_sizes, block, shapes) for number, (h, w) in enumerate(passes)
+    )
+    if by_taps(s):
+        walk = tap_walks(s.height, False)[0]
+        panels = tap_panel_source(shapes, d, (s.width.taps, walk.tap_step * s.width.source), assembly)
+    else:
+        panels = edge_panel_source(shapes, d, assembly)
+    zeros = f"{_ZEROS}\n\n" if "conv2d_zeros(" in work else ""
+    calls = "\n".join(
+        f"  conv2d_pass_{number}(core, image, weight, result, images, outputs, inputs, rows, first_row,\n"
+        "                low, accumulate);"
+        for number in range(len(passes))
+    )
     return f"""\
-/* Lines of {extent} as [image][channel][row] to lines of {pitch} as [image][row][channel], padding zero.
- * `rows` lines from line `first` of the image on, of which `valid` are there, from line `low` on. */
-static void conv2d_pad(int core, const float *restrict from, float *restrict to, int32_t images,
-                       int32_t channels, int32_t rows, int32_t first, int32_t low, int32_t valid) {{
-  const int32_t lines = images * rows * channels, end = pulp_chunk(core + 1, PULP_CORES, lines);
-  int32_t line = pulp_chunk(core, PULP_CORES, lines);
-\
-  int32_t image = line / (rows * channels), row = line / channels - image * rows;
-  int32_t plane = image * channels + line % channels;
-  to += line * {pitch};
-  for (; line < end; ++line, to += {pitch}) {{
-    const int32_t source = first + row - low;
-    if (source >= 0 && source < valid) {{
-      const float *in = from + (plane * valid + source) * {extent}{f" + {skipped}" if skipped else ""};
-{_zeros_between("      ", 0, left)}\
-{_copy("      ", left, copied)}\
-{_zeros_between("      ", left + copied, pitch)}\
-    }} else {{
-      for (int32_t x = 0; x < {pitch}; ++x) to[x] = 0.0f;
-    }}
-\
-    if (++plane == (image + 1) * channels) {{
-      plane -= channels;
-      if (++row == rows) row = 0, ++image, plane += channels;
+{panels}
+
+{zeros}{work}
+
+/* The share of worker `core` in a tile. It has {lines} lines of each channel of the image, from line `low`
+ * on. */
+static void conv2d_tile({_ARGUMENTS.replace("operand", "weight")}) {{
+{calls}
+}}
+"""
+
+
+def by_taps(s: Conv2dSizes) -> bool:
+    """Tell whether the sum runs over the taps of a row inside, as there are too few channels for it."""
+    rows, columns = min(4, s.outputs), min(4, s.width.out)
+    few = s.kind == FORWARD and s.inputs < 4 and not s.depthwise
+    return few and taps_fit(rows, columns, s.width.taps, s.inputs * s.taps)
+
+
+_ARGUMENTS = """\
+int core, const float *image, const float *operand, float *result, int32_t images,
+                        int32_t outputs, int32_t inputs, int32_t rows, int32_t first_row, int32_t low,
+                        int32_t accumulate"""
+
+_ZEROS = """\
+/* Results that no tap counts for. */
+static inline void conv2d_zeros(float *to, int32_t height, int32_t row_distance, int32_t width,
+                                int32_t distance) {
+  for (int32_t i = 0; i < height; ++i, to += row_distance) {
+    float *out = to;
+    int32_t x = width;
+    for (; x >= 4; x -= 4, out += 4 * distance) {
+      out[0] = 0.0f;
+      out[distance] = 0.0f;
+      out[2 * distance] = 0.0f;
+      out[3 * distance] = 0.0f;
+    }
+    for (; x > 0; --x, out += distance) *out = 0.0f;
+  }
+}"""
+
+
+def _shapes(
+    w: TapWalk, columns: int, row_sizes: list[int], taken: dict[PanelShape, str], collapse: bool
+) -> list[tuple[int, int, list[str]]]:
+    """Return runs of equal column blocks: first, end, and the panels' names, one for each number of rows.
+
+    Panels that are new are added to ``taken``; with ``collapse`` those that are whole do not know their
+    number of segments.
+    """
+    starts = list(range(0, w.results, columns))
+    a_move = w.weights.step if len(w.weights) > 1 else 1
+    found = []
+    for begin, end, first in runs(
+        starts, lambda x: (min(columns, w.results - x), w.block(x, min(columns, w.results - x)))
+    ):
+        width = min(columns, w.results - first)
+        names = []
+        for rows in row_sizes:
+            shape = PanelShape(rows, width, w.block(first, width), a_move, w.tap_step)
+            if shape.is_whole and collapse:
+                shape = PanelShape(rows, width, (), 0, 0)
+            if shape not in taken:
+                edges = sum(1 for other in taken if not other.is_whole)
+                taken[shape] = f"panel_{rows}x{width}" + ("" if shape.is_whole else f"_{edges}")
+            names.append(taken[shape])
+        found.append((begin, end, names))
+    return found
+
+
+def _pass(s: Conv2dSizes, d: Distances, lines: int, number: int, h: TapWalk, w: TapWalk, row_sizes: list[int],
+          block: tuple[int, int], taken: dict[PanelShape, str]) -> str:  # fmt: skip
+    """Return C for the results of a class of positions, or for all."""
+    made, summed = ("outputs", "inputs") if s.kind == FORWARD else ("inputs", "outputs")
+    width = s.width.out if s.kind == FORWARD else s.width.source
+    block_rows, block_columns = block
+    columns = ceil_div(w.results, block_columns)
+    begin, end = f"first_row{_minus(h.out_start)}", f"first_row + rows{_minus(h.out_start)}"
+    if h.out_step > 1:
+        begin, end = (f"({e} + {h.out_step - 1}) / {h.out_step}" for e in (begin, end))
+    head = f"""\
+static void conv2d_pass_{number}({_ARGUMENTS.replace("operand", "weight")}) {{
+  const int32_t begin = {begin}, lines = {end} - begin;
+  const int32_t row_blocks = ({made} + {block_rows - 1}) / {block_rows};
+  const int32_t blocks = images * row_blocks * lines * {columns};
+  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
+"""
+    several = len(row_sizes) > 1
+    taps, empty = _tap_rows(h, "segments" if by_taps(s) else "groups")
+    has_zeros = empty or not h.weights or not w.weights
+    height = f"pulp_min({block_rows}, {made} - channel)" if several else str(row_sizes[0])
+    height = f"    const int32_t height = {height};\n" if several or has_zeros else ""
+    strip = f"""\
+  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
+    const int32_t strip = at / {columns}, y = strip % lines, i = strip / lines % row_blocks;
+    const int32_t n = strip / lines / row_blocks, channel = i * {block_rows}, row = begin + y;
+{height}    int32_t j = at - strip * {columns};
+    const int32_t end = pulp_min({columns}, j + last - at);
+    const int32_t result_row = row * {h.out_step} + {h.out_start} - first_row;
+    float *c_line = result + ((n * {made} + channel) * rows + result_row) * {width} + {w.out_start};
+    at += end - j;
+"""
+    fill = f"""\
+if (!accumulate)
+        conv2d_zeros(c_line + j * {block_columns * w.out_step}, height, rows * {width},
+                     pulp_min(end * {block_columns}, {w.results}) - j * {block_columns}, {w.out_step});"""
+    if not h.weights or not w.weights:
+        return f"""\
+{head}  (void)image, (void)weight, (void){summed}, (void)low;
+{strip}    {fill}
+  }}
+}}"""
+    counted = "segments" if by_taps(s) else "groups"
+    skip = ""
+    if empty:
+        skip = f"    if (panel.{counted} == 0) {{\n      {fill}\n      continue;\n    }}\n"
+    a_move = w.weights.step if len(w.weights) > 1 else 1
+    y_move = h.weights.step if len(h.weights) > 1 else 1
+    source = d.b_step // lines
+    calls = ""
+    shapes = _shapes(w, block_columns, row_sizes, taken, not by_taps(s))
+    for position, (_, stop, names) in enumerate(shapes):
+        call = "".join(
+            f"          {'else ' if k else ''}{f'if (height == {size}) ' if k < len(names) - 1 else ''}"
+            f"{name}(a_line, b_block, c_block, &panel);\n"
+            for k, (size, name) in enumerate(zip(row_sizes, names, strict=True))
+        )
+        test = f"if (j < {stop}) " if position < len(shapes) - 1 else ""
+        calls += f"      {'else ' if position else ''}{test}{{\n"
+        calls += f"        panel.blocks = pulp_min(end, {stop}) - j;\n{call}      }}\n"
+    if by_taps(s):
+        settings = f"""\
+  struct panel panel = {{
+      .depth = 1, .groups = {summed}, .c_row = 4 * rows * {width}, .accumulate = accumulate}};
+"""
+        taps += (
+            f"    panel.a_group = 4 * ({s.taps} - panel.segments * {s.width.taps});\n"
+            f"    panel.b_group = 4 * ({d.b_step} - panel.segments * {h.tap_step * source});\n"
+        )
+    else:
+        settings = f"""\
+  struct panel panel = {{
+      .depth = {summed}, .segments = {len(w.weights)}, .c_row = 4 * rows * {width}, .accumulate = accumulate,
+      .a_segment = 4 * ({a_move} - {summed} * {d.a_step}),
+      .b_segment = 4 * ({w.tap_step} - {summed} * {d.b_step}),
+      .a_group = {4 * (y_move * s.width.taps - len(w.weights) * a_move)},
+      .b_group = {4 * (h.tap_step * source - len(w.weights) * w.tap_step)}}};
+"""
+    return f"""\
+{head}{settings}{strip}    int32_t first = 0;
+{taps}{skip}\
+    const float *a_line = weight + channel * {d.a_row} + first * {y_move * s.width.taps} +
+                          {(h.weights.start * s.width.taps) + w.weights.start};
+    const float *b_line = image + n * {summed} * {d.b_step} + {w.start} +
+                          (row * {h.step} + {h.start} + first * {h.tap_step} - low) * {source};
+    while (j < end) {{
+      const float *b_block = b_line + j * {block_columns * w.step};
+      float *c_block = c_line + j * {block_columns * w.out_step};
+{calls}      j += panel.blocks;
     }}
   }}
 }}"""
 
 
-def _copy(indent: str, left: int, count: int) -> str:
-    """Return C that copies ``count`` words, 8 loads and then 8 stores at a time, so that no load is waited
-    for.
-
-    A plain loop would become a call of ``memcpy``, one word at a time.
-    """
-    whole, rest = divmod(count, 8)
-    text = f"{indent}float *out = to + {left};\n"
-    if whole:
-        body = _move(indent + "  ", 8) + f"{indent}  in += 8, out += 8;\n"
-        text += f"{indent}for (int32_t x = 0; x < {whole}; ++x) {{\n{body}{indent}}}\n"
-    return text + _move(indent, rest)
+def _minus(value: int) -> str:
+    return f" - {value}" if value else ""
 
 
-def _move(indent: str, count: int) -> str:
-    loads = ", ".join(f"v{i} = in[{i}]" for i in range(count))
-    stores = "".join(f"{indent}out[{i}] = v{i};\n" for i in range(count))
-    return f"{indent}const float {loads};\n{stores}" if count else ""
-
-
-def _zeros_between(indent: str, start: int, end: int) -> str:
-    if end - start <= 2:
-        return "".join(f"{indent}to[{x}] = 0.0f;\n" for x in range(start, end))
-    return f"{indent}for (int32_t x = {start}; x < {end}; ++x) to[x] = 0.0f;\n"
+def _tap_rows(h: TapWalk, field: str) -> tuple[str, bool]:
+    """Return C that sets the rows of taps of result row ``row``, and whether there may be none."""
+    text, empty = "", False
+    rows = list(runs(range(h.results), h.valid))
+    for position, (_, end, result) in enumerate(rows):
+        first, stop = h.valid(result)
+        test = f"if (row < {end}) " if position < len(rows) - 1 else ""
+        chosen = f"first = {first}, panel.{field} = {stop - first};"
+        text += f"    {'else ' if position else ''}{test}{chosen}\n"
+        empty = empty or first == stop
+    return text, empty
 
 
 def _height(names: dict[tuple[int, int], str], block: int, total: str, start: str) -> str:
@@ -138,166 +291,106 @@ def _blocks(names: dict[tuple[int, int], str], block: int, total: str) -> str:
     )
 
 
-def _forward(
-    s: Conv2dSizes, d: Distances, names: dict[tuple[int, int], str], block_rows: int, block_columns: int
-) -> str:
-    h, w, pitch = s.height, s.width, padded_width(s)
-    columns = -(-w.out // block_columns)
-    return f"""\
-/* The share of worker `core` in images x outputs x rows x {w.out} results, summed over the input channels. */
-static void conv2d_tile(int core, const float *image, const float *weight, float *result, int32_t images,
-                        int32_t outputs, int32_t inputs, int32_t rows, int32_t accumulate) {{
-  const int32_t line = inputs * {pitch}, image_size = ((rows - 1) * {h.stride} + {h.reach + 1}) * line;
-  const int32_t row_blocks = (outputs + {block_rows - 1}) / {block_rows};
-  const int32_t blocks = images * row_blocks * rows * {columns};
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
-  struct panel panel = {{
-      .depth = inputs, .segments = {w.taps}, .groups = {h.taps}, .c_row = 4 * rows * {w.out},
-      .accumulate = accumulate,
-      .a_segment = 4 * (1 - inputs * {d.a_step}), .b_segment = 4 * ({w.dilation} - line),
-      .a_group = 0, .b_group = 4 * ({h.dilation} * line - {w.taps * w.dilation})}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
-    const int32_t strip = at / {columns}, y = strip % rows, i = strip / rows % row_blocks;
-    const int32_t n = strip / rows / row_blocks, row = i * {block_rows};
-{_height(names, block_rows, "outputs", "row")}    const float *a_block = weight + row * {d.a_row};
-    int32_t j = at - strip * {columns};
-    const int32_t end = pulp_min({columns}, j + last - at);
-    at += end - j;
-    while (j < end) {{
-{_blocks(names, block_columns, str(w.out))}\
-      const float *b_block =
-          image + n * image_size + y * {h.stride} * line + j * {block_columns * d.b_column};
-      float *c_block = result + ((n * outputs + row) * rows + y) * {w.out} + j * {block_columns};
-      j += panel.blocks;
-{panel_calls(names, "a_block, b_block, c_block, &panel", "      ")}    }}
-  }}
-}}
-"""
-
-
-def _data_gradient(
-    s: Conv2dSizes, d: Distances, names: dict[tuple[int, int], str], block_rows: int, block_columns: int
-) -> str:
-    h, w, pitch = s.height, s.width, padded_width(s)
-    calls = "\n".join(_class_call(h, w, row, column) for row in range(h.stride) for column in range(w.stride))
-    step_y, step_x = h.tap_step(), w.tap_step()
-    back_y, back_x = step_y * h.dilation // h.stride, step_x * w.dilation // w.stride
-    zeros = _zeros(h, w) if "conv2d_zeros" in calls else ""
-    windows = f"(rows - 1 + {h.before}) / {h.stride} - {h.first_window} + 1".replace("- -", "+ ")
-    return f"""\
-/* The share of worker `core` in the positions of a class: rows `row`, {h.stride} apart, and columns `column`,
- * {w.stride} apart. Only `taps_y` x `taps_x` taps count for them, from `tap` on. */
-static void conv2d_class(int core, const float *image, const float *weight, float *result, int32_t images,
-                         int32_t outputs, int32_t inputs, int32_t rows, int32_t accumulate, int32_t row,
-                         int32_t column, int32_t width_total, int32_t tap, int32_t taps_y, int32_t taps_x,
-                         int32_t start) {{
-  const int32_t line = outputs * {pitch}, image_size = ({windows}) * line;
-  const int32_t row_blocks = (inputs + {block_rows - 1}) / {block_rows};
-  const int32_t columns = (width_total + {block_columns - 1}) / {block_columns};
-  const int32_t class_rows = (rows - row + {h.stride - 1}) / {h.stride};
-  const int32_t blocks = images * row_blocks * class_rows * columns;
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
-  struct panel panel = {{
-      .depth = outputs, .segments = taps_x, .groups = taps_y, .c_row = 4 * rows * {w.source},
-      .accumulate = accumulate,
-      .a_segment = 4 * ({step_x} - outputs * {d.a_step}), .b_segment = 4 * (-{back_x} - line),
-      .a_group = 4 * ({step_y * w.taps} - taps_x * {step_x}),
-      .b_group = 4 * (taps_x * {back_x} - {back_y} * line)}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
-    const int32_t strip = at / columns, y = strip % class_rows, i = strip / class_rows % row_blocks;
-    const int32_t n = strip / class_rows / row_blocks, channel = i * {block_rows};
-{_height(names, block_rows, "inputs", "channel")}\
-    const float *a_block = weight + channel * {d.a_row} + tap;
-    int32_t j = at - strip * columns;
-    const int32_t end = pulp_min(columns, j + last - at);
-    at += end - j;
-    while (j < end) {{
-{_blocks(names, block_columns, "width_total")}\
-      const float *b_block = image + n * image_size + y * line + start + j * {block_columns};
-      float *c_block = result + ((n * inputs + channel) * rows + row + y * {h.stride}) * {w.source} + column +
-                       j * {block_columns * w.stride};
-      j += panel.blocks;
-{panel_calls(names, "a_block, b_block, c_block, &panel", "      ")}    }}
-  }}
-}}
-
-{zeros}\
-/* The share of worker `core` in images x inputs x rows x {w.source} results, summed over the outputs. */
-static void conv2d_tile(int core, const float *image, const float *weight, float *result, int32_t images,
-                        int32_t outputs, int32_t inputs, int32_t rows, int32_t accumulate) {{
-  const int32_t line = outputs * {pitch};
-  (void)line;
-{calls}
-}}
-"""
-
-
-def _zeros(h: WindowAxis, w: WindowAxis) -> str:
-    return f"""\
-/* The positions of a class for which no tap counts. */
-static void conv2d_zeros(int core, float *result, int32_t planes, int32_t rows, int32_t row,
-                         int32_t column) {{
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, planes);
-  for (int32_t plane = pulp_chunk(core, PULP_CORES, planes); plane < end; ++plane)
-    for (int32_t y = row; y < rows; y += {h.stride}) {{
-      float *line = result + (plane * rows + y) * {w.source};
-      for (int32_t x = column; x < {w.source}; x += {w.stride}) line[x] = 0.0f;
-    }}
-}}
-
-"""
-
-
-def _class_call(h: WindowAxis, w: WindowAxis, row: int, column: int) -> str:
-    taps_y, taps_x = h.class_taps(row), w.class_taps(column)
-    width = len(range(column, w.source, w.stride))
-    if width == 0:
-        return ""
-    if not taps_y or not taps_x:
-        return f"  if (!accumulate) conv2d_zeros(core, result, images * inputs, rows, {row}, {column});"
-    start = f"{h.class_start(row)} * line + {w.class_start(column)}"
-    sizes = (
-        f"{row}, {column}, {width}, {taps_y[0] * w.taps + taps_x[0]}, {len(taps_y)}, {len(taps_x)}, {start}"
+def _inside(name: str, axis: str, tap: str, s: Conv2dSizes) -> str:
+    """Return C for the first output position whose window has its tap inside the image, and the end."""
+    a = s.height if axis == "y" else s.width
+    before = f"{a.before} - {tap} * {a.dilation}"
+    return (
+        f"{name}_low = pulp_max(0, {before} + {a.stride - 1}) / {a.stride}, "
+        f"{name}_high = pulp_min({a.out}, pulp_max(0, {a.source} + {before} + {a.stride - 1}) / {a.stride})"
     )
-    call = (
-        f"conv2d_class(core, image, weight, result, images, outputs, inputs, rows, accumulate,\n    {sizes});"
-    )
-    return f"  if (rows > {row}) {call}" if row else f"  {call}"
 
 
 def _weight_gradient(
-    s: Conv2dSizes, d: Distances, names: dict[tuple[int, int], str], block_rows: int, block_columns: int
+    s: Conv2dSizes,
+    d: Distances,
+    lines: int,
+    names: dict[tuple[int, int], str],
+    block: tuple[int, int],
+    parts: tuple[int, int],
 ) -> str:
-    h, w, pitch, taps = s.height, s.width, padded_width(s), s.taps
+    h, w, taps = s.height, s.width, s.taps
+    block_rows, block_columns = block
+    plane = lines * w.source
     return f"""\
-/* The share of worker `core` in outputs x inputs x {taps} results, summed over images and rows. */
-static void conv2d_tile(int core, const float *image, const float *gradient, float *result, int32_t images,
-                        int32_t outputs, int32_t inputs, int32_t rows, int32_t accumulate) {{
-  const int32_t line = inputs * {pitch}, image_size = ((rows - 1) * {h.stride} + {h.reach + 1}) * line;
+/* The share of worker `core` in outputs x inputs x {taps} results, summed over images and rows. The tile
+ * has {lines} lines of each channel of the image, from line `low` on. */
+static void conv2d_tile({_ARGUMENTS.replace("operand", "gradient")}) {{
   const int32_t row_blocks = (outputs + {block_rows - 1}) / {block_rows};
   const int32_t columns = (inputs + {block_columns - 1}) / {block_columns};
   const int32_t blocks = row_blocks * {taps} * columns;
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
-  struct panel panel = {{
-      .depth = {w.out}, .segments = rows, .groups = images, .c_row = 4 * inputs * {taps},
-      .accumulate = accumulate,
-      .a_segment = 0, .b_segment = 4 * ({h.stride} * line - {w.out * w.stride}),
-      .a_group = 4 * (outputs * {d.a_row} - rows * {w.out}),
-      .b_group = 4 * (image_size - rows * {h.stride} * line)}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
+{_split(parts, d, plane) if parts[0] > 1 else _WHOLE}\
+  struct panel panel = {{.groups = images, .c_row = 4 * inputs * {taps}, .accumulate = accumulate}};
+  for (int32_t at = pulp_chunk(worker, workers, blocks); at < last;) {{
     const int32_t strip = at / columns, i = strip / {taps}, tap = strip - i * {taps};
     const int32_t row = i * {block_rows}, tap_y = tap / {w.taps}, tap_x = tap - tap_y * {w.taps};
-{_height(names, block_rows, "outputs", "row")}    const float *a_block = gradient + row * {d.a_row};
-    const float *window = image + tap_y * {h.dilation} * line + tap_x * {w.dilation};
+    const int32_t {_inside("y", "y", "tap_y", s)};
+    const int32_t {_inside("x", "x", "tap_x", s)};
+    const int32_t y = pulp_max(first, y_low - first_row);
+    const int32_t line = (first_row + y) * {h.stride} - {h.before} - low;
+{_height(names, block_rows, "outputs", "row")}\
     int32_t j = at - strip * columns;
     const int32_t end = pulp_min(columns, j + last - at);
     at += end - j;
+    panel.segments = pulp_min(rows, y_high - first_row) - y, panel.depth = x_high - x_low;
+    if (panel.segments <= 0 || panel.depth <= 0 || images <= 0) {{
+      if (!accumulate)
+        for (int32_t o = row; o < pulp_min(row + {block_rows}, outputs); ++o)
+          for (int32_t c = j * {block_columns}; c < pulp_min(end * {block_columns}, inputs); ++c)
+            result[(o * inputs + c) * {taps} + tap] = 0.0f;
+      continue;
+    }}
+    panel.a_segment = 4 * ({w.out} - panel.depth);
+    panel.b_segment = 4 * ({h.stride * w.source} - panel.depth * {w.stride});
+    panel.a_group = 4 * (outputs * {d.a_row} - panel.segments * {w.out});
+    panel.b_group = 4 * (inputs * {plane} - panel.segments * {h.stride * w.source});
+    const float *a_block = gradient + row * {d.a_row} + y * {w.out} + x_low;
+    const float *window = image + (line + tap_y * {h.dilation}) * {w.source} + x_low * {w.stride} -
+                          {w.before} + tap_x * {w.dilation};
     while (j < end) {{
 {_blocks(names, block_columns, "inputs")}\
-      const float *b_block = window + j * {block_columns * pitch};
+      const float *b_block = window + j * {block_columns * plane};
       float *c_block = result + (row * inputs + j * {block_columns}) * {taps} + tap;
       j += panel.blocks;
 {panel_calls(names, "a_block, b_block, c_block, &panel", "      ")}    }}
   }}
+}}
+{_sum_of_parts(*parts) if parts[0] > 1 else ""}"""
+
+
+_WHOLE = """\
+  const int32_t worker = core, workers = PULP_CORES, first = 0;
+  const int32_t last = pulp_chunk(worker + 1, workers, blocks);
+"""
+
+
+def _split(parts: tuple[int, int], d: Distances, plane: int) -> str:
+    """Return C that takes a part of the images of a tile, or of its rows where there are too few images."""
+    number, distance = parts
+    return f"""\
+  const int32_t part = core % {number}, worker = core / {number}, workers = PULP_CORES / {number};
+  const int32_t last = pulp_chunk(worker + 1, workers, blocks);
+  int32_t first = 0;
+  result += part * {distance};
+  if (images >= {number}) {{
+    const int32_t image_start = pulp_chunk(part, {number}, images);
+    gradient += image_start * outputs * {d.a_row};
+    image += image_start * inputs * {plane};
+    images = pulp_chunk(part + 1, {number}, images) - image_start;
+  }} else {{
+    first = pulp_chunk(part, {number}, rows);
+    rows = pulp_chunk(part + 1, {number}, rows);
+  }}
+"""
+
+
+def _sum_of_parts(number: int, distance: int) -> str:
+    terms = " + ".join(f"result[{part * distance}]" for part in range(number))
+    return f"""
+/* The share of worker `core` in the sums of all parts, in place of the first part. */
+static void conv2d_sum(int core, float *result, int32_t count) {{
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, count);
+  int32_t at = pulp_chunk(core, PULP_CORES, count);
+  for (result += at; at < end; ++at, ++result) *result = {terms};
 }}
 """

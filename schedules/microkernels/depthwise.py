@@ -113,6 +113,7 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
     return found
 
 
+@lru_cache(maxsize=1024)
 def plane_cycles(p: DepthwisePlan) -> float:
     """Return about how many cycles a worker takes for one channel of an image."""
     work, instructions = _CHANNEL_CYCLES, 0.0

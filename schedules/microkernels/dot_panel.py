@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.panel import AssemblyText
+from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 
 _ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
 _A_REGISTERS = ("a0", "a1")

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
 _A, _B, _DEPTH, _GROUPS = "t0", "t1", "t2", "ra"
-_FRAME = 80
-_A_START, _B_START, _C_START, _SETTINGS, _BLOCKS = 52, 56, 60, 64, 68
+_A_STEP, _B_STEP = "gp", "tp"
+_FRAME = 96
+_A_START, _B_START, _C_START, _SETTINGS, _BLOCKS, _KEPT, _GROUPS_LEFT = 52, 56, 60, 64, 68, 72, 80
 
 _FIELDS = ("blocks", "depth", "segments", "groups", "a_segment", "b_segment", "a_group", "b_group", "c_row",
            "accumulate")  # fmt: skip
@@ -48,10 +51,11 @@ class Distances:
     c_column: int = 1
 
     def reach(self, rows: int, columns: int) -> bool:
-        """Tell whether the instructions' immediate operands reach across a register block."""
-        offsets = ((rows - 1) * self.a_row, (columns - 1) * self.b_column, (columns - 1) * self.c_column)
-        steps = (self.a_step, self.b_step)
-        return all(4 * abs(value) <= _LARGEST_IMMEDIATE for value in (*offsets, *steps))
+        """Tell whether the instructions' immediate operands reach from a row of A (a column of C) to the
+        next; from a column of B a register does.
+        """
+        distances = [(columns - 1) * self.c_column, *([self.a_row] if rows > 1 else [])]
+        return all(4 * abs(value) <= _LARGEST_IMMEDIATE for value in distances)
 
 
 def longest_pitch(block: int, along_sum: bool) -> int:
@@ -90,21 +94,29 @@ def panel_source(names: dict[tuple[int, int], str], d: Distances, *, assembly: b
     return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
 
 
-def panel_assembly(name: str, rows: int, columns: int, d: Distances, nested: bool) -> str:
-    """Return a panel as C with top-level ``__asm__``."""
-    p = _PanelWriter(rows, columns, d)
+def panel_assembly(
+    name: str, rows: int, columns: int, d: Distances, nested: bool, writer: PanelWriter | None = None
+) -> str:
+    """Return a panel as C with top-level ``__asm__``; ``writer`` may write the sum in another way."""
+    p = writer or PanelWriter(rows, columns, d)
     text = p.text
     text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
     text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
     text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    # a and b point at the block's last row and column, so that the post-increment comes last
-    text.add(f"addi a0, a0, {4 * (rows - 1) * d.a_row}", f"addi a1, a1, {4 * (columns - 1) * d.b_column}")
+    for number, walk in enumerate((p.a, p.b)):
+        if walk.is_far:
+            text.add(f"sw {walk.register}, {_KEPT + 4 * number}(sp)", f"li {walk.register}, {walk.move}")
+    if p.b.is_scattered:
+        text.add(f"li {_GROUPS}, {p.b.distance}")
+    text.add(f"addi a0, a0, {p.a.start}", f"addi a1, a1, {p.b.start}")
     text.add(f"sw a0, {_A_START}(sp)", f"sw a1, {_B_START}(sp)", f"sw a2, {_C_START}(sp)")
     text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
 
     text.add("1:", f"lw {_A}, {_A_START}(sp)", f"lw {_B}, {_B_START}(sp)", f"lw a3, {_SETTINGS}(sp)")
     text.add(_setting(_DEPTH, "depth", "a3"), _setting("a0", "segments", "a3"))
-    if nested:
+    if nested and p.b.is_scattered:
+        text.add(_setting("a1", "groups", "a3"), f"sw a1, {_GROUPS_LEFT}(sp)")
+    elif nested:
         text.add(_setting(_GROUPS, "groups", "a3"))
     text.add(f"addi {_DEPTH}, {_DEPTH}, -1", *(f"mv {register}, zero" for register in p.accumulators))
     p.sum(nested)
@@ -114,6 +126,8 @@ def panel_assembly(name: str, rows: int, columns: int, d: Distances, nested: boo
         "add a1, a1, a2", "addi a0, a0, -1", f"sw a1, {_B_START}(sp)", f"sw a0, {_BLOCKS}(sp)", "bnez a0, 1b"
     )
     text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+    for number, walk in enumerate((p.a, p.b)):
+        text.add(*([f"lw {walk.register}, {_KEPT + 4 * number}(sp)"] if walk.is_far else []))
     text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
     return f"void {name}(const float *, const float *, float *, const struct panel *);\n__asm__(\n{text}\n);"
 
@@ -122,43 +136,99 @@ def _setting(register: str, field: str, pointer: str) -> str:
     return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
 
 
-class _PanelWriter:
+class OperandWalk:
+    """Loads of one operand: a block's rows (or columns) of a step, and the move to the next step.
+
+    The pointer stays on the last row while the others are near enough for an offset; else it moves from row
+    to row. A move that no immediate operand can hold is kept in a register.
+    """
+
+    def __init__(self, pointer: str, register: str, count: int, distance: int, step: int) -> None:
+        self.pointer, self.register, self.count, self.distance = pointer, register, count, 4 * distance
+        self.is_chained = abs((count - 1) * self.distance) > _LARGEST_IMMEDIATE
+        self.start = 0 if self.is_chained else (count - 1) * self.distance
+        self.move = 4 * step - (count - 1) * self.distance * self.is_chained
+        self.is_far = abs(self.move) > _LARGEST_IMMEDIATE
+        self.is_scattered = count > 1 and abs(self.distance) > _LARGEST_IMMEDIATE
+
+    def load(self, register: str, number: int) -> str:
+        """Return the load of row ``number``; they come in order, and the last one moves on."""
+        if number == self.count - 1:
+            if self.is_far:
+                return f"P_LWR({register}, {self.register}, {self.pointer})"
+            return f"P_LW({register}, {self.move}, {self.pointer})"
+        if self.is_scattered:
+            return f"P_LWR({register}, {_GROUPS}, {self.pointer})"
+        if self.is_chained:
+            return f"P_LW({register}, {self.distance}, {self.pointer})"
+        return self.load_near(register, number)
+
+    def load_near(self, register: str, number: int) -> str:
+        """Return a load that leaves the pointer, for rows that are near."""
+        return f"lw {register}, {-(self.count - 1 - number) * self.distance}({self.pointer})"
+
+    def move_on(self) -> str:
+        """Return the move to the next step without a load."""
+        if self.is_far:
+            return f"add {self.pointer}, {self.pointer}, {self.register}"
+        return f"addi {self.pointer}, {self.pointer}, {self.move}"
+
+
+class PanelWriter:
     """The parts of a panel's assembly that depend on its block."""
 
     def __init__(self, rows: int, columns: int, d: Distances) -> None:
         self.rows, self.columns, self.d = rows, columns, d
         self.text = AssemblyText()
         self.accumulators = _ACCUMULATORS[: rows * columns]
+        self.a = OperandWalk(_A, _A_STEP, rows, d.a_row, d.a_step)
+        self.b = OperandWalk(_B, _B_STEP, columns, d.b_column, d.b_step)
 
     def load_a(self, r: int) -> str:
-        if r == self.rows - 1:
-            return f"P_LW({_A_REGISTERS[r]}, {4 * self.d.a_step}, {_A})"
-        return f"lw {_A_REGISTERS[r]}, {-4 * (self.rows - 1 - r) * self.d.a_row}({_A})"
+        """Return the load of a row's value of A."""
+        return self.a.load(_A_REGISTERS[r], r)
 
     def load_b(self, c: int) -> str:
-        if c == self.columns - 1:
-            return f"P_LW({_B_REGISTERS[c]}, {4 * self.d.b_step}, {_B})"
-        return f"lw {_B_REGISTERS[c]}, {-4 * (self.columns - 1 - c) * self.d.b_column}({_B})"
+        """Return the load of a column's value of B."""
+        return self.b.load(_B_REGISTERS[c], c)
+
+    def load_a_from(self, r: int, offset: int) -> str:
+        """Return the load of a row's value of A at an offset, in bytes, from the pointer."""
+        return f"lw {_A_REGISTERS[r]}, {offset}({_A})"
+
+    def load_b_into(self, number: int, offset: int) -> str:
+        """Return the load of a register of B from an offset, in bytes, from the pointer."""
+        return f"lw {_B_REGISTERS[number]}, {offset}({_B})"
 
     def multiply(self, r: int, c: int) -> str:
+        """Return the product of a row and a column."""
+        return self.multiply_with(r, c, c)
+
+    def multiply_with(self, r: int, c: int, number: int) -> str:
+        """Return the product of a row and a column whose value is in B's register ``number``."""
         accumulator = self.accumulators[r * self.columns + c]
-        return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[c]}, {accumulator}"
+        return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[number]}, {accumulator}"
 
-    def steps(self) -> list[str]:
+    def loads_b(self, columns: range) -> list[str]:
+        """Return the loads of some columns' values of B, and the move to the next step."""
+        if columns[-1] == self.columns - 1:
+            return [self.load_b(c) for c in columns]
+        return [*(self.b.load_near(_B_REGISTERS[c], c) for c in columns), self.b.move_on()]
+
+    def steps(self, columns: range) -> list[str]:
         """Return the inner loop: one step of the sum, and the loads for the next."""
-        rows, columns = self.rows, self.columns
         body: list[str] = []
-        for r in range(rows - 1):
-            body += [*(self.multiply(r, c) for c in range(columns)), self.load_a(r)]
-        for c in range(columns):
-            body += [self.multiply(rows - 1, c), *([self.load_b(c)] if c < columns - 1 else [])]
-        return [*body, self.load_a(rows - 1), self.load_b(columns - 1)]
+        for r in range(self.rows - 1):
+            body += [*(self.multiply(r, c) for c in columns), self.load_a(r)]
+        loads, last = self.loads_b(columns), len(columns) - 1
+        for i, c in enumerate(columns):
+            body += [self.multiply(self.rows - 1, c), *(loads[i : i + 1] if i < last else [])]
+        return [*body, self.load_a(self.rows - 1), *loads[last:]]
 
-    def sum(self, nested: bool) -> None:
-        """Write the loops of the sum; a0 holds the number of segments."""
-        rows, columns = range(self.rows), range(self.columns)
-        body = self.steps()
-        first = [self.load_b(c) for c in columns] + [self.load_a(r) for r in rows]
+    def segment(self, columns: range) -> list[str]:
+        """Return a segment of the sum of some columns; label 6 is at its last instruction."""
+        rows, body = range(self.rows), self.steps(columns)
+        first = [*self.loads_b(columns), *(self.load_a(r) for r in rows)]
         inner = [f"beqz {_DEPTH}, 4f", f"LP_SETUP(0, {_DEPTH}, {len(body)}, 5)"]
         inner += [*body[:-1], "5:", body[-1], "4:"]
         last = [self.multiply(r, c) for r in rows for c in columns]
@@ -167,15 +237,32 @@ class _PanelWriter:
             _setting("a1", "a_segment", "a0"),
             _setting("a2", "b_segment", "a0"),
         ]
-        skip += [f"add {_A}, {_A}, a1", "6:", f"add {_B}, {_B}, a2"]
-        segment = [*first, *inner, *last, *skip]
+        return [*first, *inner, *last, *skip, f"add {_A}, {_A}, a1", "6:", f"add {_B}, {_B}, a2"]
+
+    def segments(self, columns: range) -> None:
+        """Write a loop over segments; a0 holds their number."""
+        segment = self.segment(columns)
         length = sum(1 for line in segment if not line.endswith(":"))
-        self.text.add("3:", f"LP_SETUP(1, a0, {length}, 6)", *segment)
+        self.text.add(f"LP_SETUP(1, a0, {length}, 6)", *segment)
+
+    def sum(self, nested: bool) -> None:
+        """Write the loops of the sum; a0 holds the number of segments."""
+        self.text.add("3:")
+        self.segments(range(self.columns))
         if nested:
+            self.next_group()
+
+    def next_group(self) -> None:
+        """Write the end of a group of segments."""
+        groups = "a3" if self.b.is_scattered else _GROUPS
+        if self.b.is_scattered:  # the register holds the distance of columns
+            self.text.add(f"lw a3, {_GROUPS_LEFT}(sp)", "addi a3, a3, -1", f"sw a3, {_GROUPS_LEFT}(sp)")
+        else:
             self.text.add(f"addi {_GROUPS}, {_GROUPS}, -1")
-            self.text.add(_setting("a1", "a_group", "a0"), _setting("a2", "b_group", "a0"))
-            self.text.add(_setting("a0", "segments", "a0"), f"add {_A}, {_A}, a1", f"add {_B}, {_B}, a2")
-            self.text.add(f"bnez {_GROUPS}, 3b")
+        self.text.add(f"lw a0, {_SETTINGS}(sp)")
+        self.text.add(_setting("a1", "a_group", "a0"), _setting("a2", "b_group", "a0"))
+        self.text.add(_setting("a0", "segments", "a0"), f"add {_A}, {_A}, a1", f"add {_B}, {_B}, a2")
+        self.text.add(f"bnez {groups}, 3b")
 
     def store(self) -> None:
         """Write the end of a block: add to what is there where that is asked for, store, move on."""
@@ -194,25 +281,6 @@ class _PanelWriter:
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
             self.text.add(*(f"sw {mine[c]}, {4 * c * d.c_column}(a0)" for c in columns))
             self.text.add(*(["add a0, a0, a1"] if r < self.rows - 1 else []))
-
-
-class AssemblyText:
-    """Assembly lines as C string literals; the macros of pulp_assembly.h stay outside the quotes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, *lines: str) -> None:
-        """Append lines."""
-        self.lines += lines
-
-    def __str__(self) -> str:
-        shown = []
-        for line in self.lines:
-            escaped = line.replace('"', '\\"')
-            macro = line.startswith(("P_", "PV_", "LP_SETUP"))
-            shown.append(f"    {line}" if macro else f'    "{escaped}\\n"')
-        return "\n".join(shown)
 
 
 def panel_c(name: str, rows: int, columns: int, d: Distances) -> str:

@@ -92,3 +92,51 @@ def strips(axis: ReadAxis, size: int) -> list[tuple[int, int, int]]:
         (first, min(size, axis.results - first), end - begin)
         for begin, end, first in runs(starts, lambda start: axis.block(start, size))
     ]
+
+
+@dataclass(frozen=True)
+class TapWalk:
+    """One axis of the forward step, or of a class of the data gradient's positions (see `WindowAxis`).
+
+    Result i reads ``i * step + start + t * tap_step`` with weight ``weights[t]``, for each t for which the
+    place is below ``extent``. It lies at ``i * out_step + out_start`` of all results.
+    """
+
+    results: int
+    extent: int
+    weights: range
+    step: int
+    start: int
+    tap_step: int
+    out_start: int = 0
+    out_step: int = 1
+
+    def valid(self, result: int) -> tuple[int, int]:
+        """Return the first t of a result's taps inside the source and the one after the last."""
+        places = (result * self.step + self.start + t * self.tap_step for t in range(len(self.weights)))
+        inside = [t for t, place in enumerate(places) if 0 <= place < self.extent]
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+    def block(self, first: int, count: int) -> tuple[tuple[int, int], ...]:
+        """Return for each t which of ``count`` results from ``first`` on read a value: first, end."""
+        found = []
+        for t in range(len(self.weights)):
+            places = [(first + i) * self.step + self.start + t * self.tap_step for i in range(count)]
+            inside = [i for i, place in enumerate(places) if 0 <= place < self.extent]
+            found.append((inside[0], inside[-1] + 1) if inside else (0, 0))
+        return tuple(found)
+
+
+def tap_walks(window: WindowAxis, gradient: bool) -> list[TapWalk]:
+    """Return the walk of the forward step, or those of the data gradient, one for each class."""
+    if not gradient:
+        taps = range(window.taps)
+        return [TapWalk(window.out, window.source, taps, window.stride, -window.before, window.dilation)]
+    walks = []
+    for remainder in range(min(window.stride, window.source)):
+        taps = window.class_taps(remainder)
+        start = window.class_start(remainder) + window.first_window if taps else 0
+        back = window.tap_step() * window.dilation // window.stride
+        results = len(range(remainder, window.source, window.stride))
+        walks.append(TapWalk(results, window.out, taps, 1, start, -back, remainder, window.stride))
+    return walks

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.interleave import Instruction, share_fpu
-from tvm_pulp.schedules.microkernels.panel import AssemblyText
 
 LANES = 4
 """Elements of one pass of the assembly's loop."""

@@ -1,12 +1,16 @@
 """Whole nets train on the cluster as they do in PyTorch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import tvm_pulp
 from tests.e2e.settings import CONFIG
+from tvm_pulp.package.package import Package
 from tvm_pulp.runners.simulator import SimulatorRunner
+from tvm_pulp.target.errors import UserError
 
 
 def assert_agrees(package, samples, steps):
@@ -35,6 +39,25 @@ def test_nothing_races_and_nothing_unwritten_is_read(mobilenet_package, samples)
     result = mobilenet_package.run(samples, 1, runner=runner)
     assert np.isfinite(result.losses).all()
     assert result.cycles[0] > 0
+
+
+@pytest.mark.xdist_group("mobilenet")
+@pytest.mark.parametrize("place", ["scratch", "arena"])
+def test_a_kernel_that_leaves_its_buffers_is_found(mobilenet_package, samples, place):
+    """Where the package says that a buffer is smaller than what its kernel uses."""
+    metadata = mobilenet_package.metadata
+    kernel = metadata.functions["train_step"][0].kernel
+    name, (offset, size) = next(iter(metadata.buffers[kernel][place].items()))
+    smaller = {
+        **metadata.buffers[kernel],
+        place: {**metadata.buffers[kernel][place], name: (offset, size - 4)},
+    }
+    changed = replace(metadata, buffers={**metadata.buffers, kernel: smaller})
+    package = Package(mobilenet_package.directory, changed)
+    with pytest.raises(
+        UserError, match=rf"train_step: .* out-of-bounds at 0x.*{kernel}.*beyond 0x\w+ \({name}"
+    ):
+        package.run(samples, 1, runner=SimulatorRunner(timing=False, checks=True))
 
 
 @pytest.mark.xdist_group("mobilenet")

@@ -137,7 +137,7 @@ def compile_c(source: Path, output: Path, *flags: str) -> None:
     """Compile for the host, warnings as errors."""
     command = ["gcc", "-std=gnu11", "-Wall", "-Werror", "-Wno-unused", "-fno-math-errno"]
     command += ["-pthread", *flags]
-    command += ["-I", str(source.parent), "-I", str(KERNELS), str(source), "-o", str(output)]
+    command += ["-I", str(source.parent), "-I", str(KERNELS), str(source), "-o", str(output), "-lm"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.schedules.host_harness import HostKernel
 from tests.schedules.quantized_convolutions import conv2d_sums
 from tests.schedules.quantized_operands import requantization_for
-from tests.schedules.simulator_harness import run_on_simulator
+from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
 from tvm_pulp.target import Features
@@ -44,7 +44,7 @@ def simulate(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, dir
     found = template.match(function)
     assert found is not None
     lowered = template.build(found, template.default(found, chip), chip)
-    measured = run_on_simulator(lowered, arrays, chip, directory)
+    measured = measure_kernel(lowered, arrays, chip, directory)
     np.testing.assert_array_equal(arrays[-1], expected)
     return float(int(function.attrs["pulp.macs"]) / measured.cycles[-1])
 

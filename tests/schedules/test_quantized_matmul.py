@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
 from tests.schedules.quantized_operands import operands, requantization_for
-from tests.schedules.simulator_harness import Measurement, run_on_simulator
+from tvm_pulp.measure.kernel import Measurement, measure_kernel
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
@@ -53,7 +53,7 @@ def simulate(
     found = template.match(function)
     assert found is not None
     lowered = template.build(found, knobs or template.default(found, chip), chip)
-    measured = run_on_simulator(lowered, arrays, chip, directory)
+    measured = measure_kernel(lowered, arrays, chip, directory)
     np.testing.assert_array_equal(arrays[-1], expected)
     return measured
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_pulp.make_kernels import l1_buffers
 from tvm_pulp.measure.dma_use import DmaUse, read_dma_use
 from tvm_pulp.measure.program import MOST_RUNS, build_program
 from tvm_pulp.runtime.sim import Configuration, Machine
@@ -111,6 +112,8 @@ def run_program(
         raise ValueError(f"{len(skews)} calls of the kernel; a program has room for {MOST_RUNS}")
     machine = Machine(Configuration.from_dict(features.simulator_configuration()), checks=checks, trace=trace)
     machine.load(elf)
+    if checks:
+        machine.name_kernel_buffers("kernel", l1_buffers(function))
     symbols = machine.symbols
     for i, (array, parameter) in enumerate(zip(arrays, function.params, strict=True)):
         shape, dtype = buffer_shape(parameter), buffer_dtype(parameter)

@@ -1,4 +1,4 @@
-"""UINT-Q latents in NumPy: the bit-exact reference of the cluster's kernels, see `passes.quantized.uint_q`."""
+"""UINT-Q latents in NumPy: bit-exact reference of the cluster's kernels, see `passes.quantized.uint_q`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,8 @@ class Metadata:
         Configuration of the simulator that follows the target.
     elf : str
         Path of the ELF in the package.
+    buffers : mapping
+        Kernel → "scratch" and "arena" → buffer → offset and size in bytes, of all calls of the kernel.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Metadata:
     arenas: Mapping[str, int]
     simulator: Mapping[str, Any]
     elf: str
+    buffers: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]] = field(default_factory=dict)
 
     def of_kind(self, *kinds: str) -> tuple[Tensor, ...]:
         """Tensors of these kinds, in order."""

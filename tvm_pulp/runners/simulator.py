@@ -46,7 +46,20 @@ class SimulatorRunner:
         configuration = Configuration.from_dict(dict(package.metadata.simulator))
         machine = Machine(configuration, timing=self.timing, checks=self.checks, trace=self.trace)
         machine.load(package.elf)
+        if self.checks:
+            _name_buffers(machine, package)
         return _SimulatorSession(machine, package, self)
+
+
+def _name_buffers(machine: Machine, package: Package) -> None:
+    """Tell the checks of the buffers that have no symbol: a kernel's in L1, activations in the arena."""
+    for kernel, buffers in package.metadata.buffers.items():
+        arena = {
+            name: (machine.symbols["arena"].address + offset, size)
+            for name, (offset, size) in buffers["arena"].items()
+        }
+        scratch = {name: (offset, size) for name, (offset, size) in buffers["scratch"].items()}
+        machine.name_kernel_buffers(kernel, scratch, arena)
 
 
 class _SimulatorSession:
@@ -80,7 +93,7 @@ class _SimulatorSession:
             )
         if result.reports:
             more = f" (and {len(result.reports) - 1} more)" if len(result.reports) > 1 else ""
-            raise UserError(f"{function}: the simulator's memory checks found a {result.reports[0]}{more}")
+            raise UserError(f"{function}: the simulator's memory checks found: {result.reports[0]}{more}")
         cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
         calls = len(self._functions[function])
         kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)

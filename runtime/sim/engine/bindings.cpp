@@ -58,6 +58,7 @@ py::dict statistics(const Machine& machine) {
         one["index"] = core.index;
         one["is_fabric_controller"] = core.is_fabric_controller;
         one["started"] = core.started;
+        one["started_at"] = core.started ? core.started_at + 1 : 0;    // the cycle after the one that woke it
         one["instructions"] = core.instructions;
         one["pc"] = core.pc();
         one["asleep"] = core.asleep;
@@ -96,6 +97,8 @@ py::list reports(const Machine& machine) {
         one["address"] = report.address;
         one["size"] = report.size;
         one["count"] = report.count;
+        one["name"] = report.name;
+        one["beyond"] = report.beyond_name;
         one["access"] = access_dict(report.access);
         one["other"] = report.kind == ReportKind::Race ? py::object(access_dict(report.other)) : py::none();
         result.append(one);
@@ -184,6 +187,14 @@ PYBIND11_MODULE(_sim, module) {
         .def("reports", &reports)
         .def("declare_flag",
              [](Machine& machine, uint32_t address, uint32_t size) { checker_of(machine).declare_flag(address, size); })
+        .def("name_buffer",
+             [](Machine& machine, const std::string& name, uint32_t address, uint32_t size) {
+                 machine.objects.name(name, address, size);
+             })
+        .def("name_kernel_buffer",
+             [](Machine& machine, uint32_t kernel, const std::string& name, bool in_scratch, uint32_t offset, uint32_t size) {
+                 machine.objects.name_of_kernel(kernel, name, in_scratch, offset, size);
+             })
         .def("set_stack",
              [](Machine& machine, uint32_t core, uint32_t low, uint32_t high) {
                  if (core >= machine.cores.size()) {
@@ -221,7 +232,7 @@ PYBIND11_MODULE(_sim, module) {
              })
         .def("statistics", &statistics)
         .def("symbols", &symbols)
-        .def("where", &Machine::where);
+        .def("where", [](const Machine& machine, uint32_t address) { return machine.where(address); });
     module.def("encodings", &encoding_table);
     module.attr("causes") = cause_names;
 }

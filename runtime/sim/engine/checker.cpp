@@ -7,13 +7,13 @@ namespace sim {
 namespace {
 constexpr uint32_t page_words = 1024;
 constexpr size_t most_reports = 1000;
-constexpr uint32_t stack_pointer = 2;
 }  // namespace
 
 Checker::Checker(Machine& machine)
     : machine_(machine), clocks_(max_threads), event_clocks_(max_cores), barrier_clocks_(16), mutex_clocks_(16),
       dispatch_clocks_(16), counter_clocks_(dma_counters), stacks_(max_cores), first_stack_pointer_(max_cores, 0),
-      deferred_(max_cores) {
+      walks_(max_cores), deferred_(max_cores) {
+    find_allocators();
     reset();
 }
 
@@ -43,6 +43,12 @@ void Checker::reset() {
         clock = VectorClock{};
     }
     std::fill(first_stack_pointer_.begin(), first_stack_pointer_.end(), 0);
+    for (auto& walks : walks_) {
+        walks.fill(Walk{});
+    }
+    for (auto& calls : calls_) {
+        calls.clear();
+    }
     reports_.clear();
     seen_.clear();
     find_stacks();
@@ -66,8 +72,9 @@ Checker::Cell& Checker::cell(uint32_t word_address) {
 
 void Checker::report(const Report& found) {
     // The same pair of instructions is one report, however often it meets.
-    const auto key = std::make_tuple(found.kind, found.access.pc, found.other.pc,
-                                     found.kind == ReportKind::Race ? 0 : found.address & ~63u);
+    const uint32_t other = found.kind == ReportKind::OutOfBounds ? found.access.write : found.other.pc;
+    const auto key = std::make_tuple(found.kind, found.access.pc, other,
+                                     found.kind == ReportKind::Race || found.kind == ReportKind::OutOfBounds ? 0 : found.address & ~63u);
     const auto seen = seen_.find(key);
     if (seen != seen_.end()) {
         ++reports_[seen->second].count;
@@ -78,6 +85,12 @@ void Checker::report(const Report& found) {
     }
     seen_[key] = reports_.size();
     reports_.push_back(found);
+    Report& last = reports_.back();
+    const uint32_t core = found.access.thread < max_cores ? found.access.thread : found.access.issuer;
+    last.name = machine_.where(found.address, core);
+    if (found.beyond != 0) {
+        last.beyond_name = machine_.where(found.beyond, core);
+    }
 }
 
 Report Checker::race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc, bool write, const Epoch& other, bool other_write) {
@@ -85,7 +98,7 @@ Report Checker::race(uint32_t word, uint8_t bytes, uint32_t thread, uint32_t pc,
     const uint32_t first = static_cast<uint32_t>(__builtin_ctz(overlap));
     return {ReportKind::Race, word + first, static_cast<uint32_t>(__builtin_popcount(overlap)),
             {thread, pc, machine_.now(), write, issuer_of({clocks_[thread].at[thread], pc, 0, static_cast<uint8_t>(thread), bytes})},
-            {other.thread, other.pc, other.cycle, other_write, issuer_of(other)}, 1};
+            {other.thread, other.pc, other.cycle, other_write, issuer_of(other)}};
 }
 
 void Checker::used(Core& core, const Instruction& instruction) {
@@ -115,7 +128,7 @@ void Checker::read_word(uint32_t thread, uint32_t pc, uint32_t word, uint8_t byt
     if (unwritten != 0 && deferred != nullptr) {
         deferred->push_back({ReportKind::Unwritten, word + static_cast<uint32_t>(__builtin_ctz(unwritten)),
                              static_cast<uint32_t>(__builtin_popcount(unwritten)),
-                             {thread, pc, machine_.now(), false}, {}, 1});
+                             {thread, pc, machine_.now(), false}});
     }
     const uint32_t clock = clocks_[thread].at[thread];
     if (here.read.clock == clock && here.read.thread == thread && (bytes & ~here.read.bytes) == 0) {
@@ -199,6 +212,11 @@ void Checker::load(Core& core, uint32_t address, uint32_t size) {
     check_stack(core, address, size, false);
     std::vector<Report>& deferred = deferred_[core.index][core.current->rd];
     deferred.clear();
+    check_bounds(core, address, size, &deferred);
+    if (!deferred.empty()) {
+        core.loaded_doubtful = true;
+        return;     // what else may be wrong with a byte of something else is its owner's matter
+    }
     for_words(address, size, [&](uint32_t word, uint8_t bytes) { read_word(core.index, core.pc(), word, bytes, &deferred); });
     core.loaded_doubtful = !deferred.empty();
 }
@@ -206,6 +224,7 @@ void Checker::load(Core& core, uint32_t address, uint32_t size) {
 void Checker::store(Core& core, uint32_t address, uint32_t size) {
     set_actor(core.index);
     check_stack(core, address, size, true);
+    check_bounds(core, address, size, nullptr);
     const bool doubtful = (core.doubtful >> core.current->rs2 & 1) != 0;
     for_words(address, size, [&](uint32_t word, uint8_t bytes) {
         write_word(core.index, core.pc(), word, bytes);
@@ -219,15 +238,21 @@ void Checker::store(Core& core, uint32_t address, uint32_t size) {
 
 void Checker::set_stack(uint32_t core, uint32_t low, uint32_t high) { stacks_[core] = {low, high}; }
 
-// Stacks as this project's own programs lay them out: equal parts of the top of L1.
+// Stacks as this project's own programs lay them out: equal parts of the top of L1, and the private L2.
 void Checker::find_stacks() {
-    uint32_t low = 0, high = 0;
+    uint32_t low = 0, high = 0, controller = 0;
     for (const Symbol& symbol : machine_.elf.symbols) {
         if (symbol.name == "_l1_heap_end") {
             low = symbol.address;
         } else if (symbol.name == "_l1_end") {
             high = symbol.address;
+        } else if (symbol.name == "_fc_stack_top") {
+            controller = symbol.address;
         }
+    }
+    const uint32_t private_base = machine_.configuration.l2_private_base;
+    if (controller > private_base && controller - private_base <= machine_.configuration.l2_private_bytes) {
+        stacks_[machine_.configuration.cluster_cores()] = {private_base, controller};
     }
     const uint32_t cores = machine_.configuration.worker_cores;
     if (low == 0 || high <= low || (high - low) % cores != 0) {
@@ -261,7 +286,7 @@ void Checker::check_stack(Core& core, uint32_t address, uint32_t size, bool writ
         }
     }
     if (outside) {
-        report({ReportKind::StackOverflow, address, size, {core.index, core.pc(), machine_.now(), write}, {}, 1});
+        report({ReportKind::StackOverflow, address, size, {core.index, core.pc(), machine_.now(), write}});
     }
 }
 

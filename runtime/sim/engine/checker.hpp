@@ -1,5 +1,5 @@
-// Checks of memory use while a program runs: reads of memory that nobody wrote, stack overflows, and
-// races, that is two accesses to the same bytes, one of them a write, by two cores or by a core and a
+// Checks of memory use while a program runs: reads of memory that nobody wrote, stack overflows, accesses
+// that leave the object they began in (bounds.cpp), and races, that is two accesses to the same bytes, one of them a write, by two cores or by a core and a
 // DMA transfer, with no barrier, event, lock or wait that orders them.
 //
 // Races are found with vector clocks: an access is ordered after an earlier one when its thread knows
@@ -21,7 +21,9 @@
 
 #include "core.hpp"
 #include "external_memory.hpp"
+#include "instruction.hpp"
 #include "mchan.hpp"
+#include "objects.hpp"
 #include "vector_clock.hpp"
 
 namespace sim {
@@ -30,7 +32,7 @@ class Machine;
 
 constexpr uint32_t no_core = ~0u;
 
-enum class ReportKind : uint8_t { Unwritten, StackOverflow, Race };
+enum class ReportKind : uint8_t { Unwritten, StackOverflow, Race, OutOfBounds };
 
 // One access, as reports show it.
 struct AccessRecord {
@@ -42,12 +44,18 @@ struct AccessRecord {
 };
 
 struct Report {
+    Report(ReportKind kind, uint32_t address, uint32_t size, const AccessRecord& access, const AccessRecord& other = {},
+           uint32_t beyond = 0)
+        : kind(kind), address(address), size(size), access(access), other(other), beyond(beyond) {}
+
     ReportKind kind;
     uint32_t address;
     uint32_t size;
     AccessRecord access;
     AccessRecord other;         // races only
     uint64_t count = 1;
+    uint32_t beyond;            // out of bounds: a byte of the object that the access left, 0 where there is none
+    std::string name, beyond_name;  // filled in when it is reported
 };
 
 class Checker {
@@ -64,6 +72,15 @@ public:
     // A doubtful value is reported when it is used, not when it is loaded: kernels load ahead of their
     // data and drop what they do not need.
     void used(Core& core, const Instruction& instruction);
+    // After each instruction.
+    void executed(Core& core, const Instruction& instruction) {
+        if (instruction.rd < 32) {
+            derive(core.index, instruction);
+        }
+        if (instruction.kind == Kind::Jump) {
+            jumped(core);
+        }
+    }
     void set_stack(uint32_t core, uint32_t low, uint32_t high);
 
     // Synchronisation; the actor is the thread whose access is being executed.
@@ -135,6 +152,38 @@ private:
     void check_stack(Core& core, uint32_t address, uint32_t size, bool write);
     void find_stacks();
 
+    // Bounds. An instruction that goes through an object by a pointer of one origin must stay in it.
+    struct Walk {
+        uint32_t pc = 1;            // no instruction's
+        uint32_t origin = 0;        // of its base register
+        uint64_t generation = 0;
+        Extent extent;
+    };
+    // Where a register's value comes from, as a number: the same for values that the same instructions made of
+    // the same origins. Stepping on by a constant keeps it, whatever else than an address computation renews it.
+    enum class Origin : uint8_t { New, Kept, Constant, Step, Shift, Sum };
+    void derive(uint32_t core, const Instruction& instruction) {
+        auto& origins = origins_[core];
+        uint32_t& origin = origins[instruction.rd];
+        const auto mix = [&](uint32_t first, uint32_t second) {
+            return (instruction.address * 0x9e3779b1u ^ first) * 0x85ebca77u ^ (second * 0xc2b2ae3du + (first >> 15));
+        };
+        switch (origin_[instruction.opcode]) {
+            case Origin::New: origin = ++newest_origin_; break;
+            case Origin::Kept: break;
+            case Origin::Constant: origin = mix(0, 0); break;
+            case Origin::Step: origin = instruction.rd == instruction.rs1 ? origin : mix(origins[instruction.rs1 & 31], 0); break;
+            case Origin::Shift: origin = mix(origins[instruction.rs1 & 31], 0); break;
+            case Origin::Sum: origin = mix(origins[instruction.rs1 & 31], origins[instruction.rs2 & 31]); break;
+        }
+    }
+    void find_allocators();
+    void jumped(Core& core);
+    void check_bounds(Core& core, uint32_t address, uint32_t size, std::vector<Report>* deferred);
+    void leave_object(Core& core, uint32_t address, uint32_t size, std::vector<Report>* deferred, Walk& walk);
+    void check_run(uint32_t thread, uint32_t pc, uint32_t address, uint32_t size, bool write);
+    uint64_t generation(uint32_t core) const;
+
     Machine& machine_;
     std::unordered_map<uint32_t, std::unique_ptr<Page>> pages_;
     uint32_t last_page_number_ = ~0u;
@@ -165,6 +214,16 @@ private:
     struct Stack { uint32_t low = 0, high = 0; };
     std::vector<Stack> stacks_;
     std::vector<uint32_t> first_stack_pointer_;
+
+    std::vector<Origin> origin_;                                    // by opcode
+    std::array<std::array<uint32_t, discarded_register + 1>, max_cores> origins_{};     // of each register's value
+    uint32_t newest_origin_ = 0;
+    std::vector<std::array<Walk, 256>> walks_;
+    std::array<uint32_t, max_cores> kernels_entered_{};
+    enum class Allocator : uint8_t { TakesFirst, TakesSecond, GivesFirst, GivesSecond };
+    struct Call { Allocator what; uint32_t return_address, size; };
+    std::unordered_map<uint32_t, Allocator> allocators_;
+    std::array<std::vector<Call>, max_cores> calls_;                // of allocators that have not returned
 
     std::vector<std::array<std::vector<Report>, discarded_register + 1>> deferred_;     // by core and register
     std::vector<Report> reports_;

@@ -40,6 +40,8 @@ struct HardwareLoop {
     Instruction* first = nullptr;   // the decoded entry at `start`, once it was looked up
 };
 
+constexpr uint32_t stack_pointer = 2;
+
 struct Core {
     std::array<uint32_t, discarded_register + 1> x{};
     uint32_t l1_fast_bytes = 0;     // 0 sends every access through Machine::load and Machine::store

@@ -34,7 +34,10 @@ uint32_t Machine::path_latency(const Core& core, uint32_t address) const {
 }
 
 // Why an address outside memory cannot be accessed.
-std::string Machine::explain_unmapped(uint32_t address) const {
+std::string Machine::explain_unmapped(const Core& core, uint32_t address) const {
+    if (core.current != nullptr && core.current->rs1 == stack_pointer) {
+        return " (relative to the stack pointer: a stack overflow)";
+    }
     return memory.l3.contains(address, 1) ? " (L3, which only pi_ram transfers reach)" : " (nothing is mapped there)";
 }
 

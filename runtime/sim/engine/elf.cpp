@@ -112,6 +112,7 @@ void read_sections(const Reader& reader, const std::vector<uint8_t>& image, ElfF
         if (header + 40 > image.size()) {
             bad("the ELF file is truncated in its section headers");
         }
+        elf.writable.push_back((reader.at<uint32_t>(header + 8) & 1) != 0);
         const uint32_t type = reader.at<uint32_t>(header + 4);
         const uint64_t offset = reader.at<uint32_t>(header + 16);
         const uint64_t size = reader.at<uint32_t>(header + 20);
@@ -139,7 +140,8 @@ void read_sections(const Reader& reader, const std::vector<uint8_t>& image, ElfF
                 continue;   // mapping symbols and local labels
             }
             elf.symbols.push_back({std::move(name), reader.at<uint32_t>(entry + 4),
-                                   reader.at<uint32_t>(entry + 8), type == 2, section == absolute_section});
+                                   reader.at<uint32_t>(entry + 8), type == 2, section == absolute_section,
+                                   type == 1 && reader.at<uint32_t>(entry + 8) != 0, section});
         }
     }
     std::stable_sort(elf.symbols.begin(), elf.symbols.end(),

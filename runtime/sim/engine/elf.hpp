@@ -20,6 +20,8 @@ struct Symbol {
     uint32_t size;
     bool is_function;
     bool is_absolute;               // a number, not a place in a section
+    bool is_variable;               // with a size
+    uint16_t section;
 };
 
 struct ElfFile {
@@ -28,6 +30,9 @@ struct ElfFile {
     std::string architecture;       // as the attributes name it, such as rv32i2p1_m2p0_zfinx1p0; may be empty
     std::vector<Segment> segments;
     std::vector<Symbol> symbols;    // sorted by address
+    std::vector<bool> writable;     // by section
+
+    bool is_writable(uint16_t section) const { return section < writable.size() && writable[section]; }
 
     // "name+0x12" of the function or object that holds an address, empty when none does.
     std::string describe(uint32_t address) const;

@@ -15,6 +15,7 @@ struct Core;
 
 enum class Access { Done, Waits, Invalid };
 
+constexpr uint32_t barrier_count = 9;
 constexpr uint32_t event_dma = 8, event_dma_interrupt = 9, event_barrier = 16, event_mutex = 17,
                    event_dispatch = 18, event_soc_fifo = 27;
 
@@ -69,7 +70,7 @@ private:
     Machine& machine_;
     const Configuration& configuration_;
     std::vector<PerCore> cores_;
-    std::array<Barrier, 9> barriers_;
+    std::array<Barrier, barrier_count> barriers_;
     std::array<Mutex, 8> mutexes_;
     std::array<Dispatch, 8> dispatches_;
     uint32_t dispatch_head_ = 0, dispatch_team_ = 0;

@@ -2,12 +2,17 @@
 #include "checker.hpp"
 #include "event_unit.hpp"
 #include "machine.hpp"
+#include "tracer.hpp"
 
 namespace sim {
 
 // ---- barriers ----
 
 void EventUnit::check_barrier(Barrier& barrier) {
+    if (machine_.tracer && barrier.status != 0) {
+        machine_.tracer->arrived(static_cast<uint32_t>(&barrier - barriers_.data()), barrier.status == barrier.trigger_mask,
+                                 machine_.now());
+    }
     if (barrier.status == barrier.trigger_mask) {
         barrier.status = 0;
         if (machine_.checker) {

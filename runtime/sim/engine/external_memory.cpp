@@ -6,6 +6,7 @@
 
 #include "checker.hpp"
 #include "machine.hpp"
+#include "tracer.hpp"
 
 namespace sim {
 
@@ -51,7 +52,7 @@ void ExternalMemory::start(Core& core, uint32_t size, bool to_l3) {
                       external_, internal_);
         machine_.fail(FaultKind::BadAccess, core, text);
     }
-    transfers_.push_back({external_, internal_, size, to_l3, core.index, core.pc(), machine_.now()});
+    transfers_.push_back({external_, internal_, size, to_l3, core.index, core.pc(), std::max(free_, machine_.now())});
     if (machine_.checker) {
         machine_.checker->external_started(core, transfers_.back());
     }
@@ -75,6 +76,9 @@ void ExternalMemory::finish() {
     std::memmove(transfer.to_l3 ? outside : inside, transfer.to_l3 ? inside : outside, transfer.size);
     if (machine_.checker) {
         machine_.checker->external_finished();
+    }
+    if (machine_.tracer) {
+        machine_.tracer->transferred(transfer, machine_.now());
     }
     machine_.raise_interrupt(interrupt_external_memory);
 }

@@ -26,7 +26,7 @@ public:
         bool to_l3;
         uint32_t issuer;
         uint32_t issue_address;     // instruction that started it
-        int64_t issue_cycle;
+        int64_t begin;              // cycle in which the engine takes it up
     };
 
 private:

@@ -93,6 +93,7 @@ void Machine::load_elf(const std::vector<uint8_t>& image) {
         throw Fault(FaultKind::Elf, "the ELF file has an entry point outside memory");
     }
     elf = std::move(file);
+    objects.load(elf);
     flush_decoded();
     if (checker) {
         checker = std::make_unique<Checker>(*this);
@@ -109,6 +110,7 @@ void Machine::load_elf(const std::vector<uint8_t>& image) {
 
 void Machine::restart() {
     reset_cores();
+    objects.restart();
     if (checker) {
         checker->reset();
     }
@@ -254,10 +256,11 @@ bool Machine::run_due_events() {
 
 // ---- faults ----
 
-std::string Machine::where(uint32_t address) const {
+std::string Machine::where(uint32_t address, uint32_t core) const {
     char text[24];
     std::snprintf(text, sizeof text, "0x%08x", address);
-    const std::string symbol = elf.describe(address);
+    const std::string buffer = objects.describe(core, address);
+    const std::string symbol = buffer.empty() ? elf.describe(address) : buffer;
     return symbol.empty() ? text : std::string(text) + " (" + symbol + ")";
 }
 

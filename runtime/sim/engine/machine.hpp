@@ -19,6 +19,7 @@
 #include "instruction_cache.hpp"
 #include "mchan.hpp"
 #include "memory.hpp"
+#include "objects.hpp"
 
 namespace sim {
 
@@ -79,7 +80,8 @@ public:
     int64_t now() const { return now_; }
 
     [[noreturn]] void fail(FaultKind kind, const Core& core, const std::string& what) const;
-    std::string where(uint32_t address) const;
+    // "0x1c010000 (buffer or symbol)", as a core sees it.
+    std::string where(uint32_t address, uint32_t core = max_cores) const;
 
     const Configuration configuration;
     const bool timing;
@@ -90,6 +92,7 @@ public:
     InstructionCache icache;
     std::vector<Core> cores;    // cluster cores, then the fabric controller
     ElfFile elf;
+    Objects objects;
 
     bool exited = false;
     int32_t exit_code = 0;
@@ -131,7 +134,7 @@ private:
     void finish();
     void interrupt_controller_changed();
     void check_alignment(const Core& core, const char* verb, uint32_t address, uint32_t size) const;
-    std::string explain_unmapped(uint32_t address) const;
+    std::string explain_unmapped(const Core& core, uint32_t address) const;
     uint32_t path_latency(const Core& core, uint32_t address) const;
     void create_page_tables();
     void forget_decoded(uint32_t address, size_t size);

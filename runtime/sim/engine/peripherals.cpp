@@ -62,7 +62,7 @@ uint32_t Machine::peripheral_read(Core& core, uint32_t address, uint32_t size) {
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + explain_unmapped(address));
+        fail(FaultKind::BadAccess, core, describe_access("load", address, size) + explain_unmapped(core, address));
     }
     if (result == Access::Waits) {
         sleep(core);
@@ -172,7 +172,7 @@ void Machine::peripheral_write(Core& core, uint32_t address, uint32_t size, uint
         result = Access::Done;
     }
     if (result == Access::Invalid) {
-        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + explain_unmapped(address));
+        fail(FaultKind::BadAccess, core, describe_access("store", address, size) + explain_unmapped(core, address));
     }
     if (result == Access::Waits) {
         sleep(core);

@@ -54,6 +54,9 @@ inline void Machine::after_checked(Core& core, const Instruction& instruction) {
         core.doubtful &= ~(uint64_t{1} << instruction.rd);
         core.doubtful |= uint64_t{core.loaded_doubtful} << instruction.rd;
     }
+    if (checker) {
+        checker->executed(core, instruction);
+    }
 }
 
 template <bool Instrumented>

@@ -73,6 +73,7 @@ void Checker::move(uint32_t thread, uint32_t pc, uint32_t size, ForSource for_so
     std::vector<bool> written;
     written.reserve(size);
     for_source([&](uint32_t address, uint32_t bytes_here) {
+        check_run(thread, pc, address, bytes_here, false);
         for_words(address, bytes_here, [&](uint32_t word, uint8_t bytes) {
             read_word(thread, pc, word, bytes, nullptr);
             for (uint32_t byte = 0; byte < 4; ++byte) {
@@ -84,6 +85,7 @@ void Checker::move(uint32_t thread, uint32_t pc, uint32_t size, ForSource for_so
     });
     size_t position = 0;
     for_target([&](uint32_t address, uint32_t bytes_here) {
+        check_run(thread, pc, address, bytes_here, true);
         for_words(address, bytes_here, [&](uint32_t word, uint8_t bytes) {
             write_word(thread, pc, word, bytes);
             for (uint32_t byte = 0; byte < 4; ++byte) {

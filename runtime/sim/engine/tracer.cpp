@@ -10,7 +10,7 @@ namespace sim {
 
 namespace {
 
-constexpr uint32_t first_dma_track = 100;
+constexpr uint32_t first_dma_track = 100, external_track = 200, first_barrier_track = 300;
 
 std::string quoted(const std::string& text) {
     std::string result = "\"";
@@ -37,16 +37,12 @@ Tracer::Tracer(Machine& machine, const std::string& path)
         throw Fault(FaultKind::Trace, path + ": " + std::strerror(errno));
     }
     put("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
-    const auto name = [this](uint32_t track, const std::string& text) {
-        put(std::string(first_ ? "" : ",") + "\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":1,\"tid\":" +
-            std::to_string(track) + ",\"args\":{\"name\":" + quoted(text) + "}}");
-        first_ = false;
-    };
+    first_arrivals_.fill(-1);
     for (const Core& core : machine.cores) {
-        name(core.index, core.is_fabric_controller ? "fabric controller" : "core " + std::to_string(core.index));
+        name_track(core.index, core.is_fabric_controller ? "fabric controller" : "core " + std::to_string(core.index));
     }
     for (uint32_t counter = 0; counter < dma_counters; ++counter) {
-        name(first_dma_track + counter, "DMA " + std::to_string(counter));
+        name_track(first_dma_track + counter, "DMA " + std::to_string(counter));
     }
 }
 
@@ -59,6 +55,14 @@ Tracer::~Tracer() {
 void Tracer::put(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) {
         throw Fault(FaultKind::Trace, path_ + ": " + std::strerror(errno));
+    }
+}
+
+void Tracer::name_track(uint32_t track, const std::string& text) {
+    if (named_.insert(track).second) {
+        put(std::string(first_ ? "" : ",") + "\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":1,\"tid\":" +
+            std::to_string(track) + ",\"args\":{\"name\":" + quoted(text) + "}}");
+        first_ = false;
     }
 }
 
@@ -107,6 +111,24 @@ void Tracer::transferred(const Mchan::Command& command, int64_t now) {
     std::snprintf(text, sizeof text, ",\"bytes\":%u,\"local\":\"0x%08x\",\"issued by core\":%u", command.size,
                   machine_.configuration.l1_base + command.first_local, command.issuer);
     slice(first_dma_track + command.counter, command.to_l1 ? "L2 to L1" : "L1 to L2", "dma", command.issue_cycle, now, text);
+}
+
+void Tracer::transferred(const ExternalMemory::Transfer& transfer, int64_t now) {
+    char text[160];
+    std::snprintf(text, sizeof text, ",\"bytes\":%u,\"offset in L3\":\"0x%08x\",\"address\":\"0x%08x\",\"issued by core\":%u",
+                  transfer.size, transfer.external, transfer.internal, transfer.issuer);
+    name_track(external_track, "L3");
+    slice(external_track, transfer.to_l3 ? "to L3" : "from L3", "l3", transfer.begin, now, text);
+}
+
+void Tracer::arrived(uint32_t barrier, bool complete, int64_t now) {
+    int64_t& first = first_arrivals_[barrier];
+    first = first < 0 ? now : first;
+    if (complete) {
+        name_track(first_barrier_track + barrier, "barrier " + std::to_string(barrier));
+        slice(first_barrier_track + barrier, "barrier " + std::to_string(barrier), "barrier", first, now, "");
+        first = -1;
+    }
 }
 
 void Tracer::finish(int64_t end) {

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from planted import A0, A1, L1, T1, T2, addi, elf, hardware_loop, load_immediate, lw, on_core, sw
 
+import tvm_pulp.runtime.sim
 from tvm_pulp.runtime.sim import Cache, Configuration, ElfError, Machine
+from tvm_pulp.runtime.sim.command_line import main
 
+PACKAGE = Path(tvm_pulp.runtime.sim.__file__).parent
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "simulator.md"
 
 
@@ -36,17 +39,27 @@ def test_configurations_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"l3": 1}, "unknown field 'l3'"),
-        ({"l2_bytes": "big"}, "'l2_bytes' is a number"),
-        ({"l2_bytes": -4}, "not negative"),
-        ({"l1_bank_conflicts": 1}, "true or false"),
-        ({"l1_bytes": 5000}, "multiple of 4096"),
-        ({"shared_fpus": 0}, "at least 1"),
-        ({"worker_cores": 99}, "1 to 16"),
-        ({"l0": {"sets": 3, "ways": 1, "refill_latency": 0}}, "powers of two"),
-        ({"l0": {"sets": 4}}, "sets, ways and refill_latency"),
-        ({"l2_base": 0x10000000}, "overlap"),
-        ({"multiply_cycles": 1000}, "1 to 255"),
+        ({"l3_byte": 1}, "unknown field 'l3_byte' of a simulator configuration; did you mean 'l3_bytes'?"),
+        ({"colour": 1}, "unknown field 'colour' of a simulator configuration; docs/simulator.md lists the"),
+        ({"l2_bytes": "big"}, "field 'l2_bytes' is 'big'; it must be a multiple of 4 from 0 to 536870912"),
+        ({"l2_bytes": -4}, "field 'l2_bytes' is -4; it must be a multiple of 4 from 0"),
+        (
+            {"axi_latency": 1 << 32},
+            "field 'axi_latency' is 4294967296; it must be a number from 0 to 4294967295",
+        ),
+        ({"l1_bank_conflicts": 1}, "field 'l1_bank_conflicts' is 1; it must be true or false"),
+        ({"name": 1}, "field 'name' is 1; it must be a text"),
+        ({"l1_bytes": 5000}, "field 'l1_bytes' is 5000; it must be a multiple of 4096 from 4096 to 1048576"),
+        ({"shared_fpus": 0}, "field 'shared_fpus' is 0; it must be a number from 1 to 16"),
+        ({"worker_cores": 99}, "a number from 1 to 16"),
+        ({"l1_banks": 3}, "field 'l1_banks' is 3; it must be a power of two from 1 to 65536"),
+        (
+            {"l0": {"sets": 3, "ways": 1, "refill_latency": 0}},
+            "field 'l0.sets' is 3; it must be a power of two",
+        ),
+        ({"l0": {"sets": 4}}, "it must have the fields sets, ways, refill_latency"),
+        ({"l2_base": 0x10000000}, "overlap; change their base or bytes"),
+        ({"multiply_cycles": 1000}, "a number from 1 to 255"),
     ],
 )
 def test_wrong_configurations(changes: dict[str, object], message: str) -> None:
@@ -66,6 +79,31 @@ def test_wrong_files(tmp_path: Path) -> None:
         Configuration.from_json(tmp_path / "c.json")
     with pytest.raises(ValueError, match="no configuration named 'gap'"):
         Configuration.named("gap")
+
+
+def test_shipped_schema_follows_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = json.loads((PACKAGE / "chip.schema.json").read_text(encoding="utf-8"))
+    assert main(["schema"]) == 0
+    assert shipped == json.loads(capsys.readouterr().out)
+
+
+def test_schema_takes_what_the_simulator_takes() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    shipped = json.loads((PACKAGE / "chip.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(shipped)
+    validator = jsonschema.Draft202012Validator(shipped)
+    for path in (PACKAGE / "configurations").glob("*.json"):
+        assert validator.is_valid(json.loads(path.read_text(encoding="utf-8"))), path
+    for fields in (
+        {"l1_bytes": 5000},
+        {"colour": 1},
+        {"l0": {"sets": 4}},
+        {"l1_bank_conflicts": 1},
+        {"name": 1},
+    ):
+        assert not validator.is_valid(fields), fields
+        with pytest.raises(ValueError, match=r"field"):
+            Configuration.from_dict(fields)
 
 
 def test_large_memories() -> None:

@@ -148,10 +148,10 @@ def test_the_inner_loop_fits_the_core_s_own_instruction_cache() -> None:
 
 
 def test_operands_out_of_reach_are_told() -> None:
-    assert Distances(170, 1, 1, 511).reach(4, 4)
-    assert not Distances(171, 1, 1, 64).reach(4, 4)
-    assert Distances(171, 1, 1, 64).reach(3, 4)
-    assert not Distances(64, 1, 1, 512).reach(4, 4)
+    assert Distances(511, 1, 1, 511).reach(4, 4)
+    assert not Distances(512, 1, 1, 64).reach(4, 4)
+    assert Distances(512, 1, 1, 64).reach(1, 4)
+    assert Distances(64, 1, 5000, 1).reach(4, 4)
 
 
 def test_the_choice_of_a_panel() -> None:

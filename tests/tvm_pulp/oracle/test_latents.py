@@ -35,7 +35,7 @@ def test_error_is_half_a_step_inside_the_range(latents: UintQ, fractions: np.nda
     low, high = -latents.zero_point * latents.scale, (latents.largest - latents.zero_point) * latents.scale
     values = (low + fractions * (high - low)).astype(np.float32)
     error = np.abs(dequantize(quantize(values, latents), latents).astype(np.float64) - values)
-    # beside half a step: what float32 loses of 1 / S, of the value and of the result, each of 2^8 steps at most
+    # beside half a step: what float32 loses of 1 / S, of the value and of the result, of 2^8 steps each
     assert (error <= latents.scale * (0.5 + 3 * 2.0**8 * 2.0**-24)).all()
 
 

@@ -1,0 +1,185 @@
+"""Write a kernel between latents and the replay store in the cluster dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvm_pulp.schedules.dialect import (
+    TO_L1,
+    TO_L2,
+    L1Allocator,
+    bind,
+    dma_1d,
+    element,
+    flat_argument,
+    kernel_function,
+    parallel,
+    sequence,
+    serial,
+)
+from tvm_pulp.schedules.latents_workload import (
+    GATHER,
+    PACK,
+    REPACK,
+    TABLE_BYTES,
+    LatentsTile,
+    LatentsWorkload,
+    aligned,
+)
+from tvm_pulp.schedules.microkernels.latent_pack import PackSettings, pack_source, repack_source
+from tvm_pulp.schedules.microkernels.latent_unpack import UnpackSettings, unpack_source
+from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
+from tvm_pulp.target.tvm_names import (
+    Buffer,
+    Evaluate,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    address_of,
+    arith,
+    buffer_dtype,
+    call_extern,
+    tirx,
+)
+
+if TYPE_CHECKING:
+    from tvm_pulp.schedules.base import ClusterFeatures
+
+
+class LatentsBuilder:
+    """Builds one function; see `LatentsTemplate`."""
+
+    def __init__(self, workload: LatentsWorkload, tile: LatentsTile, features: ClusterFeatures) -> None:
+        self.w = w = workload
+        self.tile = tile
+        self.features = features
+        self.analyzer = arith.Analyzer()
+        self.row, self.value = Var("row", "int32"), Var("value", "int32")
+        rows, values = w.extents()
+        axes = [TiledAxis(self.row, rows, tile.rows), TiledAxis(self.value, values, tile.values)]
+        self.loop = TileLoop(axes, [], self.analyzer)
+        self.arguments = [flat_argument(p) for p in w.function.params]
+        self.l1 = L1Allocator()
+        self.packs = w.kind in (PACK, REPACK)
+        self.loose = self.arguments[0 if self.packs else -1]
+        self.packed = self.arguments[-1 if self.packs else 0]
+
+    def build(self) -> PrimFunc:
+        """Return the function."""
+        w = self.w
+        copies = 2 if self.loop.total > 1 else 1
+        self.loose_elements = aligned(self.tile.rows * self.tile.values * w.item_bytes) // w.item_bytes
+        self.packed_elements = aligned(self.tile.packed_bytes(w.bits))
+        dtype = "uint8" if w.kind == REPACK else "float32"  # a signed byte is an index into the table, too
+        self.loose_l1, declare_loose = self.l1.allocate("values_l1", self.loose_elements * copies, dtype)
+        self.packed_l1, declare_packed = self.l1.allocate("packed_l1", self.packed_elements * copies, "uint8")
+        before: list[Stmt] = [declare_loose, declare_packed]
+        if w.kind == REPACK:
+            self.table, declare_table = self.l1.allocate("table", TABLE_BYTES, "uint8")
+            before += [declare_table, self._on_all("latents_table", address_of(element(self.table, 0)))]
+        loads, stores = (self._move_loose, self._move_packed) if self.packs else (
+            self._move_packed, self._move_loose
+        )  # fmt: skip
+        body = self.loop.run(
+            lambda tile, slot: loads(tile, slot, TO_L1),
+            lambda tile, slot: stores(tile, slot, TO_L2),
+            self._compute,
+        )
+        return kernel_function(
+            w.function,
+            self.arguments,
+            sequence(*before, body),
+            self.l1,
+            self.features.cores,
+            {
+                "pulp.schedule": "latents",
+                "pulp.tile": self._describe(),
+                "pulp.micro_kernels": [self._micro_kernel()],
+            },
+        )
+
+    def _describe(self) -> str:
+        rows, values = self.w.extents()
+        tile = f"rows {self.tile.rows}/{rows}, values {self.tile.values}/{values}"
+        return f"{self.w.bits} bits, {tile}"
+
+    def _micro_kernel(self) -> str:
+        w, assembly = self.w, self.features.has_xpulp
+        if w.kind == REPACK:
+            settings = PackSettings(w.bits, w.zero_point, None, True)
+            return repack_source(settings, self._requantized_bytes(), assembly=assembly)
+        if w.kind == PACK:
+            return pack_source(PackSettings(w.bits, w.zero_point, w.scale, w.non_negative), assembly=assembly)
+        return unpack_source(UnpackSettings(w.bits, w.zero_point, w.scale), assembly=assembly)
+
+    def _requantized_bytes(self) -> list[int]:
+        """Return the integer for each byte of the source, see `uint_q.Requantization`."""
+        multiplier, shift, source_zero_point = self.w.requantization
+        is_signed = buffer_dtype(self.loose) == "int8"
+        table = []
+        for byte in range(256):
+            value = byte - 256 if is_signed and byte >= 128 else byte
+            rounded = ((value - source_zero_point) * multiplier + (1 << (shift - 1))) >> shift
+            table.append(min(max(rounded + self.w.zero_point, 0), 2**self.w.bits - 1))
+        return table
+
+    def _on_all(self, function: str, *arguments: Expr) -> Stmt:
+        """Return a call by every worker."""
+        worker = Var("worker", "int32")
+        call = call_extern("int32", function, worker, *arguments)
+        return parallel(worker, self.features.cores, Evaluate(call))
+
+    # transfers; a tile is contiguous in L2, but for chosen samples
+
+    def _place(self, tile: Expr) -> tuple[Expr, Expr, Expr]:
+        """Return a tile's first row, its first value in the row, and its number of values."""
+        axes = self.loop.at(tile)
+        row, value = axes[self.row], axes[self.value]
+        return row.offset, value.offset, self.analyzer.simplify(row.size * value.size)
+
+    def _bytes(self, values: Expr) -> Expr:
+        """Return the bytes of packed values; those before a tile end with a whole byte."""
+        return self.analyzer.simplify(tirx.floordiv(values * self.w.bits + 7, 8))
+
+    def _move_loose(self, tile: Expr, slot: Expr, direction: int) -> list[Stmt]:
+        row, value, count = self._place(tile)
+        at = self.analyzer.simplify(row * self.w.extents()[1] + value)
+        start = self.loop.copy_start(tile, 1, self.loose_elements)
+        size = self.analyzer.simplify(count * self.w.item_bytes)
+        return [dma_1d(slot, self.loose_l1, start, self.loose, at, size, direction)]
+
+    def _move_packed(self, tile: Expr, slot: Expr, direction: int) -> list[Stmt]:
+        row, value, count = self._place(tile)
+        start = self.loop.copy_start(tile, 1, self.packed_elements)
+        offset = self.analyzer.simplify(tirx.floordiv(value * self.w.bits, 8))
+        if self.w.kind == GATHER:
+            return [self._gather(tile, slot, start, offset)]
+        at = self.analyzer.simplify(row * self.w.row_bytes() + offset)
+        return [dma_1d(slot, self.packed_l1, start, self.packed, at, self._bytes(count), direction)]
+
+    def _gather(self, tile: Expr, slot: Expr, start: Expr, offset: Expr) -> Stmt:
+        """Return a transfer for each chosen sample: side by side in L1."""
+        axes, i = self.loop.at(tile), Var("i", "int32")
+        row, size = axes[self.row], self._bytes(axes[self.value].size)
+        sample, define = bind("sample", element(self._indices(), self.analyzer.simplify(row.offset + i)))
+        move = dma_1d(
+            slot, self.packed_l1, self.analyzer.simplify(start + i * size), self.packed,
+            self.analyzer.simplify(sample * self.w.sample_bytes + offset), size, TO_L1,
+        )  # fmt: skip
+        return serial(i, row.size, sequence(define, move))
+
+    def _indices(self) -> Buffer:
+        return self.arguments[1]
+
+    # work
+
+    def _compute(self, tile: Expr) -> Stmt:
+        _, _, count = self._place(tile)
+        loose = address_of(element(self.loose_l1, self.loop.copy_start(tile, 1, self.loose_elements)))
+        packed = address_of(element(self.packed_l1, self.loop.copy_start(tile, 1, self.packed_elements)))
+        if self.w.kind == REPACK:
+            return self._on_all("latents_pack", loose, packed, count, address_of(element(self.table, 0)))
+        if self.w.kind == PACK:
+            return self._on_all("latents_pack", loose, packed, count)
+        return self._on_all("latents_unpack", packed, loose, count)
