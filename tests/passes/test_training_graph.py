@@ -139,7 +139,7 @@ def test_kernels_say_what_they_are() -> None:
     assert {
         "conv1_weight_gradient",
         "conv1_data_gradient",
-        "norm1_statistics",
+        "norm1_gradient",
         "classifier_bias_update",
     } <= names
 
