@@ -64,6 +64,7 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
@@ -76,6 +77,7 @@ def templates() -> list[Template]:
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
         LatentsTemplate(),
+        ElementwiseTemplate(),
     ]
 
 

@@ -260,7 +260,8 @@ class _KernelPrinter:
             text = self.print.offset(pointer.buffer, start)
             if not first.lstrip("-").isdigit():
                 step = self.print(pointer.step)
-                text += f" + {first}" if step == "1" else f" + {first} * ({step})"
+                begin = first if first.isidentifier() else f"({first})"
+                text += f" + {first}" if step == "1" else f" + {begin} * ({step})"
             kind = c_type(buffer_dtype(pointer.buffer))
             self.line(f"{constant}{kind} *{self.names[pointer.variable]} = {text};")
 

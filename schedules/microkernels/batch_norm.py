@@ -113,12 +113,12 @@ def _barrier(parts: int) -> str:
 
 def _forward_tile(s: NormSizes, parts: int) -> str:
     at = f"    s.at[0] = tile + begin + c * {s.pixels};"
-    first = f"{at}\n    norm_sum(&s);\n    sums[c * {parts} + part] = s.sum[0];"
+    first = f"{at}\n    pulp_norm_sum(&s);\n    sums[c * {parts} + part] = s.sum[0];"
     mean = f"norm_total(sums + c * {parts}, {parts}) * NORM_SHARE"
     second = f"""\
 {at}
     s.scalar[0] = {mean};
-    norm_deviations(&s);
+    pulp_norm_deviations(&s);
     squares[c * {parts} + part] = s.sum[0];"""
     third = f"""\
 {at}
@@ -127,7 +127,7 @@ def _forward_tile(s: NormSizes, parts: int) -> str:
     const float reciprocal = pulp_rsqrtf(spread + NORM_EPSILON);
     s.scalar[0] = reciprocal * scale[c];
     s.scalar[1] = offset[c] - middle * s.scalar[0];{_limit(s, 2, False)}
-    norm_apply(&s);
+    pulp_norm_apply(&s);
 {_forward_results(s, "part == 0", "c")}"""
     return f"""\
 /* Normalise a tile of {s.images} x channels x {s.pixels} elements in place; {parts} workers share a
@@ -179,7 +179,7 @@ def _backward_tile(s: NormSizes, parts: int) -> str:
     first = f"""\
 {at}
     s.scalar[0] = center[c];{_mask(s, "c", 1)}
-    norm_sums(&s);
+    pulp_norm_sums(&s);
     sums[c * {parts} + part] = s.sum[0];
     products[c * {parts} + part] = s.sum[1];"""
     second = f"""\
@@ -188,7 +188,7 @@ def _backward_tile(s: NormSizes, parts: int) -> str:
     const float by_scale = norm_total(products + c * {parts}, {parts}) * inverse[c];
 {_coefficients("c")}
     s.scalar[3] = factor;
-    norm_gradient(&s);
+    pulp_norm_gradient(&s);
 {_gradient_results(s, "part == 0", "c")}"""
     return f"""\
 /* Gradients of a tile of {s.images} x channels x {s.pixels} elements, that of the data in the place of the
@@ -218,13 +218,13 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
 {_STEP}  s.at[0] = tile + begin;
 {_STEP_STATE}  if (sweep == 0) {{
     s.sum[0] = 0.0f;
-    if (s.length > 0) norm_sum(&s);
+    if (s.length > 0) pulp_norm_sum(&s);
     state[core] = first ? s.sum[0] : state[core] + s.sum[0];
   }} else if (sweep == 1) {{
     if (first) own[0] = norm_total(state, PULP_CORES) * NORM_SHARE;
     s.scalar[0] = own[0];
     s.sum[0] = 0.0f;
-    if (s.length > 0) norm_deviations(&s);
+    if (s.length > 0) pulp_norm_deviations(&s);
     others[core] = first ? s.sum[0] : others[core] + s.sum[0];
   }} else {{
     if (first) {{
@@ -236,7 +236,7 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
     }}
     s.scalar[0] = own[1];
     s.scalar[1] = own[2];{_limit(s, 2, False)}
-    if (s.length > 0) norm_apply(&s);
+    if (s.length > 0) pulp_norm_apply(&s);
   }}
 }}"""
 
@@ -256,7 +256,7 @@ static void batch_norm_step(int core, float *tile, float *gradient, float *state
   if (sweep == 0) {{
     s.scalar[0] = center[0];{_mask(s, "0", 1)}
     s.sum[0] = s.sum[1] = 0.0f;
-    if (s.length > 0) norm_sums(&s);
+    if (s.length > 0) pulp_norm_sums(&s);
     state[core] = first ? s.sum[0] : state[core] + s.sum[0];
     others[core] = first ? s.sum[1] : others[core] + s.sum[1];
   }} else {{
@@ -264,7 +264,7 @@ static void batch_norm_step(int core, float *tile, float *gradient, float *state
     const float by_scale = norm_total(others, PULP_CORES) * inverse[0];
 {_coefficients("0")}
 {weight}
-    if (s.length > 0) norm_gradient(&s);
+    if (s.length > 0) pulp_norm_gradient(&s);
     if (first) {{
   {_gradient_results(s, "core == 0", "0")}
     }}

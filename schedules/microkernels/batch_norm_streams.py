@@ -52,9 +52,9 @@ class NormSizes:
 
 def _forward_streams(activation: int) -> list[Stream]:
     load = Step("load", "value", ("x",))
-    total = Stream("norm_sum", ("x",), (), ("total",), (load, Step("add", "total", ("total", "value"))))
+    total = Stream("pulp_norm_sum", ("x",), (), ("total",), (load, Step("add", "total", ("total", "value"))))
     deviations = Stream(
-        "norm_deviations",
+        "pulp_norm_deviations",
         ("x",),
         ("mean",),
         ("total",),
@@ -71,7 +71,7 @@ def _forward_streams(activation: int) -> list[Stream]:
         steps.append(Step("limit", "limited", (steps[-1].result, "limit")))
     steps.append(Step("store", "", ("x", steps[-1].result)))
     scalars = ("factor", "shift", "limit") if activation == CLIP else ("factor", "shift")
-    return [total, deviations, Stream("norm_apply", ("x",), scalars, (), tuple(steps))]
+    return [total, deviations, Stream("pulp_norm_apply", ("x",), scalars, (), tuple(steps))]
 
 
 def _masked(activation: int) -> tuple[list[Step], str]:
@@ -100,7 +100,7 @@ def _backward_streams(activation: int, resident: bool) -> list[Stream]:
     ]
     kept = [Step("store", "", ("g", gradient))] if resident and activation != NONE else []
     scalars = ("mean", *_mask_scalars(activation))
-    first = Stream("norm_sums", ("x", "g"), scalars, ("total", "products"), (*masked, *kept, *sums))
+    first = Stream("pulp_norm_sums", ("x", "g"), scalars, ("total", "products"), (*masked, *kept, *sums))
     # in a resident tile the gradient has been masked by the first sweep
     masked, gradient = _masked(NONE if resident else activation)
     result = [
@@ -114,7 +114,7 @@ def _backward_streams(activation: int, resident: bool) -> list[Stream]:
     else:  # the factor of the normalisation is that of the gradient
         scalars += _mask_scalars(activation)
         result[1] = Step("multiply_add", "result", (gradient, "factor", "moved"))
-    return [first, Stream("norm_gradient", ("x", "g"), scalars, (), (*masked, *result))]
+    return [first, Stream("pulp_norm_gradient", ("x", "g"), scalars, (), (*masked, *result))]
 
 
 def streams(s: NormSizes, resident: bool) -> list[Stream]:

@@ -21,17 +21,17 @@ LANES = 4
 
 _SCRATCH = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a1", "a2", "a3", "a4", "a5", "a6", "a7")
 _SAVED = ("s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
-_POINTERS, _SCALARS, _SUMS = 3, 6, 2
+POINTERS, SCALARS, _SUMS = 3, 6, 2
 _LENGTH, _SEGMENTS, _SKIP, _AT = 0, 4, 8, 12
-_SCALAR = _AT + 4 * _POINTERS
-_SUM = _SCALAR + 4 * _SCALARS
+_SCALAR = _AT + 4 * POINTERS
+_SUM = _SCALAR + 4 * SCALARS
 
 STRUCT = f"""\
 /* What a stream walks over: pointers move on by 4 * length + skip bytes a segment, neither number is 0. */
 struct stream {{
   int32_t length, segments, skip;
-  float *at[{_POINTERS}];
-  float scalar[{_SCALARS}];
+  float *at[{POINTERS}];
+  float scalar[{SCALARS}];
   float sum[{_SUMS}]; /* results */
 }};"""
 
@@ -86,6 +86,7 @@ _OPERATIONS = {
     "subtract": _Operation(("fsub.s {d}, {0}, {1}",), "{0} - {1}"),
     "multiply": _Operation(("fmul.s {d}, {0}, {1}",), "{0} * {1}"),
     "multiply_add": _Operation(("fmadd.s {d}, {0}, {1}, {2}",), "{0} * {1} + {2}"),
+    "multiply_subtract": _Operation(("fnmsub.s {d}, {0}, {1}, {2}",), "{2} - {0} * {1}"),
     "maximum": _Operation(("fmax.s {d}, {0}, {1}",), "{0} > {1} ? {0} : {1}"),
     "minimum": _Operation(("fmin.s {d}, {0}, {1}",), "{0} < {1} ? {0} : {1}"),
     # the larger of the source and 0, the smaller of two that are not negative: floats are in integer

@@ -62,7 +62,7 @@ def test_frozen_part_costs_no_gradient() -> None:
             3,  # classifier: data, weight, bias
             1,  # pooling
             1,  # rectifier after the sum
-            2,  # norm2: both parameters, data
+            1,  # norm2: all gradients
             2,  # pointwise: data, weight
             1,  # ReLU6
             2,  # depthwise: bias, weight; what is before it is frozen
@@ -139,7 +139,7 @@ def test_kernels_say_what_they_are() -> None:
     assert {
         "conv1_weight_gradient",
         "conv1_data_gradient",
-        "norm1_statistics",
+        "norm1_gradient",
         "classifier_bias_update",
     } <= names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.schedules.host_harness import HostKernel, random_arguments, run_reference, run_with_sanitizer
-from tvm_pulp.measure import measure_kernel
+from tests.schedules.host_harness import HostKernel, run_reference, run_with_sanitizer
+from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.batch_norm import Activation, batch_norm_training
 from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.batch_norm import BatchNormTemplate
 from tvm_pulp.target import Features
+from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
 
 ACTIVATIONS = [Activation(), Activation(True), Activation(True, 0.7)]
@@ -191,3 +193,12 @@ def test_speed(
         assert measured.cycles[-1] / np.prod(shape) <= most
         estimate = template.estimate_cycles(workload, knobs, chip)
         assert 0.8 <= estimate / measured.cycles[-1] <= 1.15
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_layer_may_be_named_norm(backward: bool, chip: Features, tmp_path: Path) -> None:
+    """Its kernels are ``norm_forward`` and ``norm_gradient``: no function of the template is."""
+    function = function_of((2, 3, 4, 4), ACTIVATIONS[1], False, backward)
+    name = "norm_gradient" if backward else "norm_forward"
+    source = print_kernel(lower(function, chip), name)
+    assert len(re.findall(rf"\b{name}\(", source)) == 1

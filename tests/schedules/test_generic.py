@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tvm import te
 
@@ -146,6 +146,7 @@ def test_elementwise_with_broadcasting(data: st.DataObject, chip: Features, kern
 COMBINERS = {"sum": te.sum, "max": te.max, "min": te.min}
 
 
+@example(shape=[1, 1, 17, 2], axes={2}, combiner="max")
 @settings(max_examples=25, deadline=None)
 @given(
     shape=st.lists(st.sampled_from([1, 2, 3, 5, 8, 17, 40]), min_size=1, max_size=4),

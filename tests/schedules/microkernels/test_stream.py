@@ -147,6 +147,7 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
         "-O1",
         "-Wall",
         "-Werror",
+        "-Wno-unused",
         "-I",
         str(KERNELS),
         str(host),
