@@ -99,7 +99,8 @@ def _kind(value: relax.Call) -> str:
 def _by_name(model: Model, layer: str) -> relax.Var:
     """The last variable of a layer, or of the layers below a prefix."""
     names = layer_names(model)
-    found, known = None, {}
+    found: relax.Var | None = None
+    known: dict[str, None] = {}
     for variable, value in bindings(model.function):
         if not any(operand.name not in model.parameters for operand in operands(value)):
             continue
