@@ -13,3 +13,4 @@ SAMPLES = 32
 # From these seeds no input comes that close in 20 steps.
 MOBILENET_SEED = 12
 RESIDUAL_SEED = 15
+RESNET8_IMAGES_SEED = 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tvm_pulp
-from tests.e2e.settings import CONFIG
+from tests.e2e.settings import CONFIG, RESNET8_IMAGES_SEED
 from tvm_pulp.package.package import Package
 from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target.errors import UserError
@@ -100,7 +100,8 @@ def test_a_part_trains_and_the_rest_stays(exported_mobilenet, samples):
 
 def cifar_like(count):
     """Images of the net's input: 32x32x3, values 0 to 255, smooth like photographs."""
-    coarse = np.random.default_rng(0).uniform(0, 255, (count, 3, 4, 4)).astype(np.float32)
+    random = np.random.default_rng(RESNET8_IMAGES_SEED)
+    coarse = random.uniform(0, 255, (count, 3, 4, 4)).astype(np.float32)
     images = torch.nn.functional.interpolate(torch.from_numpy(coarse), size=(32, 32), mode="bicubic").clamp(
         0, 255
     )
