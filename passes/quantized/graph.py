@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.quantized.requantization import Requantization
+from tvm_pulp.passes.operators.requantize import Requantization
 
 Shape = tuple[int, ...]
 
@@ -67,12 +67,18 @@ class QuantizedConv2d(Operator):
     weight : ndarray of int8, ``[output channels, channels / groups, kh, kw]``
     bias : ndarray of int32, ``[output channels]``
         In units of the source's scale times the channel's weight scale.
+    multipliers : ndarray of int32, ``[output channels]``
+    requantization : Requantization
+        From the sums to the output.
+    weight_bits : int
+        8, or 4: weights within +-7.
     """
 
     source: QuantizedTensor
     attributes: Conv2d
     weight: np.ndarray
     bias: np.ndarray
+    multipliers: np.ndarray
     requantization: Requantization
     weight_bits: int = 8
 
@@ -84,6 +90,7 @@ class QuantizedLinear(Operator):
     source: QuantizedTensor
     weight: np.ndarray
     bias: np.ndarray
+    multipliers: np.ndarray
     requantization: Requantization
     weight_bits: int = 8
 
@@ -109,15 +116,17 @@ class QuantizedAveragePool2d(Operator):
 
     Attributes
     ----------
+    multipliers : ndarray of int32
+        ``[output height, output width]`` where windows at the border count fewer elements, else ``[1, 1]``.
     requantization : Requantization
-        Its multipliers are ``[output height, output width]`` where windows at the border count fewer
-        elements, else one.
+        From the sums to the output.
     """
 
     source: QuantizedTensor
     window: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
+    multipliers: np.ndarray
     requantization: Requantization
 
 

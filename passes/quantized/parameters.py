@@ -47,7 +47,7 @@ def quantized_weight(
     output: QuantizedTensor,
     bits: int,
     layer: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Quantise a layer's weight, symmetric a channel, and its bias to the scale of the sums.
 
     Parameters
@@ -67,6 +67,8 @@ def quantized_weight(
     bias : ndarray of int32
     ratios : ndarray of float64, ``[output channels]``
         Scale of the sums over the scale of the output.
+    largest : ndarray of int64, ``[output channels]``
+        Bound of the magnitude of the sums.
 
     Raises
     ------
@@ -76,21 +78,22 @@ def quantized_weight(
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise UserError(f"layer {layer}: its weight or bias holds NaN or infinity")
     rows = weight.reshape(len(weight), -1).astype(np.float64)
-    largest = np.abs(rows).max(axis=1, initial=0.0)
-    scales = largest / (2 ** (bits - 1) - 1)
+    scales = np.abs(rows).max(axis=1, initial=0.0) / (2 ** (bits - 1) - 1)
     # A channel of zeros has no scale: the output's own step serves. A bias far larger than the products
     # must still fit: then a coarser scale loses less than a bound on the bias.
     scales[scales == 0] = output.scale / source.scale
     scales = np.maximum(scales, np.abs(bias) / (source.scale * BIAS_LIMIT))
     integers = np.rint(rows / scales[:, None]).astype(np.int64)
     biases = np.rint(bias / (scales * source.scale)).astype(np.int64)
-    check_accumulator(integers, biases, source.zero_point, layer)
+    largest = largest_sums(integers, biases, source.zero_point, layer)
     ratios = scales * source.scale / output.scale
-    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios
+    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios, largest
 
 
-def check_accumulator(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer: str) -> None:
-    """Prove that a sum of products fits 32 bits for every input, with and without the zero point taken off.
+def largest_sums(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer: str) -> np.ndarray:
+    """Bound the sums of products of all inputs, and prove that they fit 32 bits on the way, too.
+
+    Kernels may take the zero point off each byte or all at once, in the bias: both are bounded.
 
     Parameters
     ----------
@@ -101,22 +104,23 @@ def check_accumulator(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer
     layer : str
         For the message.
 
+    Returns
+    -------
+    ndarray of int64, ``[output channels]``
+        Bound of the magnitude of a channel's sums.
+
     Raises
     ------
     UserError
         With the largest sum that may occur.
     """
-    totals = rows.sum(axis=1)
     ups, downs = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
-    constant = bias - zero_point * totals
-    largest = max(
-        int(np.abs(constant).max()),
-        int(np.abs(255 * ups + constant).max()),
-        int(np.abs(255 * downs + constant).max()),
-        int(255 * np.maximum(ups, -downs).max()),
-    )
-    if largest > ACCUMULATOR_LIMIT:
+    constant = bias - zero_point * (ups + downs)
+    largest = np.maximum(np.abs(255 * ups + constant), np.abs(255 * downs + constant))
+    on_the_way = max(int(np.maximum(largest, np.abs(constant)).max()), int(255 * (ups - downs).max()))
+    if on_the_way > ACCUMULATOR_LIMIT:
         raise UserError(
-            f"layer {layer}: a sum of {rows.shape[1]} products may reach {largest}, beyond 32 bits: keep "
+            f"layer {layer}: a sum of {rows.shape[1]} products may reach {on_the_way}, beyond 32 bits: keep "
             "this layer in float by an earlier latent layer"
         )
+    return largest

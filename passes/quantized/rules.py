@@ -10,10 +10,10 @@ import numpy as np
 from tvm import relax
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
+from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
 from tvm_pulp.passes.quantized import graph
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.passes.quantized.parameters import quantized_weight
-from tvm_pulp.passes.quantized.requantization import Requantization, requantization
 from tvm_pulp.passes.quantized.walk import Walk, bounds
 from tvm_pulp.passes.rewrite import is_number, number, operands, operator_name, static_shape
 from tvm_pulp.target.errors import UserError
@@ -31,10 +31,8 @@ def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
         walk.refuse(variable, "a convolution by a computed weight")
     a = value.attrs
     attributes = Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups))
-    variable, output, weight, bias, scaled = _weighted(walk, variable, source, walk.constants[value.args[1]])
-    operator = graph.QuantizedConv2d(
-        layer, output, source, attributes, weight, bias, scaled, walk.weight_bits
-    )
+    variable, output, *quantised = _weighted(walk, variable, source, walk.constants[value.args[1]])
+    operator = graph.QuantizedConv2d(layer, output, source, attributes, *quantised, walk.weight_bits)
     walk.emit(variable, operator)
 
 
@@ -43,19 +41,37 @@ def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     factor = walk.constants.get(value.args[1])
     if factor is None or factor.ndim != 2 or len(source.shape) != 2:
         walk.refuse(variable, "a matrix product other than of [batch, inputs] by a parameter")
-    variable, output, weight, bias, scaled = _weighted(walk, variable, source, factor.T)
-    walk.emit(variable, graph.QuantizedLinear(layer, output, source, weight, bias, scaled, walk.weight_bits))
+    variable, output, *quantised = _weighted(walk, variable, source, factor.T)
+    walk.emit(variable, graph.QuantizedLinear(layer, output, source, *quantised, walk.weight_bits))
 
 
 def _weighted(
     walk: Walk, variable: relax.Var, source: QuantizedTensor, weight: np.ndarray
-) -> tuple[relax.Var, QuantizedTensor, np.ndarray, np.ndarray, Requantization]:
+) -> tuple[relax.Var, QuantizedTensor, np.ndarray, np.ndarray, np.ndarray, Requantization]:
     """Quantise a layer with a weight, and take in the bias and the activation function that follow it."""
     layer = walk.layer(variable)
     biased, bias = walk.with_bias(variable, len(weight))
     result, output, low, high = walk.with_bounds(biased)
-    integers, biases, ratios = quantized_weight(weight, bias, source, output, walk.weight_bits, layer)
-    return result, output, integers, biases, requantization(ratios, output.zero_point, low, high, layer)
+    integers, biases, ratios, largest = quantized_weight(
+        weight, bias, source, output, walk.weight_bits, layer
+    )
+    multipliers, scaled = _multipliers(layer, ratios, largest, output, low, high)
+    return result, output, integers, biases, multipliers, scaled
+
+
+def _multipliers(
+    layer: str,
+    ratios: np.ndarray,
+    largest: np.ndarray,
+    output: QuantizedTensor,
+    low: int = 0,
+    high: int = 255,
+) -> tuple[np.ndarray, Requantization]:
+    """Choose a layer's requantisation; its name goes before a message."""
+    try:
+        return choose_multipliers(ratios, largest, zero_point=output.zero_point, low=low, high=high)
+    except UserError as error:
+        raise UserError(f"layer {layer}: {error}") from error
 
 
 def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -154,15 +170,14 @@ def _average(
     shape = (*source.shape[:2], *divisors.shape)
     if (divisors == divisors.flat[0]).all():
         divisors = divisors[:1, :1]
-    ratios = source.scale / (output.scale * divisors)
-    scaled = requantization(ratios.reshape(-1), output.zero_point, 0, 255, layer)
-    scaled = Requantization(
-        scaled.multipliers.reshape(ratios.shape), scaled.shifts.reshape(ratios.shape), output.zero_point
-    )
+    ratios = (source.scale / (output.scale * divisors)).reshape(-1)
+    largest = np.full(ratios.size, 255 * window[0] * window[1])
+    multipliers, scaled = _multipliers(layer, ratios, largest, output)
+    multipliers = multipliers.reshape(divisors.shape)
     pooled = output
     if output.shape != shape:
         pooled = QuantizedTensor(f"{output.name}_pooled", shape, output.scale, output.zero_point)
-    pool = graph.QuantizedAveragePool2d(layer, pooled, source, window, strides, padding, scaled)
+    pool = graph.QuantizedAveragePool2d(layer, pooled, source, window, strides, padding, multipliers, scaled)
     walk.emit(variable, pool)
     if pooled is not output:
         walk.emit(variable, graph.View(layer, output, pooled))

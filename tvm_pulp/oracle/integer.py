@@ -77,13 +77,13 @@ def _conv2d(operator: QuantizedConv2d, values: Values) -> np.ndarray:
     kernels = weight.reshape(groups, -1, *weight.shape[1:])
     sums = np.einsum("bgchwij,gocij->bhwgo", grouped, kernels, optimize=True)
     sums = sums.reshape(batch, height, width, -1).astype(np.int64) + operator.bias
-    return operator.requantization(sums).transpose(0, 3, 1, 2)
+    return operator.requantization.reference(sums, operator.multipliers).transpose(0, 3, 1, 2)
 
 
 def _linear(operator: QuantizedLinear, values: Values) -> np.ndarray:
     data = _centred(operator.source, values).astype(np.float64)
     sums = (data @ operator.weight.astype(np.float64).T).astype(np.int64) + operator.bias
-    return operator.requantization(sums)
+    return operator.requantization.reference(sums, operator.multipliers)
 
 
 def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
@@ -97,7 +97,7 @@ def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
 def _average_pool2d(operator: QuantizedAveragePool2d, values: Values) -> np.ndarray:
     data = _centred(operator.source, values)
     windows = _windows(data, operator.window, operator.strides, operator.padding, (1, 1), 0)
-    return operator.requantization(windows.sum(axis=(-2, -1)))
+    return operator.requantization.reference(windows.sum(axis=(-2, -1)), operator.multipliers)
 
 
 def _max_pool2d(operator: QuantizedMaxPool2d, values: Values) -> np.ndarray:
