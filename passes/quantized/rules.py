@@ -31,8 +31,12 @@ def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
         walk.refuse(variable, "a convolution by a computed weight")
     a = value.attrs
     attributes = Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups))
-    variable, output, *quantised = _weighted(walk, variable, source, walk.constants[value.args[1]])
-    operator = graph.QuantizedConv2d(layer, output, source, attributes, *quantised, walk.weight_bits)
+    variable, output, weight, bias, multipliers, scaled = _weighted(
+        walk, variable, source, walk.constants[value.args[1]]
+    )
+    operator = graph.QuantizedConv2d(
+        layer, output, source, attributes, weight, bias, multipliers, scaled, walk.weight_bits
+    )
     walk.emit(variable, operator)
 
 
@@ -41,8 +45,11 @@ def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     factor = walk.constants.get(value.args[1])
     if factor is None or factor.ndim != 2 or len(source.shape) != 2:
         walk.refuse(variable, "a matrix product other than of [batch, inputs] by a parameter")
-    variable, output, *quantised = _weighted(walk, variable, source, factor.T)
-    walk.emit(variable, graph.QuantizedLinear(layer, output, source, *quantised, walk.weight_bits))
+    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, factor.T)
+    walk.emit(
+        variable,
+        graph.QuantizedLinear(layer, output, source, weight, bias, multipliers, scaled, walk.weight_bits),
+    )
 
 
 def _weighted(
