@@ -76,6 +76,11 @@ _RESERVED = frozenset(
 _PRIMARY, _UNARY, _MULTIPLY, _ADD, _SHIFT, _COMPARE, _EQUAL = 15, 14, 13, 12, 11, 10, 9
 _BIT_AND, _BIT_XOR, _BIT_OR, _AND, _OR, _CONDITIONAL = 8, 7, 6, 5, 4, 3
 
+# Level of an operator → of operands that get parentheses without need: compilers warn of them otherwise.
+_MISREAD_IN_BITS = frozenset((_ADD, _COMPARE, _EQUAL, _BIT_AND, _BIT_XOR))
+_MISREAD = {_OR: frozenset((_AND,)), _SHIFT: frozenset((_ADD,)), _EQUAL: frozenset((_COMPARE,))}
+_MISREAD |= {level: _MISREAD_IN_BITS for level in (_BIT_AND, _BIT_XOR, _BIT_OR)}
+
 _BINARY = {
     Add: ("+", _ADD),
     Sub: ("-", _ADD),
@@ -277,7 +282,12 @@ class ExpressionPrinter:
             product = right.a * (-int(right.b.value))
             return f"{self._at(left, level)} - {self._at(product, level + 1)}", level
         # TIR's float sums keep their order: the right operand of the same level needs parentheses
-        return f"{self._at(left, level)} {symbol} {self._at(right, level + 1)}", level
+        return f"{self._operand(left, level, level)} {symbol} {self._operand(right, level, level + 1)}", level
+
+    def _operand(self, expression: Expr, operator: int, level: int) -> str:
+        text, own = self._print(expression)
+        misread = own != operator and own in _MISREAD.get(operator, ())
+        return f"({text})" if own < level or misread else text
 
     def _floor_division(self, node: Expr) -> tuple[str, int]:
         divides = isinstance(node, FloorDiv)
@@ -288,8 +298,8 @@ class ExpressionPrinter:
             value = int(divisor.value)
             if value > 0 and value & (value - 1) == 0:
                 if divides:
-                    return f"{self._at(node.a, _SHIFT)} >> {value.bit_length() - 1}", _SHIFT
-                return f"{self._at(node.a, _BIT_AND)} & {value - 1}", _BIT_AND
+                    return f"{self._operand(node.a, _SHIFT, _SHIFT)} >> {value.bit_length() - 1}", _SHIFT
+                return f"{self._operand(node.a, _BIT_AND, _BIT_AND)} & {value - 1}", _BIT_AND
         name = "pulp_floor_divide" if divides else "pulp_floor_modulo"
         return f"{name}({self(node.a)}, {self(node.b)})", _PRIMARY
 

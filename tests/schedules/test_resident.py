@@ -47,7 +47,7 @@ def test_no_transfers_and_same_results(case: str, chip: Features, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("case", "schedule"), [("matmul", "matmul"), ("conv2d", "conv2d"), ("sgd", "generic")]
+    ("case", "schedule"), [("matmul", "matmul"), ("conv2d", "conv2d"), ("sgd", "elementwise")]
 )
 def test_templates_are_used(case: str, schedule: str, chip: Features) -> None:
     function = FUNCTIONS[case]

@@ -111,7 +111,8 @@ def test_integer_arithmetic(tmp_path_factory: pytest.TempPathFactory, drawn: lis
         "for (int a = -20; a <= 20; a += 3) for (int b = 0; b < 10; b += 3) {\n" + "\n".join(lines) + "\n}}\n"
     )
     (folder / "test.c").write_text(text)
-    subprocess.run(["gcc", "-I", str(KERNELS), "test.c", "-o", "test"], cwd=folder, check=True)
+    command = ["gcc", "-Werror=parentheses", "-I", str(KERNELS), "test.c", "-o", "test"]
+    subprocess.run(command, cwd=folder, check=True)
     got = [
         int(v) for v in subprocess.run([str(folder / "test")], capture_output=True, text=True).stdout.split()
     ]
