@@ -15,6 +15,22 @@ from tvm_pulp.target.tvm_names import PrimFunc
 MOST_RUNS = 32
 """Calls of the kernel that a program has room for."""
 
+FORK_WORKERS = """\
+static void entry_(void *argument) { (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }
+int main(void) {
+  struct pi_device device;
+  struct pi_cluster_conf configuration;
+  struct pi_cluster_task task;
+  pi_cluster_conf_init(&configuration);
+  pi_open_from_conf(&device, &configuration);
+  if (pi_cluster_open(&device)) return 100;
+  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
+  pi_cluster_close(&device);
+  return 0;
+}
+"""
+"""The end of a program: the fabric controller has all workers run ``worker``."""
+
 # A start skew is what `kernel_skews` says: so many turns of a loop of four cycles by which the second half of
 # the workers, those that share the first half's FPUs, starts later.
 _MAIN = """\
@@ -58,18 +74,6 @@ static void worker(void *argument) {{
     }}
   }}
   move(core, DMA_L1_TO_L2);
-}}
-static void entry_(void *argument) {{ (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }}
-int main(void) {{
-  struct pi_device device;
-  struct pi_cluster_conf configuration;
-  struct pi_cluster_task task;
-  pi_cluster_conf_init(&configuration);
-  pi_open_from_conf(&device, &configuration);
-  if (pi_cluster_open(&device)) return 100;
-  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
-  pi_cluster_close(&device);
-  return 0;
 }}
 """
 
@@ -119,5 +123,5 @@ def build_program(
         moves="\n".join(moves),
         arguments="".join(arguments),
     )
-    (directory / "templates" / "main.c").write_text(main)
+    (directory / "templates" / "main.c").write_text(main + FORK_WORKERS)
     return find().build(directory)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.schedules.microkernels.panel import (
     Distances,
@@ -53,18 +54,6 @@ static void worker(void *argument) {{
     memcpy(c[test], lc, sizeof lc);
   }}
 }}
-static void entry_(void *argument) {{ (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }}
-int main(void) {{
-  struct pi_device device;
-  struct pi_cluster_conf configuration;
-  struct pi_cluster_task task;
-  pi_cluster_conf_init(&configuration);
-  pi_open_from_conf(&device, &configuration);
-  if (pi_cluster_open(&device)) return 100;
-  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
-  pi_cluster_close(&device);
-  return 0;
-}}
 """
 
 
@@ -109,7 +98,7 @@ def test_every_block_size(assembly: bool, chip: Features, tmp_path: Path) -> Non
         **{name: 4 * skip for name, skip in SKIPS.items()},
     )
     write_runtime(tmp_path, "program", chip)
-    (tmp_path / "templates" / "main.c").write_text(text)
+    (tmp_path / "templates" / "main.c").write_text(text + FORK_WORKERS)
     machine = Machine(Configuration.from_dict(chip.simulator_configuration()), checks=True)
     machine.load(find().build(tmp_path))
     random = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions, streams_source
 from tvm_pulp.target import Features
@@ -94,18 +95,6 @@ static void worker(void *argument) {{
     memcpy(data[n], inner, sizeof inner);
   }}
 }}
-static void entry_(void *argument) {{ (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }}
-int main(void) {{
-  struct pi_device device;
-  struct pi_cluster_conf configuration;
-  struct pi_cluster_task task;
-  pi_cluster_conf_init(&configuration);
-  pi_open_from_conf(&device, &configuration);
-  if (pi_cluster_open(&device)) return 100;
-  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
-  pi_cluster_close(&device);
-  return 0;
-}}
 """
 
 _HOST = """
@@ -161,7 +150,8 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
     directory = tmp_path / "cluster"
     write_runtime(directory, "program", chip)
     source = streams_source(STREAMS, assembly=True)
-    (directory / "templates" / "main.c").write_text(_MAIN.format(source=source, calls=calls, size=SIZE))
+    main = _MAIN.format(source=source, calls=calls, size=SIZE) + FORK_WORKERS
+    (directory / "templates" / "main.c").write_text(main)
     machine = Machine(Configuration.from_dict(chip.simulator_configuration()), checks=True)
     machine.load(find().build(directory))
     machine.write(machine.symbols["data"].address, data.tobytes())
