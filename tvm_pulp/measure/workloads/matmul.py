@@ -11,6 +11,7 @@ from tvm_pulp.measure.specification import SOURCE, Key, Specification
 from tvm_pulp.measure.workloads.workload import DTYPES, STEPS, Cost, Kind, Workload
 from tvm_pulp.passes.operators.kernel import Scalar, argument, make_kernel
 from tvm_pulp.passes.operators.matmul import Matmul, Operand, matmul
+from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
 _LETTERS = {"n": 0, "t": 1}
@@ -62,6 +63,8 @@ def make_product(s: Specification, product: Matmul) -> Workload:
     dtype = s.word("dtype")
     if dtype == "float32":
         function = matmul("kernel", s.kind, product)
+    elif dtype == "int8" and (product.transpose_a, product.transpose_b, product.batch) == (0, 1, 1):
+        function = quantized_matmul("kernel", s.kind, product.m, product.n, product.k, None, "int8")
     else:
         function = _low_precision(s.kind, product, dtype)
     subscripts = ",".join(o.axes.replace("1", "") for o in (product.a, product.b))
