@@ -6,6 +6,7 @@ by all workers; ``core`` is the worker's number and ``l1`` the start of the kern
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,7 +96,10 @@ class _KernelPrinter:
         head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"', ""]
         for source in self.attributes.get("pulp.micro_kernels", ()):
             head += [str(source).rstrip("\n"), ""]
-        head += [f"void {self.symbol}({arguments}) {{", "    (void)core, (void)l1;"]
+        words = set(re.findall(r"\w+", "\n".join(self.lines)))
+        unused = [self.names[p] for p in self.function.params if self.names[p] not in words]
+        ignored = ", ".join(f"(void){name}" for name in ("core", "l1", *unused))
+        head += [f"void {self.symbol}({arguments}) {{", f"    {ignored};"]
         return "\n".join([*head, *self.lines, "}", ""])
 
     def header(self) -> list[str]:

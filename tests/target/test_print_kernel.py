@@ -56,6 +56,11 @@ def test_what_is_stored_by_dma_is_not_const() -> None:
     assert "(int core, char *l1, float *restrict data_x, const float *restrict y)" in text
 
 
+def test_arguments_that_are_not_read_are_said_to_be() -> None:
+    assert "(void)core, (void)l1, (void)data_x;" in print_kernel(function(store(Y, 1.0, [0])), "k")
+    assert "(void)data_x" not in print_kernel(function(store(Y, element(X, 0), [0])), "k")
+
+
 def test_runs_of_dma_statements_are_for_core_0() -> None:
     lines = body(
         AllocBuffer(IN),
