@@ -14,6 +14,8 @@ from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 60.0
 _CYCLES_A_PANEL = 80.0
+_CYCLES_A_PRODUCT = 2.6
+"""A product and a store for each result of an outer product, and a loop's overhead for each few of them."""
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 _KEPT = 12
@@ -82,6 +84,9 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     Two workers share a FPU, so that a step of the sum takes the longer of one worker's instructions and two
     workers' multiply-adds.
     """
+    if w.is_outer_product:
+        tiles = math.prod(b.counts(w).values())
+        return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
     variants = []
     for extent, tile in ((w.m, b.tile_m), (w.n, b.tile_n), (w.k, b.tile_k), (w.batch, b.tile_batch)):
         whole, rest = divmod(extent, tile)
