@@ -16,14 +16,16 @@ def outer_product_source(d: Distances) -> str:
     """Return C for ``matmul_tile`` where the sum has one term; of ``d`` rows and columns count."""
     numbers = range(GROUP)
     loads = "\n".join(f"  const float b{i} = b[{i * d.b_column}];" for i in numbers)
-    stores = "\n".join(f"    c[{i}] = value * b{i};" for i in numbers)
+    products = "\n".join(f"    const float c{i} = value * b{i};" for i in numbers)
+    stores = "\n".join(f"    c[{i}] = c{i};" for i in numbers)
     return f"""\
 /* Columns b[0..{GROUP - 1}] of `rows` rows. */
-static void outer_product_group(const float *restrict a, const float *restrict b, float *restrict c,
-                                int32_t rows, int32_t n) {{
+static inline __attribute__((always_inline)) void outer_product_group(
+    const float *restrict a, const float *restrict b, float *restrict c, int32_t rows, int32_t n) {{
 {loads}
   for (int32_t i = 0; i < rows; ++i, a += {d.a_row}, c += n) {{
     const float value = *a;
+{products}
 {stores}
   }}
 }}
