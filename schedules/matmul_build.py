@@ -18,6 +18,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
+from tvm_pulp.schedules.microkernels.outer_product import outer_product_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -95,6 +96,8 @@ class MatmulBuilder:
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
+        if w.is_outer_product:
+            return outer_product_source(distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)))
         return matmul_source(
             block_rows=b.block_rows,
             block_columns=b.block_columns,

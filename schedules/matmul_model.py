@@ -9,11 +9,13 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
-from tvm_pulp.schedules.microkernels.panel import longest_pitch
+from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 60.0
 _CYCLES_A_PANEL = 80.0
+_CYCLES_A_PRODUCT = 2.6
+"""A product and a store for each result of an outer product, and a loop's overhead for each few of them."""
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 _KEPT = 12
@@ -40,27 +42,40 @@ def block_sizes(extent: int) -> list[int]:
 
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1 and the micro-kernel's immediate operands reach across them."""
-    return (
-        b.a_pitch(w) <= longest_pitch(b.block_rows, not w.transpose_a)
-        and b.b_pitch(w) <= longest_pitch(b.block_columns, w.transpose_b)
-        and b.l1_bytes(w) <= l1_bytes
-    )
+    # From a row of A to the next an immediate operand must reach; every other distance may be in a register.
+    along_rows = b.block_rows > 1 and not w.transpose_a
+    return (not along_rows or b.a_pitch(w) <= LONGEST_ROW) and b.l1_bytes(w) <= l1_bytes
 
 
 def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
-    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
+    """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap.
+
+    Whichever of the work, the DMA in and the DMA out takes longest runs without a gap; the first tile's loads
+    come before the work, the last tile's work after the loads, the last tile's store after all.
+    """
     total = math.prod(b.counts(w).values())
     period_a, period_b, period_c = b.periods(w)
     a_bytes, b_bytes, c_bytes = b.tile_bytes(w)
-    a_lines = (b.tile_k if w.transpose_a else b.tile_m) * (b.tile_batch if w.batch_a else 1)
-    b_lines = (b.tile_n if w.transpose_b else b.tile_k) * (b.tile_batch if w.batch_b else 1)
+    a_lines = _lines(w, b, *("km" if w.transpose_a else "mk"), b.tile_batch if w.batch_a else 1)
+    b_lines = _lines(w, b, *("nk" if w.transpose_b else "kn"), b.tile_batch if w.batch_b else 1)
+    c_lines = _lines(w, b, "m", "n", b.images_c(w))
     load_a = a_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * a_lines
     load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
-    store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b.tile_m * b.images_c(w)
+    store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * c_lines
     dma_in = total / period_a * load_a + total / period_b * load_b
     dma_out = total / period_c * store_c
     compute = compute_cycles(w, b, cores)
-    return max(compute + total * _CYCLES_A_TILE, dma_in, dma_out) + load_a + load_b + store_c
+    first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
+    return max(
+        first + compute + total * _CYCLES_A_TILE + store_c, dma_in + one + store_c, first + one + dma_out
+    )
+
+
+def _lines(w: MatmulSizes, b: Blocking, outer: str, inner: str, images: int) -> int:
+    """Return the runs of memory that a tile of an operand ``[images][outer][inner]`` lies in."""
+    if b.tile(inner) < w.extent(inner):
+        return images * b.tile(outer)
+    return images if b.tile(outer) < w.extent(outer) else 1
 
 
 def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
@@ -69,6 +84,9 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     Two workers share a FPU, so that a step of the sum takes the longer of one worker's instructions and two
     workers' multiply-adds.
     """
+    if w.is_outer_product:
+        tiles = math.prod(b.counts(w).values())
+        return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
     variants = []
     for extent, tile in ((w.m, b.tile_m), (w.n, b.tile_n), (w.k, b.tile_k), (w.batch, b.tile_batch)):
         whole, rest = divmod(extent, tile)

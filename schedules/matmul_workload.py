@@ -49,6 +49,11 @@ class MatmulSizes:
         """Axes that C depends on."""
         return "mn" + ("" if self.reduce_batch else "b")
 
+    @property
+    def is_outer_product(self) -> bool:
+        """Whether each result is one product, not a sum."""
+        return self.k == 1 and not self.reduce_batch
+
     def extent(self, axis: str) -> int:
         """Return the extent of an axis: ``"b"``, ``"m"``, ``"n"`` or ``"k"``."""
         return {"b": self.batch, "m": self.m, "n": self.n, "k": self.k}[axis]

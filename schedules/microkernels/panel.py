@@ -58,17 +58,8 @@ class Distances:
         return all(4 * abs(value) <= _LARGEST_IMMEDIATE for value in distances)
 
 
-def longest_pitch(block: int, along_sum: bool) -> int:
-    """Return the longest row of a tile that the instructions' immediate operands reach.
-
-    Parameters
-    ----------
-    block
-        Rows (or columns) of the register block.
-    along_sum
-        Whether a row runs along the sum; then the block's elements are a row apart.
-    """
-    return _LARGEST_IMMEDIATE // 4 // max(1, block - 1) if along_sum else _LARGEST_IMMEDIATE // 4
+LONGEST_ROW = _LARGEST_IMMEDIATE // 4
+"""Elements from a row of A to the next that the instructions' immediate operands reach."""
 
 
 def panel_source(names: dict[tuple[int, int], str], d: Distances, *, assembly: bool, nested: bool) -> str:
