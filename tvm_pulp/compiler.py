@@ -19,9 +19,12 @@ from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.inference_graph import build_inference
+from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
+from tvm_pulp.quantization import Quantization, integer_network
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
@@ -40,6 +43,7 @@ def compile(
     target: str | Path | Mapping[str, Any] | tvm.target.Target = "pulp",
     train: TrainConfig | None = None,
     *,
+    quantization: Quantization | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     model_format: str | None = None,
     module_name: str = "network",
@@ -57,6 +61,8 @@ def compile(
         "pulp -l2-bytes=33554432", JSON, a path to JSON, or the same as a dict.
     train : TrainConfig or None
         What to train and how; None compiles inference only.
+    quantization : Quantization or None
+        Infer in integers of 8 bits, calibrated on samples.
     input_shapes : mapping or None
         For inputs with dynamic shapes.
     model_format : str or None
@@ -80,10 +86,12 @@ def compile(
     """
     if train is not None and train.keep_gradients and train.passes_per_step > 1:
         raise UserError("keep_gradients shows the gradients of one pass: leave micro_batch out to keep them")
+    if train is not None and quantization is not None:
+        raise UserError("a network that trains is not quantised: leave out the calibration or the training")
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
-    graph = build_inference(imported) if train is None else build_training(imported, train)
+    graph = _graph(imported, train, quantization)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
@@ -101,6 +109,14 @@ def compile(
     )
     _write_package(directory, graph, kernels, plan, metadata)
     return Package(directory, metadata, holder)
+
+
+def _graph(model: Model, train: TrainConfig | None, quantization: Quantization | None) -> TrainingGraph:
+    if train is not None:
+        return build_training(model, train)
+    if quantization is not None:
+        return build_integer_inference(*integer_network(model, quantization))
+    return build_inference(model)
 
 
 def _metadata(

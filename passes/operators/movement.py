@@ -10,7 +10,9 @@ from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kerne
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
 
-def permute_dims(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> PrimFunc:
+def permute_dims(
+    layer: str, work: str, shape: Shape, axes: Sequence[int], dtype: str = "float32"
+) -> PrimFunc:
     """Make the kernel of a transpose: axis i of the result is axis ``axes[i]`` of the data.
 
     Returns
@@ -18,7 +20,7 @@ def permute_dims(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> Pr
     PrimFunc
         Operator class ``"permute_dims"``: data, output.
     """
-    data = argument("data", shape)
+    data = argument("data", shape, dtype)
 
     def compute(*indices: Scalar) -> Scalar:
         return data(*(indices[axes.index(axis)] for axis in range(len(shape))))
@@ -81,7 +83,7 @@ def part(layer: str, work: str, shape: Shape, start: Sequence[int], extents: Seq
     return make_kernel([data], [output], operator="slice", layer=layer, work=work)
 
 
-def concat(layer: str, work: str, shapes: Sequence[Shape], axis: int) -> PrimFunc:
+def concat(layer: str, work: str, shapes: Sequence[Shape], axis: int, dtype: str = "float32") -> PrimFunc:
     """Make the kernel that joins tensors along an axis.
 
     Returns
@@ -89,7 +91,7 @@ def concat(layer: str, work: str, shapes: Sequence[Shape], axis: int) -> PrimFun
     PrimFunc
         Operator class ``"concat"``: the tensors, output.
     """
-    tensors = [argument(f"data{position}", shape) for position, shape in enumerate(shapes)]
+    tensors = [argument(f"data{position}", shape, dtype) for position, shape in enumerate(shapes)]
     starts = [sum(shape[axis] for shape in shapes[:position]) for position in range(len(shapes))]
 
     def compute(*indices: Scalar) -> Scalar:

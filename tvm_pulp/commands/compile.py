@@ -35,6 +35,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--cross-compiler-options", help="more options for it")
     parser.add_argument("--dump-plan", action="store_true", help="print where everything lives in memory")
     parser.add_argument("--dump-code", action="store_true", help="print the generated C kernels")
+    integers = parser.add_argument_group("inference in integers of 8 bits")
+    integers.add_argument(
+        "--calibration", metavar="DATA", help="npz file, or folder of npy files, of samples to find ranges by"
+    )
+    integers.add_argument(
+        "--calibrator", help="min-max (default), percentile, percentile:99.9 or mse: how ranges are chosen"
+    )
+    integers.add_argument("--weight-bits", type=int, choices=[8, 4], help="default: 8")
     training = parser.add_argument_group("training")
     training.add_argument("--train", action="store_true", help="compile the training step, too")
     training.add_argument("--loss", choices=["cross-entropy", "mse"], default="cross-entropy")
@@ -61,6 +69,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Compile."""
     train = train_config(options)
+    quantization = quantization_options(options)
     shapes = parse_shapes(options.input_shapes)
     from tvm_pulp.compiler import compile
     from tvm_pulp.reports.code import code_report
@@ -69,6 +78,7 @@ def main(options: argparse.Namespace) -> int:
         options.FILE,
         target=options.target,
         train=train,
+        quantization=quantization,
         input_shapes=shapes,
         model_format=options.model_format,
         module_name=options.module_name,
@@ -114,6 +124,27 @@ def train_config(options: argparse.Namespace) -> Any:
         freeze_until=options.freeze_until,
         keep_gradients=options.keep_gradients,
     )
+
+
+def quantization_options(options: argparse.Namespace) -> Any:
+    """The `Quantization` of the options, None without `--calibration`.
+
+    Raises
+    ------
+    UserError
+        An option of quantisation without calibration data, or with `--train`.
+    """
+    if options.calibration is None:
+        given = {"--calibrator": options.calibrator, "--weight-bits": options.weight_bits}
+        wrong = [name for name, value in given.items() if value is not None]
+        if wrong:
+            raise UserError(f"{wrong[0]} is for integers; add --calibration with sample data")
+        return None
+    if options.train:
+        raise UserError("a network that trains is not quantised: leave out --calibration or --train")
+    from tvm_pulp.quantization import Quantization
+
+    return Quantization(options.calibration, options.calibrator or "min-max", options.weight_bits or 8)
 
 
 def parse_shapes(text: str | None) -> dict[str, list[int]] | None:

@@ -7,6 +7,7 @@ from tvm import relax
 from examples.digits import digits
 from examples.models.mobilenet import mobilenet_digits
 from examples.models.residual import residual_digits
+from tests.passes.quantized.networks import Varied
 from tests.passes.small_models import build_model, run
 from tests.passes.torch_training import Residual
 from tvm_pulp.calibration.calibrate import calibrate
@@ -16,23 +17,6 @@ from tvm_pulp.oracle.integer import dequantize, run_integer
 from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
 from tvm_pulp.passes.quantized.quantize import needed_ranges, quantize_model
 from tvm_pulp.target.errors import UserError
-
-
-class Varied(nn.Module):
-    """The operators that the residual networks lack."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(3, 6, 3, padding=2, dilation=2, groups=3)
-        self.second = nn.Conv2d(3, 4, (1, 3), stride=2)
-        self.linear = nn.Linear(80, 7)
-
-    def forward(self, x):
-        y = torch.nn.functional.max_pool2d(self.first(x), 3, stride=2, padding=1)
-        z = torch.sigmoid(self.second(torch.nn.functional.pad(x, (1, 1, 0, 0))))
-        y = torch.cat([torch.tanh(y), 0.5 * z - 0.1], dim=1)
-        y = torch.nn.functional.avg_pool2d(y, 3, stride=2, padding=1, count_include_pad=False)
-        return torch.relu(self.linear(torch.cat([y.flatten(1), (y - 1).flatten(1)], 1)))
 
 
 def signal_to_noise(exact, found):

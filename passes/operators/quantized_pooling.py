@@ -1,0 +1,94 @@
+"""Pooling of bytes, channels innermost (NHWC): averages and maxima over windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from tvm import te
+
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
+from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
+from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
+
+
+def quantized_avg_pool2d(
+    layer: str,
+    work: str,
+    geometry: QuantizedConv2d,
+    data_shape: Shape,
+    multipliers: np.ndarray,
+    requantization: Requantization,
+) -> PrimFunc:
+    """Make the kernel of an average pooling.
+
+    Parameters
+    ----------
+    layer, work
+        See `make_kernel`.
+    geometry
+        Windows; the padding has the data's zero point, and so counts nothing.
+    data_shape
+        [images, rows, columns, channels].
+    multipliers
+        Integers of shape [rows, columns] of the result, or one for all; they divide by the elements that
+        count.
+    requantization
+        From sums of ``q - zero_point`` to bytes.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"quantized_avg_pool2d"``: data uint8, multiplier int32 if there are several, result
+        uint8.
+    """
+    single = multipliers.size == 1
+    offset = geometry.zero_point * geometry.kernel[0] * geometry.kernel[1]
+    arguments = [] if single else [argument("multiplier", multipliers.shape, "int32")]
+
+    def finish(total: Scalar, y: Scalar, x: Scalar) -> Scalar:
+        multiplier = const(int(multipliers.flat[0]), "int32") if single else arguments[0](y, x)
+        return requantization.apply(total - const(offset, "int32") if offset else total, multiplier)
+
+    return _pool("quantized_avg_pool2d", layer, work, geometry, data_shape, te.sum, finish, arguments)
+
+
+def quantized_max_pool2d(layer: str, work: str, geometry: QuantizedConv2d, data_shape: Shape) -> PrimFunc:
+    """Make the kernel of a maximum pooling; the geometry's zero point is 0, less than which is no byte.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"quantized_max_pool2d"``: data uint8, result uint8.
+    """
+
+    def finish(largest: Scalar, y: Scalar, x: Scalar) -> Scalar:
+        return tirx.Cast("uint8", largest)
+
+    return _pool("quantized_max_pool2d", layer, work, geometry, data_shape, te.max, finish, [])
+
+
+def _pool(
+    operator: str,
+    layer: str,
+    work: str,
+    geometry: QuantizedConv2d,
+    data_shape: Shape,
+    reduce: Callable[..., Scalar],
+    finish: Callable[[Scalar, Scalar, Scalar], Scalar],
+    further: list[te.Tensor],
+) -> PrimFunc:
+    """Reduce each window to an int32 value and make a byte of it."""
+    images, height, width, channels = data_shape
+    shape = (images, *geometry.output_size(height, width), channels)
+    data = argument("data", data_shape, "uint8")
+    ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
+    kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
+    total = te.compute(
+        shape,
+        lambda b, y, x, c: reduce(geometry.element(data, b, y, x, ky, kx, c), axis=[ky, kx]),
+        name="total",
+    )
+    result = te.compute(shape, lambda b, y, x, c: finish(total(b, y, x, c), y, x), name="result")
+    return make_kernel([data, *further], [result], operator=operator, layer=layer, work=work)

@@ -1,0 +1,294 @@
+"""Lower an integer graph to kernels: an inference graph whose layers compute in bytes.
+
+Images lie with their channels innermost (NHWC) between the kernels; the graph's own shapes are NCHW.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
+from tvm_pulp.passes.kernel_call import emit_kernel
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.operators import quantized_elementwise
+from tvm_pulp.passes.operators.kernel import Shape
+from tvm_pulp.passes.operators.movement import concat, permute_dims
+from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
+from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
+from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
+from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
+from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.rewrite import closed_on_error
+from tvm_pulp.passes.training_graph import TrainingGraph
+from tvm_pulp.target.tvm_names import PrimFunc
+
+WORK = "infer"
+
+
+def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGraph:
+    """Build the graph of a package that infers in integers.
+
+    Parameters
+    ----------
+    model : Model
+        The float network of the graph, of the same batch size.
+    graph : QuantizedGraph
+        Of `quantize_model`.
+
+    Returns
+    -------
+    TrainingGraph
+        With the function ``infer`` only: float32 inputs, the float32 output that the last bytes stand for.
+        Its model has the integer weights, biases, multipliers and tables as parameters.
+    """
+    lowering = _Lowering(graph)
+    source = lowering.builder
+    parameters = lowering.collect()
+    inputs = {
+        o.source: relax.Var(o.source, relax.TensorType(o.source_shape, "float32")) for o in _quantizers(graph)
+    }
+    variables = {
+        name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
+        for name, value in parameters.items()
+    }
+    arguments = [*(inputs[name] for name in graph.inputs), *variables.values()]
+    with closed_on_error(lambda: source), source.function(WORK, arguments):
+        with source.dataflow():
+            result = source.emit_output(lowering.run(inputs, variables))
+        source.emit_func_output(result)
+    module = source.get()
+    bound, found = resolve(module[WORK])
+    builder = relax.BlockBuilder()
+    finish_function(builder, WORK, arguments, bound, module, found[0])
+    integer = dataclasses.replace(model, parameters=parameters, buffers=frozenset(parameters))
+    return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
+
+
+def _quantizers(graph: g.QuantizedGraph) -> list[g.Quantize]:
+    return [operator for operator in graph.operators if isinstance(operator, g.Quantize)]
+
+
+def physical_axes(rank: int) -> tuple[int, ...]:
+    """Order in which a tensor's axes lie in memory: images as NHWC, others as they are."""
+    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
+
+
+def _physical(shape: Shape) -> Shape:
+    return tuple(shape[axis] for axis in physical_axes(len(shape)))
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(axes.index(axis) for axis in range(len(axes)))
+
+
+def _moves(shape: Shape) -> bool:
+    """Whether the order in memory differs from that of the axes."""
+    return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
+
+
+class _Lowering:
+    """Walks over the operators; `collect` and `run` see them in the same order."""
+
+    def __init__(self, graph: g.QuantizedGraph) -> None:
+        self.graph = graph
+        self.builder = relax.BlockBuilder()
+        self.values: dict[str, relax.Var] = {}
+        self.parameters: dict[str, relax.Var] = {}
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """Weights and the like by names of the layers."""
+        found: dict[str, np.ndarray] = {}
+        for operator in self.graph.operators:
+            for name, value in _constants(operator).items():
+                found[_parameter(operator, name)] = value
+        return found
+
+    def run(self, inputs: dict[str, relax.Var], parameters: dict[str, relax.Var]) -> relax.Var:
+        """Emit the kernels; return the float output."""
+        self.parameters = parameters
+        for operator in self.graph.operators:
+            if isinstance(operator, g.Quantize):
+                output = operator.output
+                axes = physical_axes(len(output.shape))
+                kernel = quantized_elementwise.quantize(
+                    operator.layer, "quantize", operator.source_shape, axes, output.scale, output.zero_point
+                )
+                self.values[output.name] = self.call(kernel, inputs[operator.source])
+            else:
+                self.values[operator.output.name] = _LOWER[type(operator)](self, operator)
+        output = self.graph.output
+        shape = _physical(output.shape)
+        kernel = quantized_elementwise.dequantize(
+            "output",
+            "dequantize",
+            shape,
+            _inverse(physical_axes(len(shape))),
+            output.scale,
+            output.zero_point,
+        )
+        return self.call(kernel, self.values[output.name])
+
+    def call(self, kernel: PrimFunc, *arguments: relax.Var) -> relax.Var:
+        return emit_kernel(self.builder, kernel, arguments)
+
+    def value(self, tensor: g.QuantizedTensor) -> relax.Var:
+        return self.values[tensor.name]
+
+    def constants(self, operator: g.Operator) -> list[relax.Var]:
+        return [self.parameters[_parameter(operator, name)] for name in _constants(operator)]
+
+    def view(self, value: relax.Var, shape: Shape) -> relax.Var:
+        return self.builder.emit(relax.op.reshape(value, shape))
+
+    def permuted(
+        self, operator: g.Operator, value: relax.Var, shape: Shape, axes: tuple[int, ...]
+    ) -> relax.Var:
+        return self.call(permute_dims(operator.layer, "permute_dims", shape, axes, "uint8"), value)
+
+
+def _parameter(operator: g.Operator, name: str) -> str:
+    """Name of a constant: after the layer where that has a weight, else after the tensor, which is unique."""
+    weighted = isinstance(operator, g.QuantizedConv2d | g.QuantizedLinear)
+    return f"{operator.layer if weighted else operator.output.name}.{name}"
+
+
+def _is_depthwise(operator: g.QuantizedConv2d) -> bool:
+    channels = operator.source.shape[1]
+    return operator.attributes.groups == channels == len(operator.weight) and channels > 1
+
+
+def _dense(operator: g.QuantizedConv2d) -> np.ndarray:
+    """Weights of all groups in one, zeros between the groups."""
+    groups, weight = operator.attributes.groups, operator.weight
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    dense = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), np.int8)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        dense[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return dense
+
+
+def _constants(operator: g.Operator) -> dict[str, np.ndarray]:
+    """Arrays that a kernel reads, in the order of its arguments."""
+    if isinstance(operator, g.QuantizedConv2d):
+        weight = (
+            pack_depthwise_weight(operator.weight)
+            if _is_depthwise(operator)
+            else pack_weight(_dense(operator))
+        )
+        return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
+    if isinstance(operator, g.QuantizedLinear):
+        return {"weight": operator.weight, "bias": _bias(operator), "multiplier": operator.multipliers}
+    if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.size > 1:
+        return {"multiplier": operator.multipliers}
+    return {"table": operator.table} if isinstance(operator, g.Lookup) else {}
+
+
+def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
+    """Bias less the zero point's share of the sums."""
+    sums = operator.weight.reshape(len(operator.weight), -1).sum(axis=1, dtype=np.int64)
+    return (operator.bias - operator.source.zero_point * sums).astype(np.int32)
+
+
+def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
+    attributes, shape = operator.attributes, _physical(operator.source.shape)
+    geometry = QuantizedConv2d(
+        (operator.weight.shape[2], operator.weight.shape[3]),
+        attributes.strides,
+        attributes.padding,
+        attributes.dilation,
+        operator.source.zero_point,
+    )
+    if _is_depthwise(operator):
+        kernel = quantized_depthwise(operator.layer, WORK, geometry, shape, operator.requantization)
+    else:
+        outputs = len(operator.weight)
+        kernel = quantized_conv2d(operator.layer, WORK, geometry, shape, outputs, operator.requantization)
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+
+
+def _linear(lowering: _Lowering, operator: g.QuantizedLinear) -> relax.Var:
+    (m, k), n = operator.source.shape, len(operator.weight)
+    kernel = quantized_matmul(operator.layer, WORK, m, n, k, operator.requantization)
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+
+
+def _add(lowering: _Lowering, operator: g.QuantizedAdd) -> relax.Var:
+    tensors = (operator.left, operator.right, operator.output)
+    kernel = quantized_elementwise.quantized_add(
+        operator.layer,
+        WORK,
+        _physical(operator.output.shape),
+        (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
+        operator.multipliers,
+        operator.shift,
+        (operator.minimum, operator.maximum),
+    )
+    return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
+
+
+def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
+    geometry = QuantizedConv2d(
+        operator.window, operator.strides, operator.padding, (1, 1), operator.source.zero_point
+    )
+    shape = _physical(operator.source.shape)
+    kernel = quantized_avg_pool2d(
+        operator.layer, WORK, geometry, shape, operator.multipliers, operator.requantization
+    )
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+
+
+def _max_pool2d(lowering: _Lowering, operator: g.QuantizedMaxPool2d) -> relax.Var:
+    geometry = QuantizedConv2d(operator.window, operator.strides, operator.padding, operator.dilation)
+    kernel = quantized_max_pool2d(operator.layer, WORK, geometry, _physical(operator.source.shape))
+    return lowering.call(kernel, lowering.value(operator.source))
+
+
+def _lookup(lowering: _Lowering, operator: g.Lookup) -> relax.Var:
+    kernel = quantized_elementwise.lookup(operator.layer, WORK, _physical(operator.source.shape))
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+
+
+def _concatenate(lowering: _Lowering, operator: g.Concatenate) -> relax.Var:
+    shapes = [_physical(source.shape) for source in operator.sources]
+    axis = physical_axes(len(shapes[0])).index(operator.axis)
+    kernel = concat(operator.layer, "concat", shapes, axis, "uint8")
+    return lowering.call(kernel, *(lowering.value(source) for source in operator.sources))
+
+
+def _view(lowering: _Lowering, operator: g.View) -> relax.Var:
+    source, output = operator.source.shape, operator.output.shape
+    value = lowering.value(operator.source)
+    if source == output:
+        return value
+    if _moves(source):
+        value = lowering.permuted(operator, value, _physical(source), _inverse(physical_axes(4)))
+    if not _moves(output):
+        return lowering.view(value, _physical(output))
+    return lowering.permuted(operator, lowering.view(value, output), output, physical_axes(4))
+
+
+def _transpose(lowering: _Lowering, operator: g.Transpose) -> relax.Var:
+    order = physical_axes(len(operator.axes))
+    axes = tuple(_inverse(order)[operator.axes[axis]] for axis in order)
+    return lowering.permuted(
+        operator, lowering.value(operator.source), _physical(operator.source.shape), axes
+    )
+
+
+_LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
+    g.QuantizedConv2d: _conv2d,
+    g.QuantizedLinear: _linear,
+    g.QuantizedAdd: _add,
+    g.QuantizedAveragePool2d: _average_pool2d,
+    g.QuantizedMaxPool2d: _max_pool2d,
+    g.Lookup: _lookup,
+    g.Concatenate: _concatenate,
+    g.View: _view,
+    g.Transpose: _transpose,
+}

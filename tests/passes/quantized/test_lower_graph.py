@@ -1,0 +1,41 @@
+"""Integer networks on the cluster, every bit as in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+import tvm_pulp
+from examples.models.mobilenet import mobilenet_digits
+from examples.models.residual import residual_digits
+from tests.passes.quantized.networks import Varied
+from tests.passes.torch_training import Residual
+from tvm_pulp.frontends import load_model
+from tvm_pulp.oracle.integer import dequantize, run_integer
+from tvm_pulp.quantization import Quantization, integer_network
+from tvm_pulp.runners.simulator import SimulatorRunner
+
+NETWORKS = {
+    "residual": (residual_digits, (1, 32, 32)),
+    "mobilenet": (mobilenet_digits, (1, 32, 32)),
+    "projected": (Residual, (3, 8, 8)),
+    "varied": (Varied, (3, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("weight_bits", [8, 4])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_cluster_equals_numpy_in_every_bit(name, weight_bits):
+    make, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    exported = torch.export.export(make().eval(), (torch.zeros(1, *shape),))
+    model = load_model(exported)
+    x = np.random.default_rng(0).standard_normal((12, *shape)).astype(np.float32)
+    options = Quantization({model.inputs[0]: x[:8]}, weight_bits=weight_bits)
+    _, graph = integer_network(model, options)
+    inputs = {model.inputs[0]: 1.5 * x[8:]}  # some beyond the calibrated range
+    expected = dequantize(run_integer(graph, inputs)[graph.output.name], graph.output)
+    package = tvm_pulp.compile(exported, quantization=options)
+    result = package.run(inputs, steps=4, function="infer", runner=SimulatorRunner(checks=True))
+    found = np.concatenate([step.output for step in result.steps])
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) > 5
