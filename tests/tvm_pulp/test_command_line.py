@@ -59,6 +59,19 @@ def test_training_options_need_train(tmp_path, capsys):
     assert "--freeze-until is for training; add --train" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibrator", "mse"], "--calibrator is for integers; add --calibration"),
+        (["--weight-bits", "4"], "--weight-bits is for integers; add --calibration"),
+        (["--calibration", "x.npz", "--train"], "leave out --calibration or --train"),
+    ],
+)
+def test_options_of_quantisation(options, message, capsys):
+    assert main(["compile", "a.onnx", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_shapes():
     assert parse_shapes(None) is None
     assert parse_shapes("x:[1,3,8,8] y:[1,4]") == {"x": [1, 3, 8, 8], "y": [1, 4]}
