@@ -43,7 +43,8 @@ def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kern
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    "m,n,k", [(64, 64, 64), (50, 37, 61), (1, 1, 1), (257, 2, 1), (5, 300, 2), (1, 10, 64)]
+    "m,n,k",
+    [(64, 64, 64), (50, 37, 61), (1, 1, 1), (257, 2, 1), (5, 300, 2), (1, 10, 64), (13, 45, 1), (3, 200, 1)],
 )
 def test_layouts(layout: tuple[bool, bool], m: int, n: int, k: int, chip: Features, kernels: Path) -> None:
     check(matmul_function(m, n, k, transpose_a=layout[0], transpose_b=layout[1]), None, chip, kernels)
