@@ -25,7 +25,7 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
 from tvm_pulp.schedules.microkernels.stream import instructions, streams_source
 from tvm_pulp.schedules.stages import read_program
-from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
+from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import (
@@ -159,7 +159,7 @@ class _Builder:
             return index(0)
         return self.analyzer.simplify(tirx.floormod(tile, self.copies[number]) * self.pitch)
 
-    def _moves(self, which: tuple[bool, ...], direction: int):  # type: ignore[no-untyped-def]
+    def _moves(self, which: tuple[bool, ...], direction: int) -> Transfers | None:
         """Return the function of the transfers of some tensors; None where there are none."""
 
         def transfers(tile: Expr, slot: Expr) -> list[Stmt]:
