@@ -13,6 +13,7 @@ import numpy as np
 import tvm
 from tqdm import tqdm
 
+from tvm_pulp.calibration.samples import open_samples
 from tvm_pulp.frontends import load_model
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
@@ -26,8 +27,9 @@ from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import Quantization, integer_network, train_on_latents
+from tvm_pulp.quantization import Quantization, integer_stage, train_on_latents
 from tvm_pulp.reports.plan import plan_report
+from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
@@ -38,6 +40,8 @@ from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
 INFERENCE_BATCH = 1
+REPORTED_SAMPLES = 64
+"""Calibration samples by which the loss of each layer in integers is reported: enough for tenths of a dB."""
 
 
 def compile(
@@ -94,7 +98,7 @@ def compile(
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
-    graph = _graph(imported, train, quantization)
+    graph, stage = _graph(imported, train, quantization)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
@@ -111,6 +115,8 @@ def compile(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
     _write_package(directory, graph, kernels, plan, metadata)
+    if quantization is not None and stage is not None:
+        _write_integers(directory / "src", stage, quantization)
     return Package(directory, metadata, holder)
 
 
@@ -127,14 +133,18 @@ def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -
         )
 
 
-def _graph(model: Model, train: TrainConfig | None, quantization: Quantization | None) -> TrainingGraph:
+def _graph(
+    model: Model, train: TrainConfig | None, quantization: Quantization | None
+) -> tuple[TrainingGraph, IntegerStage | None]:
+    """Build the graph, and what of it is in integers."""
     if train is not None and quantization is not None:
         return train_on_latents(model, train, quantization)
     if train is not None:
-        return build_training(model, train)
+        return build_training(model, train), None
     if quantization is not None:
-        return build_integer_inference(*integer_network(model, quantization))
-    return build_inference(model)
+        stage = integer_stage(model, quantization)
+        return build_integer_inference(stage.model, stage.graph(INFERENCE_BATCH)), stage
+    return build_inference(model), None
 
 
 def _metadata(
@@ -209,8 +219,15 @@ def _write_package(
     source = directory / "src"
     source.mkdir(exist_ok=True)
     (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))
-    if isinstance(graph.frozen, IntegerStage):
-        write_integer_graph(source, graph.frozen.graph(INFERENCE_BATCH))
     (source / "plan.txt").write_text(plan_report(plan) + "\n")
     (source / "relax.txt").write_text(graph.module.script())
     (source / "kernels.txt").write_text("\n\n".join(kernel.text for kernel in kernels.values()))
+
+
+def _write_integers(directory: Path, stage: IntegerStage, options: Quantization) -> None:
+    """Write the integer graph, from which the latents can be computed in NumPy, and what it loses."""
+    graph = stage.graph(INFERENCE_BATCH)
+    write_integer_graph(directory, graph)
+    samples = open_samples(options.calibration, stage.model).first(REPORTED_SAMPLES)
+    report = quantization_report(layer_errors(stage.model, graph, samples))
+    (directory / "quantization.txt").write_text(report + "\n")

@@ -71,7 +71,9 @@ def integer_stage(model: Model, options: Quantization) -> IntegerStage:
     return stage
 
 
-def train_on_latents(model: Model, config: TrainConfig, options: Quantization) -> TrainingGraph:
+def train_on_latents(
+    model: Model, config: TrainConfig, options: Quantization
+) -> tuple[TrainingGraph, IntegerStage]:
     """Build the training graph of a network whose first layers are frozen in integers.
 
     Parameters
@@ -85,8 +87,10 @@ def train_on_latents(model: Model, config: TrainConfig, options: Quantization) -
 
     Returns
     -------
-    TrainingGraph
-        Its model is the part behind the latents, its frozen stage the part before.
+    graph : TrainingGraph
+        Its model is the part behind the latents.
+    stage : IntegerStage
+        The part before.
 
     Raises
     ------
@@ -96,4 +100,5 @@ def train_on_latents(model: Model, config: TrainConfig, options: Quantization) -
     assert config.latent_layer is not None
     split = split_at_latent(model, config.latent_layer)
     trained_parameters(split.trained, config.trainable, config.freeze_until)  # refuses before the calibration
-    return build_training(split.trained, config, integer_stage(split.frozen, options))
+    stage = integer_stage(split.frozen, options)
+    return build_training(split.trained, config, stage), stage

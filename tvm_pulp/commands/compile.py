@@ -44,6 +44,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     integers.add_argument(
         "--calibrator", help="min-max (default), percentile, percentile:99.9 or mse: how ranges are chosen"
     )
+    integers.add_argument(
+        "--dump-quantization", action="store_true", help="print what each layer loses against float32"
+    )
     integers.add_argument("--weight-bits", type=int, choices=[8, 4], help="default: 8")
     training = parser.add_argument_group("training")
     training.add_argument("--train", action="store_true", help="compile the training step, too")
@@ -97,6 +100,8 @@ def main(options: argparse.Namespace) -> int:
     package.export(options.output)
     if options.dump_plan:
         print((package.directory / "src" / "plan.txt").read_text())
+    if options.dump_quantization:
+        print((package.directory / "src" / "quantization.txt").read_text())
     if options.dump_code:
         print(code_report(package))
     print(f"wrote {options.output}")
@@ -149,6 +154,7 @@ def quantization_options(options: argparse.Namespace) -> Any:
     """
     if options.calibration is None:
         given = {"--calibrator": options.calibrator, "--weight-bits": options.weight_bits}
+        given |= {"--dump-quantization": options.dump_quantization or None}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             raise UserError(f"{wrong[0]} is for integers; add --calibration with sample data")
