@@ -24,6 +24,7 @@ def _convolutions() -> list[str]:
         "conv2d:cin=64,cout=64,h=16,w=16,kernel=1",
         "depthwise:channels=64,h=16,w=16,pad=1",
         "depthwise:channels=64,h=16,w=16,pad=1,stride=2",
+        "depthwise:channels=64,h=16,w=16,pad=1,stride=2,batch=8",
     ]
     return [f"{shape},step={step}" for shape in shapes for step in STEPS]
 
@@ -48,5 +49,6 @@ SEARCHED = [
     "matmul:m=50,n=37,k=61,layout=tn",
     "conv2d:cin=16,cout=16,h=12,w=12,pad=1",
     "conv2d:cin=16,cout=16,h=12,w=12,pad=1,step=weight-grad",
+    "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,step=weight-grad",
 ]
 """Shapes whose tiles are searched, beside the tiles that the analytic model picks."""

@@ -24,14 +24,16 @@ _REGISTERS = 26
 """Registers that the compiler has for values."""
 _LOOP_FETCH = ((320.0, 0.0), (384.0, 0.04), (512.0, 0.15), (640.0, 0.25), (1024.0, 0.43), (2048.0, 0.5))
 """Cycles an instruction takes longer in loops of so many bytes: a core's own cache holds 512."""
-_FIRST_FETCH, _MISS = 1.2, 5.0
-"""The same where a loop starts: from the cache that all workers share, or from L2."""
+_STAY = 46
+"""Instructions that are still in a core's own cache when they are needed again."""
+_FIRST_FETCH, _MISS = 1.05, 5.0
+"""Cycles that the others take longer the first time: from the cache that all workers share, or from L2."""
 _SHARED_BYTES = 3000
 """Code that stays in the shared cache of 4 KiB beside the rest of the kernel."""
 _IN_STEP = 3.0
 """Cycles in which two workers that share an FPU both leave it idle, at the ends of a block."""
-_C_LOOP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 12.0, 60.0
-"""Cycles beside straight-line code: of a loop in C, of a strip, of a channel."""
+_C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
+"""Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,10 @@ def plane_cycles(p: DepthwisePlan) -> float:
         for first, count, alike in strips(p.columns, p.strip):
             block = p.block(begin, first, count)
             cycles, length = _block_cycles(p, block)
-            work += alike * ((end - begin) * cycles + _STRIP_CYCLES)
+            work += alike * ((end - begin) * cycles + _NEXT_STRIP) + _STRIP_CYCLES
             instructions += length
-    return work + instructions * (_FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS)
+    fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
+    return work + max(0.0, instructions - _STAY) * fetch
 
 
 def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
