@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.passes.operators.kernel import Shape
+from tvm_pulp.schedules.conv2d_workload import WindowAxis
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import buffer_shape
 
@@ -52,7 +54,19 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
     function = _MAKERS[step]("kernel", s.kind, attributes, data, weight)
     references = {"forward": _forward, "data-grad": _data_gradient, "weight-grad": _weight_gradient}
     reference = references[step](attributes, data, weight, buffer_shape(function.params[2]))
-    return Workload(s, function, reference, Cost(macs=attributes.macs(data, weight)))
+    macs = attributes.macs(data, weight)
+    padding = macs - math.prod(weight) * data[0] * _pairs_inside(attributes, data, weight) // taps**2
+    return Workload(s, function, reference, Cost(macs, padding_macs=padding))
+
+
+def _pairs_inside(attributes: Conv2d, data: Shape, weight: Shape) -> int:
+    """Return how many pairs of an output position and a tap of its window meet the image, not the padding."""
+    top, left, _, _ = attributes.padding
+    output = attributes.output_shape(data, weight)
+    axes = zip(
+        data[2:], output[2:], weight[2:], attributes.strides, (top, left), attributes.dilation, strict=True
+    )
+    return math.prod(WindowAxis(*axis).pairs_inside for axis in axes)
 
 
 class _Taps:
