@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.step_order import step_order
 
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
@@ -200,35 +201,48 @@ class PanelWriter:
         accumulator = self.accumulators[r * self.columns + c]
         return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[number]}, {accumulator}"
 
-    def loads_b(self, columns: range) -> list[str]:
-        """Return the loads of some columns' values of B, and the move to the next step."""
+    def loads_b(self, columns: range) -> list[list[str]]:
+        """Return the loads of some columns' values of B, the last one with the move to the next step."""
         if columns[-1] == self.columns - 1:
-            return [self.load_b(c) for c in columns]
-        return [*(self.b.load_near(_B_REGISTERS[c], c) for c in columns), self.b.move_on()]
+            return [[self.load_b(c)] for c in columns]
+        near = [[self.b.load_near(_B_REGISTERS[c], c)] for c in columns]
+        return [*near[:-1], [*near[-1], self.b.move_on()]]
 
-    def steps(self, columns: range) -> list[str]:
-        """Return the inner loop: one step of the sum, and the loads for the next."""
+    def step(self, columns: range, *, ahead: bool = True) -> list[str]:
+        """Return the products of a step with the loads between them: the inner loop.
+
+        Without ``ahead`` it is the last step, which loads nothing for a next one.
+        """
+        order, loads_b = step_order(self.rows, len(columns)), self.loads_b(columns)
         body: list[str] = []
-        for r in range(self.rows - 1):
-            body += [*(self.multiply(r, c) for c in columns), self.load_a(r)]
-        loads, last = self.loads_b(columns), len(columns) - 1
-        for i, c in enumerate(columns):
-            body += [self.multiply(self.rows - 1, c), *(loads[i : i + 1] if i < last else [])]
-        return [*body, self.load_a(self.rows - 1), *loads[last:]]
+        for number, (r, c) in enumerate(order.products, 1):
+            body.append(self.multiply(r, columns[c]))
+            for load in order.after(number):
+                if ahead or not load.ahead:
+                    body += [self.load_a(load.number)] if load.operand == "a" else loads_b[load.number]
+        return body
+
+    def first_loads(self, columns: range) -> list[str]:
+        """Return the loads before the first step."""
+        loads_b = self.loads_b(columns)
+        lines: list[str] = []
+        for load in step_order(self.rows, len(columns)).before_the_first_step():
+            lines += [self.load_a(load.number)] if load.operand == "a" else loads_b[load.number]
+        return lines
 
     def segment(self, columns: range) -> list[str]:
         """Return a segment of the sum of some columns; label 6 is at its last instruction."""
-        rows, body = range(self.rows), self.steps(columns)
-        first = [*self.loads_b(columns), *(self.load_a(r) for r in rows)]
+        body = self.step(columns)
         inner = [f"beqz {_DEPTH}, 4f", f"LP_SETUP(0, {_DEPTH}, {len(body)}, 5)"]
         inner += [*body[:-1], "5:", body[-1], "4:"]
-        last = [self.multiply(r, c) for r in rows for c in columns]
         skip = [
             f"lw a0, {_SETTINGS}(sp)",
             _setting("a1", "a_segment", "a0"),
             _setting("a2", "b_segment", "a0"),
         ]
-        return [*first, *inner, *last, *skip, f"add {_A}, {_A}, a1", "6:", f"add {_B}, {_B}, a2"]
+        last = self.step(columns, ahead=False)
+        return [*self.first_loads(columns), *inner, *last, *skip, f"add {_A}, {_A}, a1", "6:",
+                f"add {_B}, {_B}, a2"]  # fmt: skip
 
     def segments(self, columns: range) -> None:
         """Write a loop over segments; a0 holds their number."""

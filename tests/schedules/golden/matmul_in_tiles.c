@@ -69,37 +69,37 @@ __asm__(
     "mv s7, zero\n"
     "3:\n"
     LP_SETUP(1, a0, 35, 6)
+    "lw a0, -1080(t0)\n"
     "lw t3, -360(t1)\n"
     P_LW(t4, 4, t1)
-    "lw a0, -1080(t0)\n"
     "lw a1, -720(t0)\n"
-    "lw a2, -360(t0)\n"
-    P_LW(a3, 4, t0)
     "beqz t2, 4f\n"
     LP_SETUP(0, t2, 14, 5)
     "fmadd.s s0, a0, t3, s0\n"
-    "fmadd.s s1, a0, t4, s1\n"
-    "lw a0, -1080(t0)\n"
-    "fmadd.s s2, a1, t3, s2\n"
-    "fmadd.s s3, a1, t4, s3\n"
-    "lw a1, -720(t0)\n"
-    "fmadd.s s4, a2, t3, s4\n"
-    "fmadd.s s5, a2, t4, s5\n"
     "lw a2, -360(t0)\n"
+    "fmadd.s s1, a0, t4, s1\n"
+    P_LW(a3, 4, t0)
+    "fmadd.s s2, a1, t3, s2\n"
+    "fmadd.s s4, a2, t3, s4\n"
+    "lw a0, -1080(t0)\n"
     "fmadd.s s6, a3, t3, s6\n"
     "lw t3, -360(t1)\n"
+    "fmadd.s s3, a1, t4, s3\n"
+    "lw a1, -720(t0)\n"
+    "fmadd.s s5, a2, t4, s5\n"
     "fmadd.s s7, a3, t4, s7\n"
-    P_LW(a3, 4, t0)
     "5:\n"
     P_LW(t4, 4, t1)
     "4:\n"
     "fmadd.s s0, a0, t3, s0\n"
+    "lw a2, -360(t0)\n"
     "fmadd.s s1, a0, t4, s1\n"
+    P_LW(a3, 4, t0)
     "fmadd.s s2, a1, t3, s2\n"
-    "fmadd.s s3, a1, t4, s3\n"
     "fmadd.s s4, a2, t3, s4\n"
-    "fmadd.s s5, a2, t4, s5\n"
     "fmadd.s s6, a3, t3, s6\n"
+    "fmadd.s s3, a1, t4, s3\n"
+    "fmadd.s s5, a2, t4, s5\n"
     "fmadd.s s7, a3, t4, s7\n"
     "lw a0, 64(sp)\n"
     "lw a1, 16(a0)\n"
@@ -218,23 +218,23 @@ __asm__(
     "mv s3, zero\n"
     "3:\n"
     LP_SETUP(1, a0, 23, 6)
+    "lw a0, -360(t0)\n"
     "lw t3, -360(t1)\n"
     P_LW(t4, 4, t1)
-    "lw a0, -360(t0)\n"
-    P_LW(a1, 4, t0)
     "beqz t2, 4f\n"
     LP_SETUP(0, t2, 8, 5)
     "fmadd.s s0, a0, t3, s0\n"
+    P_LW(a1, 4, t0)
     "fmadd.s s1, a0, t4, s1\n"
     "lw a0, -360(t0)\n"
     "fmadd.s s2, a1, t3, s2\n"
     "lw t3, -360(t1)\n"
     "fmadd.s s3, a1, t4, s3\n"
-    P_LW(a1, 4, t0)
     "5:\n"
     P_LW(t4, 4, t1)
     "4:\n"
     "fmadd.s s0, a0, t3, s0\n"
+    P_LW(a1, 4, t0)
     "fmadd.s s1, a0, t4, s1\n"
     "fmadd.s s2, a1, t3, s2\n"
     "fmadd.s s3, a1, t4, s3\n"
