@@ -104,6 +104,7 @@ class MatmulBuilder:
             row_rests=_rests(w.m, b.tile_m, b.block_rows),
             column_rests=_rests(w.n, b.tile_n, b.block_columns),
             d=distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
+            segmented=w.reduce_batch,
             assembly=self.features.has_xpulp,
         )
 
