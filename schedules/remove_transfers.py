@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, as_int, ceil_div, sequence
+from tvm_pulp.schedules.dialect import ALIGNMENT, TO_L2, as_int, ceil_div, sequence
 from tvm_pulp.schedules.expressions import rewrite
 from tvm_pulp.target.expressions import call_name
 from tvm_pulp.target.tvm_names import (
@@ -45,6 +45,8 @@ def tensor_bytes(parameter: Buffer) -> int:
 def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc | None:
     """Put tensors in the place of their L1 copies.
 
+    A tensor that is only read keeps its values: an L1 buffer that another tensor leaves from cannot stand for it.
+
     Parameters
     ----------
     function
@@ -55,18 +57,24 @@ def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc 
     Returns
     -------
     PrimFunc or None
-        None where a transfer moves only a part of such a tensor.
+        None where a transfer moves only a part of such a tensor, or a kernel works in place on the L1 copy of
+        one for the results of another.
     """
     tensors = [function.params[number] for number in resident]
     copies: dict[Buffer, Buffer] = {}  # L1 buffer → tensor
+    stores: list[tuple[Buffer, Buffer]] = []  # L1 buffer, tensor
     for call in _calls(function.body, _STARTS):
         l1, l2 = (argument.args[0] for argument in call.args[2:4])
+        if as_int(call.args[-1]) == TO_L2:
+            stores.append((l1.source, l2.source))
         tensor = next((t for t in tensors if t.same_as(l2.source)), None)
         if tensor is None:
             continue
         if not _moves_all(call, l1, l2, tensor) or not copies.get(l1.source, tensor).same_as(tensor):
             return None
         copies[l1.source] = tensor
+    if any(not copies.get(l1, tensor).same_as(tensor) for l1, tensor in stores):
+        return None
     body = _Remover(copies).statement(function.body)
     used = {_slot(call) for call in _calls(body, _STARTS)}
     if None not in used:
@@ -83,6 +91,15 @@ def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc 
             "pulp.notes": [*function.attrs.get("pulp.notes", ()), f"in L1 before and after: {names}"],
         }
     )
+
+
+def transferred(function: PrimFunc) -> list[int]:
+    """Return the numbers of the parameters that a function in the cluster dialect transfers.
+
+    Workers access the others where they are.
+    """
+    moved = [call.args[3].args[0].source for call in _calls(function.body, _STARTS)]
+    return [n for n, parameter in enumerate(function.params) if any(b.same_as(parameter) for b in moved)]
 
 
 def _moves_all(call: Expr, l1: Expr, l2: Expr, tensor: Buffer) -> bool:
