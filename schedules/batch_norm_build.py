@@ -206,7 +206,7 @@ class BatchNormBuilder:
         return self._copy(tile, read), self._copy(tile, read if self.t.separate else overwritten)
 
     def _inputs(self, tile: Expr) -> list[tuple[Buffer, Buffer, Expr]]:
-        """Return of each tensor that is read the L1 buffer, the argument, and where the tile's copy starts."""
+        """Return the L1 buffer of each tensor that is read, the argument, and the start of a tile's copy."""
         read_at, worked_at = self._places(tile)
         last_at = read_at if self.t.separate else worked_at
         if self.s.backward:

@@ -126,9 +126,9 @@ def _forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     s.scalar[0] = {mean};
     pulp_norm_deviations(&s);
     squares[c * {parts} + part] = s.sum[0];"""
-    place = f"\n    s.at[1] = result + begin + c * {s.pixels};" if separate else ""
+    to = f"\n    s.at[1] = result + begin + c * {s.pixels};" if separate else ""
     third = f"""\
-{at}{place}
+{at}{to}
     const float middle = {mean};
     const float spread = norm_total(squares + c * {parts}, {parts}) * NORM_SHARE;
     const float reciprocal = pulp_rsqrtf(spread + NORM_EPSILON);
@@ -136,8 +136,9 @@ def _forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     s.scalar[1] = offset[c] - middle * s.scalar[0];{_limit(s, 2, False)}
     pulp_norm_apply(&s);
 {_forward_results(s, "part == 0", "c")}"""
+    place = "" if separate else " in place"
     return f"""\
-/* Normalise a tile of {s.images} x channels x {s.pixels} elements{"" if separate else " in place"}; {parts} workers share a
+/* Normalise a tile of {s.images} x channels x {s.pixels} elements{place}; {parts} workers share a
  * channel. The other pointers are at the first channel's elements. */
 static void batch_norm_tile(int core, float *tile{_result_parameter(separate)}, float *sums, float *squares,
                             int32_t channels, {_forward_parameters(s)}) {{

@@ -103,8 +103,8 @@ def _backward_streams(activation: int, resident: bool, separate: bool) -> list[S
     ]
     kept = [Step("store", "", (result_at, gradient))] if keeps else []
     scalars = ("mean", *_mask_scalars(activation))
-    pointers = ("x", "g", "r") if keeps and separate else ("x", "g")
-    first = Stream("pulp_norm_sums", pointers, scalars, ("total", "products"), (*masked, *kept, *sums))
+    pointers = dict.fromkeys(("x", "g", result_at) if keeps else ("x", "g"))
+    first = Stream("pulp_norm_sums", (*pointers,), scalars, ("total", "products"), (*masked, *kept, *sums))
     # in a resident tile the gradient has been masked by the first sweep
     source = result_at if keeps else "g"
     masked, gradient = _masked(NONE if resident else activation, source)
@@ -119,8 +119,8 @@ def _backward_streams(activation: int, resident: bool, separate: bool) -> list[S
     else:  # the factor of the normalisation is that of the gradient
         scalars += _mask_scalars(activation)
         result[1] = Step("multiply_add", "result", (gradient, "factor", "moved"))
-    pointers = ("x", *dict.fromkeys((source, result_at)))
-    return [first, Stream("pulp_norm_gradient", pointers, scalars, (), (*masked, *result))]
+    pointers = dict.fromkeys(("x", source, result_at))
+    return [first, Stream("pulp_norm_gradient", (*pointers,), scalars, (), (*masked, *result))]
 
 
 def streams(s: NormSizes, resident: bool, separate: bool = False) -> list[Stream]:

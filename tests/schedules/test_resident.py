@@ -28,10 +28,13 @@ FUNCTIONS = {
     "conv2d": conv2d("layer", "work", PADDED, (1, 8, 9, 7), (8, 8, 3, 3)),
     "depthwise": conv2d("layer", "work", Conv2d((1, 1), (1, 1, 1, 1), (1, 1), 8), (1, 8, 9, 7), (8, 1, 3, 3)),
     "weight gradient": conv2d_weight_gradient("layer", "work", PADDED, (1, 8, 9, 7), (8, 8, 3, 3)),
+    "partial sums": conv2d_weight_gradient(
+        "layer", "work", Conv2d((2, 2), (1, 1, 1, 1)), (1, 1, 32, 32), (8, 1, 3, 3)
+    ),
     "sgd": sgd("layer", "work", (300,), 0.9, 0.01, True),
     "batch norm": batch_norm_training("layer", "work", (2, 12, 5, 7), 1e-5, CLIPPED, False),
     "batch norm gradient": batch_norm_gradient("layer", "work", (2, 12, 5, 7), CLIPPED, False, True),
-    "batch norm without activation": batch_norm_gradient("layer", "work", (1, 9, 7, 7), Activation(), True, True),
+    "batch norm, biased": batch_norm_gradient("layer", "work", (1, 9, 7), Activation(), True, True),
     "softmax": softmax("layer", "work", (6, 10), 1, False),
 }
 
@@ -68,6 +71,14 @@ def test_templates_are_used(case: str, schedule: str, chip: Features) -> None:
     assert lowered.attrs["pulp.schedule"] == schedule
     whole = lower(function, chip)
     assert int(lowered.attrs["pulp.l1_bytes"]) < int(whole.attrs["pulp.l1_bytes"])
+
+
+def test_partial_sums_stay_out_of_the_result(chip: Features) -> None:
+    function = FUNCTIONS["partial sums"]
+    text = print_kernel(lower(function, chip, names(function)), "kernel")
+    assert "4 partial sums" in text
+    assert "conv2d_tile(worker, data, output_gradient, result_l1," in text
+    assert "weight_gradient_at[0] = result_l1_at[0]" in text
 
 
 def test_only_the_result_in_l1(chip: Features, tmp_path: Path) -> None:
