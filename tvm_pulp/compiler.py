@@ -35,7 +35,7 @@ from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
-from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.plan import FunctionPlan, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -103,6 +103,7 @@ def compile(
     plan = plan_memory(graph, kernels, features)
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
+    kernels = _called(kernels, plan)
     sources = {name: kernel.source for name, kernel in kernels.items()}
     values = {**graph.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
@@ -116,6 +117,13 @@ def compile(
     if quantization is not None and stage is not None:
         _write_integers(directory / "src", stage, quantization)
     return Package(directory, metadata, holder)
+
+
+def _called(kernels: Mapping[str, Kernel], plan: MemoryPlan) -> dict[str, Kernel]:
+    """Return the kernels that a plan calls: of each the one for tensors in L2, in L1, or both."""
+    called = {call.kernel for function in plan.functions for call in function.calls}
+    variants = (k for kernel in kernels.values() for k in (kernel, kernel.in_l1) if k is not None)
+    return {kernel.name: kernel for kernel in variants if kernel.name in called}
 
 
 def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -> None:
@@ -191,15 +199,39 @@ def _buffers(
     """Return what each kernel may touch in its scratch and in the arena, for the simulator's checks."""
     found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
     for function in plan.functions:
-        for call in function.calls:
+        for number, call in enumerate(function.calls):
             scratch = dict(kernels[call.kernel].l1_buffers)
-            arena = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})["arena"]
-            for buffer in call.arguments:
-                if buffer.offset is not None:
-                    place = (buffer.offset, buffer.bytes)
-                    if arena.setdefault(buffer.name, place) != place:
-                        arena[f"{buffer.name} in {function.name}"] = place
+            places = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})
+            following = (t.tensor for t in function.transfers if t.start == number + 1)
+            for buffer in (*call.arguments, *following):
+                if buffer.level == "L2" and buffer.offset is not None:
+                    _name_place(places["arena"], buffer.name, (buffer.offset, buffer.bytes), function.name)
+            for name, place in _stays_around(function, number).items():
+                _name_place(places["scratch"], name, place, function.name)
     return found
+
+
+def _name_place(places: dict[str, tuple[int, int]], name: str, place: tuple[int, int], function: str) -> None:
+    if places.setdefault(name, place) != place:
+        places[f"{name} in {function}"] = place
+
+
+def _stays_around(function: FunctionPlan, call: int) -> dict[str, tuple[int, int]]:
+    """Return what is in L1 beside a kernel's scratch from the start of a call to that of the next one.
+
+    Transfers for the next call start in between: what then follows in the same bytes shares an entry.
+    """
+    stays = [s for s in function.stays if s.first <= call + 1 and s.last >= call]
+    found: list[tuple[list[str], int, int]] = []
+    for stay in sorted(stays, key=lambda stay: stay.buffer.offset or 0):
+        start = stay.buffer.offset or 0
+        end = start + stay.buffer.bytes
+        if found and start < found[-1][2]:
+            names, first, last = found[-1]
+            found[-1] = ([*names, stay.buffer.name], first, max(last, end))
+        else:
+            found.append(([stay.buffer.name], start, end))
+    return {" then ".join(names): (start, end - start) for names, start, end in found}
 
 
 def _write_package(
