@@ -27,6 +27,7 @@ from tvm_pulp.schedules.conv2d_workload import (
     Conv2dWorkload,
     WindowAxis,
 )
+from tvm_pulp.schedules.epilogue import INPUTS, read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 
@@ -37,7 +38,10 @@ class Conv2dTemplate:
 
     def match(self, function: PrimFunc) -> Conv2dWorkload | None:
         """Return the workload of a float32 convolution, None for anything else."""
-        if function.attrs is None or "pulp.conv2d" not in function.attrs or len(function.params) != 3:
+        if function.attrs is None or "pulp.conv2d" not in function.attrs:
+            return None
+        epilogue = read_epilogue(function) if "pulp.epilogue" in function.attrs else None
+        if epilogue is None and ("pulp.epilogue" in function.attrs or len(function.params) != 3):
             return None
         kind = str(function.attrs.get("pulp.operator", ""))
         details = {str(key): value for key, value in function.attrs["pulp.conv2d"].items()}
@@ -45,7 +49,8 @@ class Conv2dTemplate:
             return None
         if any(buffer_dtype(parameter) != "float32" for parameter in function.params):
             return None
-        first, second, third = (buffer_shape(parameter) for parameter in function.params)
+        result = function.params[2] if epilogue is None else epilogue.result
+        first, second, third = (buffer_shape(tensor) for tensor in (*function.params[:INPUTS], result))
         data, weight, output = {
             FORWARD: (first, second, third),
             DATA_GRADIENT: (third, second, first),
@@ -64,9 +69,10 @@ class Conv2dTemplate:
         if depthwise:
             groups = 1
         sizes = Conv2dSizes(
-            kind, data[0], weight[1], weight[0] // groups, height, width, sections, depthwise, groups
-        )
-        return Conv2dWorkload(function, sizes)
+            kind, data[0], weight[1], weight[0] // groups, height, width, sections, depthwise, groups,
+            None if epilogue is None else epilogue.sizes,
+        )  # fmt: skip
+        return Conv2dWorkload(function, sizes, epilogue)
 
     def knobs(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, loop orders and numbers of partial sums to choose from."""

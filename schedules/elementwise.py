@@ -23,7 +23,6 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
-from tvm_pulp.schedules.microkernels.stream import instructions, streams_source
 from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -102,8 +101,7 @@ class ElementwiseTemplate:
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         flat, size = workload.flat, knobs["tile_elements"]
-        floats = sum(s.operation in ("add", "subtract", "multiply_add", "multiply") for s in flat.stream.body)
-        work = max(instructions(flat.stream), 2 * floats) * ceil_div(size, features.cores)
+        work = flat.cycles_an_element * ceil_div(size, features.cores)
         move = _CYCLES_A_TRANSFER + 4 * size / _DMA_BYTES_A_CYCLE
         inwards, outwards = sum(flat.read) * move, sum(flat.written) * move
         tiles = flat.elements / size
@@ -134,6 +132,7 @@ class _Builder:
             buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", self.pitch * copies, "float32")
             self.buffers.append(buffer)
             declarations.append(declaration)
+        micro_kernel = self.flat.source("elementwise_tile", assembly=self.features.has_xpulp)
         body = self.loop.run(
             self._moves(self.flat.read, TO_L1), self._moves(self.flat.written, TO_L2), self._compute
         )
@@ -146,7 +145,7 @@ class _Builder:
             {
                 "pulp.schedule": "elementwise",
                 "pulp.tile": f"elements {self.size}/{self.flat.elements}",
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": [micro_kernel],
             },
         )
 
@@ -188,36 +187,8 @@ class _Builder:
             address_of(element(buffer, name(f"{buffer.name}_start", self._start(n, tile))))
             for n, buffer in enumerate(self.buffers)
         ]
-        scalars = [address_of(element(self._argument(s), 0)) for s in self._inputs()]
+        scalars = [address_of(element(self._argument(s), 0)) for s in self.flat.inputs]
         size = name("elements", self.loop.at(tile)[self.axis].size)
         worker = Var("worker", "int32")
         call = call_extern("int32", "elementwise_tile", worker, size, *pointers, *scalars)
         return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
-
-    def _inputs(self) -> list[Expr]:
-        return [scalar for scalar in self.flat.scalars if not isinstance(scalar, float)]
-
-    def _micro_kernel(self) -> str:
-        flat = self.flat
-        parameters = "".join(f", float *{pointer}" for pointer in flat.stream.pointers)
-        parameters += "".join(f", const float *input{n}" for n in range(len(self._inputs())))
-        values, count = [], 0
-        for scalar in flat.scalars:
-            if isinstance(scalar, float):
-                values.append(f"{scalar!r}f")
-            else:
-                values.append(f"*input{count}")
-                count += 1
-        settings = "".join(f"\n  s.scalar[{n}] = {value};" for n, value in enumerate(values))
-        at = ", ".join(f"{pointer} + begin" for pointer in flat.stream.pointers)
-        return f"""\
-{streams_source([flat.stream], assembly=self.features.has_xpulp)}
-
-/* The share of worker `core` in a tile: a run of elements. */
-static void elementwise_tile(int core, int32_t elements{parameters}) {{
-  const int32_t fours = (elements + 3) / 4, begin = 4 * pulp_chunk(core, PULP_CORES, fours);
-  const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
-  if (begin >= end) return;
-  struct stream s = {{.length = end - begin, .segments = 1, .at = {{{at}}}}};{settings}
-  pulp_elementwise(&s);
-}}"""

@@ -10,7 +10,14 @@ import numpy as np
 from tvm_pulp.schedules.collapse import collapse
 from tvm_pulp.schedules.computation import Program, Stage
 from tvm_pulp.schedules.expressions import same
-from tvm_pulp.schedules.microkernels.stream import POINTERS, SCALARS, Step, Stream
+from tvm_pulp.schedules.microkernels.stream import (
+    POINTERS,
+    SCALARS,
+    Step,
+    Stream,
+    instructions,
+    streams_source,
+)
 from tvm_pulp.target.tvm_names import (
     GT,
     LT,
@@ -30,6 +37,8 @@ from tvm_pulp.target.tvm_names import (
     buffer_dtype,
     buffer_shape,
 )
+
+_FLOAT_OPERATIONS = ("add", "subtract", "multiply_add", "multiply")
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,51 @@ class FlatStream:
     written: tuple[bool, ...]
     scalars: tuple[float | Buffer, ...]
     elements: int
+
+    @property
+    def cycles_an_element(self) -> float:
+        """Cycles that an element takes one worker: its instructions, or the FPU that two workers share."""
+        floats = sum(s.operation in _FLOAT_OPERATIONS for s in self.stream.body)
+        return max(instructions(self.stream), 2 * floats)
+
+    @property
+    def inputs(self) -> list[Buffer]:
+        """Scalars that are parameters of one element."""
+        return [scalar for scalar in self.scalars if not isinstance(scalar, float)]
+
+    def source(self, name: str, *, assembly: bool) -> str:
+        """Return C of a worker's share of a tile.
+
+        Parameters
+        ----------
+        name
+            Of the C function: ``void name(int core, int32_t elements, ...)``, then a pointer a tensor and one
+            an input.
+        assembly
+            Whether the target has Xpulp.
+        """
+        parameters = "".join(f", float *{pointer}" for pointer in self.stream.pointers)
+        parameters += "".join(f", const float *input{n}" for n in range(len(self.inputs)))
+        values, count = [], 0
+        for scalar in self.scalars:
+            if isinstance(scalar, float):
+                values.append(f"{scalar!r}f")
+            else:
+                values.append(f"*input{count}")
+                count += 1
+        settings = "".join(f"\n  s.scalar[{n}] = {value};" for n, value in enumerate(values))
+        at = ", ".join(f"{pointer} + begin" for pointer in self.stream.pointers)
+        return f"""\
+{streams_source([self.stream], assembly=assembly)}
+
+/* The share of worker `core` in a tile: a run of elements. */
+static void {name}(int core, int32_t elements{parameters}) {{
+  const int32_t fours = (elements + 3) / 4, begin = 4 * pulp_chunk(core, PULP_CORES, fours);
+  const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
+  if (begin >= end) return;
+  struct stream s = {{.length = end - begin, .segments = 1, .at = {{{at}}}}};{settings}
+  pulp_elementwise(&s);
+}}"""
 
 
 class _NotFlat(Exception):

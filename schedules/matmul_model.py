@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
@@ -63,8 +64,13 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
     store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * c_lines
     dma_in = total / period_a * load_a + total / period_b * load_b
-    dma_out = total / period_c * store_c
     compute = compute_cycles(w, b, cores)
+    if w.epilogue is not None:
+        results, move = total / b.reduction_tiles(w), store_c
+        dma_in += results * w.epilogue.loads * move
+        compute += results * w.epilogue.compute_cycles(c_bytes / 4, cores)
+        store_c *= w.epilogue.stores
+    dma_out = total / period_c * store_c
     first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
     return max(
         first + compute + total * _CYCLES_A_TILE + store_c, dma_in + one + store_c, first + one + dma_out
@@ -117,7 +123,14 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
 
 @lru_cache(maxsize=4096)
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
-    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
+    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
+
+    With an epilogue it is that of the product alone, if it fits.
+    """
+    if w.epilogue is not None:
+        alone = search(replace(w, epilogue=None), cores, l1_bytes)
+        if alone is not None and is_valid(w, alone, l1_bytes):
+            return alone
     for least in (8, 1):  # tiny tiles only where nothing else fits
         found = _search(w, cores, l1_bytes, least)
         if found is not None:
