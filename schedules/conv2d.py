@@ -40,14 +40,18 @@ class Conv2dTemplate:
         """Return the workload of a float32 convolution, None for anything else."""
         if function.attrs is None or "pulp.conv2d" not in function.attrs:
             return None
-        epilogue = read_epilogue(function) if "pulp.epilogue" in function.attrs else None
-        if epilogue is None and ("pulp.epilogue" in function.attrs or len(function.params) != 3):
-            return None
         kind = str(function.attrs.get("pulp.operator", ""))
         details = {str(key): value for key, value in function.attrs["pulp.conv2d"].items()}
         if kind not in (FORWARD, DATA_GRADIENT, WEIGHT_GRADIENT):
             return None
         if any(buffer_dtype(parameter) != "float32" for parameter in function.params):
+            return None
+        epilogue = None
+        if "pulp.epilogue" in function.attrs:
+            epilogue = read_epilogue(function, _channels(function, kind))
+            if epilogue is None:
+                return None
+        elif len(function.params) != 3:
             return None
         result = function.params[2] if epilogue is None else epilogue.result
         first, second, third = (buffer_shape(tensor) for tensor in (*function.params[:INPUTS], result))
@@ -100,3 +104,12 @@ class Conv2dTemplate:
     def build(self, workload: Conv2dWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
         """Return the function in the cluster dialect."""
         return Conv2dBuilder(workload, Conv2dBlocking.of(workload.sizes, knobs), features).build()
+
+
+def _channels(function: PrimFunc, kind: str) -> int:
+    """Return the channels of the result of the forward step or of the data gradient; 0 for the weights'."""
+    weight = buffer_shape(function.params[1])
+    if kind == WEIGHT_GRADIENT:
+        return 0
+    groups = int(function.attrs["pulp.conv2d"]["groups"])
+    return weight[0] if kind == FORWARD else weight[1] * groups

@@ -323,7 +323,7 @@ class Conv2dBuilder:
         if self.b.parts > 1:
             work = sequence(work, self._sum_parts(tile, result))
         if self.epilogue is not None:
-            work = sequence(work, self.epilogue.compute(tile, self._result_box(axes).elements()))
+            work = sequence(work, self.epilogue.compute(tile, self._result_box(axes), 1))
         return work
 
     def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:

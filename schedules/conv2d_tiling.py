@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.microkernels.conv2d import by_taps, conv2d_distances
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
@@ -203,7 +204,8 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     if s.epilogue is not None:
         results = total / reduction_tiles(s, b)
         loads += results * s.epilogue.loads * store
-        work += results * s.epilogue.compute_cycles(result / b.parts, cores)
+        row = b.tile_y * (s.width.source if s.kind == DATA_GRADIENT else s.width.out)
+        work += results * s.epilogue.compute_cycles(result / b.parts, row, cores)
         store *= s.epilogue.stores
     return max(work, loads, total / result_period * store) + load_image + load_operand + store
 
@@ -287,12 +289,18 @@ def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does.
 
-    With an epilogue it is that of the convolution alone, if it fits.
+    With an epilogue it is that of the convolution alone, if it fits and nothing is better by far.
     """
-    if s.epilogue is not None:
+    best = _least(s, cores, limit)
+    if best is not None and s.epilogue is not None:
         alone = search(replace(s, epilogue=None), cores, limit)
         if alone is not None and is_valid(s, alone, limit):
-            return alone
+            estimates = (estimate_cycles(s, b, cores) for b in (alone, best))
+            return alone if is_about(*estimates) else best
+    return best
+
+
+def _least(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     knobs = knob_values(s, cores)
     found: list[tuple[float, int, Conv2dBlocking]] = []
     for number, values in enumerate(itertools.product(*knobs.values())):

@@ -8,6 +8,7 @@ before it leaves, beside the tiles of the other tensors that the stream reads or
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from tvm_pulp.schedules.computation import inline_intermediates, read_blocks
@@ -15,12 +16,20 @@ from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
 from tvm_pulp.schedules.expressions import reads_buffer
 from tvm_pulp.schedules.stages import make_program
 from tvm_pulp.target.errors import UserError
-from tvm_pulp.target.tvm_names import Buffer, PrimFunc, buffer_dtype
+from tvm_pulp.target.tvm_names import Buffer, PrimFunc, buffer_dtype, buffer_shape
 
 INPUTS = 2
 """Operands of a producer: the first parameters of the function."""
 
 _CYCLES_A_TILE = 150.0
+_CYCLES_A_ROW = 70.0
+ESTIMATES_ERROR = 0.02
+"""Of the estimates, as a share: how well they tell one choice of tiles from another."""
+
+
+def is_about(cycles: float, best: float) -> bool:
+    """Tell whether an estimate is the best one but for the error of the estimates."""
+    return cycles <= (1 + ESTIMATES_ERROR) * best
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,15 @@ class EpilogueSizes:
         Whether the tile of the result is stored, else it is used up.
     cycles : float
         Of one worker, for an element.
+    by_channel : bool
+        Whether an operand has one element a channel.
     """
 
     read: int
     overwritten: int
     keeps_result: bool
     cycles: float
+    by_channel: bool = False
 
     def copies(self, results: int, reduced: int) -> tuple[int, int, int]:
         """Return the copies in L1 of the result's tile, of what is read, and of what is overwritten.
@@ -71,9 +83,10 @@ class EpilogueSizes:
         """Tiles that are stored for a tile of the result."""
         return self.overwritten + self.keeps_result
 
-    def compute_cycles(self, elements: float, cores: int) -> float:
-        """Estimate the work on a tile of the result."""
-        return self.cycles * elements / cores + _CYCLES_A_TILE
+    def compute_cycles(self, elements: float, row: float, cores: int) -> float:
+        """Estimate the work on a tile of the result, in rows of ``row`` elements of one channel."""
+        rows = _CYCLES_A_ROW * (elements / cores / row + 1) if self.by_channel else 0.0
+        return self.cycles * elements / cores + rows + _CYCLES_A_TILE
 
 
 @dataclass(frozen=True)
@@ -105,12 +118,23 @@ class Epilogue:
         flat = self.flat
         overwritten = sum(flat.written[n] for n in self.others)
         return EpilogueSizes(
-            len(self.others) - overwritten, overwritten, self.output is not None, flat.cycles_an_element
+            len(self.others) - overwritten,
+            overwritten,
+            self.output is not None,
+            flat.cycles_an_element,
+            bool(flat.row_scalars),
         )
 
 
-def read_epilogue(function: PrimFunc) -> Epilogue | None:
+def read_epilogue(function: PrimFunc, channels: int) -> Epilogue | None:
     """Read what follows the first block of a function.
+
+    Parameters
+    ----------
+    function
+        With the attribute ``"pulp.epilogue"``.
+    channels
+        Of the result: an operand may have one element a channel.
 
     Returns
     -------
@@ -138,7 +162,9 @@ def read_epilogue(function: PrimFunc) -> Epilogue | None:
         flat = flat_stream(make_program(computations, parameters))
     except UserError:  # the result is read at other positions
         return None
-    if flat is None or buffer_dtype(result) != "float32":
+    if flat is None or any(flat.repeated) or buffer_dtype(result) != "float32":
+        return None
+    if any(math.prod(buffer_shape(tensor)) != channels for tensor in flat.row_scalars):
         return None
     written = [flat.written[n] for n, tensor in enumerate(flat.tensors) if tensor.same_as(result)]
     return Epilogue(flat, result, output) if written == [output is not None] else None

@@ -16,6 +16,7 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.elementwise_source import inputs, tile_function
 from tvm_pulp.schedules.epilogue import Epilogue
 from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -113,8 +114,18 @@ class EpilogueBuilder:
     def _copy(self, tile: Expr, elements: int, copies: int) -> Expr:
         return self.loop.copy_start(tile, self.loop.reduction_tiles, elements, copies)
 
-    def compute(self, tile: Expr, elements: Expr) -> Stmt:
-        """Return the work on a result of ``elements`` elements, once its last tile is done."""
+    def compute(self, tile: Expr, box: Box, channels: int) -> Stmt:
+        """Return the work on a result once its last tile is done.
+
+        Parameters
+        ----------
+        tile
+            Number of the tile.
+        box
+            Of the result.
+        channels
+            Number of the box's axis along which the channels run; what is inside of it is a row.
+        """
         steps: list[Stmt] = [barrier()]
         pointers = []
         for number, buffer in self.tiles.items():
@@ -123,13 +134,20 @@ class EpilogueBuilder:
                 start, define = bind(f"{buffer.name}_start", start)
                 steps.append(define)
             pointers.append(address_of(element(buffer, start)))
-        scalars = [address_of(element(self.arguments[scalar], 0)) for scalar in self.flat.inputs]
+        first, rows = box.low[channels], []
+        if self.flat.row_scalars:
+            length = Box((), (), box.size[channels + 1 :]).elements()
+            rows = [self.analyzer.simplify(length), box.size[channels]]
+        values = [element(self.arguments[tensor], first) for tensor in self.flat.row_scalars]
+        values += [element(self.arguments[scalar], 0) for scalar in inputs(self.flat)]
         worker = Var("worker", "int32")
-        size = self.analyzer.simplify(elements)
-        call = call_extern("int32", "epilogue_tile", worker, size, *pointers, *scalars)
+        size = self.analyzer.simplify(box.elements())
+        call = call_extern(
+            "int32", "elementwise_tile", worker, size, *rows, *pointers, *map(address_of, values)
+        )
         steps.append(parallel(worker, self.features.cores, Evaluate(call)))
         return self.loop.when_complete(tile, sequence(steps)) or sequence()
 
     def source(self) -> str:
         """Return C of the work on a tile."""
-        return self.flat.source("epilogue_tile", assembly=self.features.has_xpulp)
+        return tile_function(self.flat, assembly=self.features.has_xpulp, of_box=True)

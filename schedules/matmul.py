@@ -31,8 +31,12 @@ class MatmulTemplate:
         attributes = function.attrs.get("pulp.matmul") if function.attrs is not None else None
         if attributes is None:
             return None
-        epilogue = read_epilogue(function) if "pulp.epilogue" in function.attrs else None
-        if epilogue is None and ("pulp.epilogue" in function.attrs or len(function.params) != 3):
+        epilogue = None
+        if "pulp.epilogue" in function.attrs:
+            epilogue = read_epilogue(function, int(attributes["m"]))
+            if epilogue is None:
+                return None
+        elif len(function.params) != 3:
             return None
         if any(buffer_dtype(parameter) != "float32" for parameter in function.params):
             return None

@@ -232,7 +232,8 @@ class MatmulBuilder:
         work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
         if self.epilogue is None:
             return work
-        return sequence(work, self.epilogue.compute(tile, self._c_box(axes).elements()))
+        box = self._c_box(axes)
+        return sequence(work, self.epilogue.compute(tile, box, len(box.shape) - 2))
 
 
 def _rests(extent: int, tile: int, block: int) -> set[int]:

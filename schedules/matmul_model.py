@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
@@ -68,7 +69,7 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     if w.epilogue is not None:
         results, move = total / b.reduction_tiles(w), store_c
         dma_in += results * w.epilogue.loads * move
-        compute += results * w.epilogue.compute_cycles(c_bytes / 4, cores)
+        compute += results * w.epilogue.compute_cycles(c_bytes / 4, b.tile_n, cores)
         store_c *= w.epilogue.stores
     dma_out = total / period_c * store_c
     first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
@@ -125,12 +126,18 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
 
-    With an epilogue it is that of the product alone, if it fits.
+    With an epilogue it is that of the product alone, if it fits and nothing is better by far.
     """
-    if w.epilogue is not None:
+    best = _least(w, cores, l1_bytes)
+    if best is not None and w.epilogue is not None:
         alone = search(replace(w, epilogue=None), cores, l1_bytes)
         if alone is not None and is_valid(w, alone, l1_bytes):
-            return alone
+            estimates = (estimate_cycles(w, b, cores) for b in (alone, best))
+            return alone if is_about(*estimates) else best
+    return best
+
+
+def _least(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
     for least in (8, 1):  # tiny tiles only where nothing else fits
         found = _search(w, cores, l1_bytes, least)
         if found is not None:

@@ -205,5 +205,5 @@ def test_what_is_no_stream_over_the_result_is_no_epilogue() -> None:
         "layer", "spread", [("x", (8, 12)), ("y", (3, 8, 12))], lambda x, y: x * y, (3, 8, 12)
     )
     fused = fused_kernel(producer, spread, 0)
-    assert read_epilogue(fused) is None
+    assert read_epilogue(fused, 8) is None
     assert MatmulTemplate().match(fused) is None
