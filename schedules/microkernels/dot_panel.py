@@ -95,6 +95,8 @@ class Epilogue:
         Whether 32-bit products will do.
     multipliers : int
         Bytes from a column's bias to its multiplier.
+    rounding : int
+        How the kernel rounds; 0, halves up, is what panels do.
     """
 
     requantize: bool = False
@@ -104,11 +106,14 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    rounding: int = 0
 
     def is_supported(self) -> bool:
-        """Tell whether the instructions' forms cover the shift without overflow."""
+        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
         if not self.requantize:
             return True
+        if self.rounding != 0:
+            return False
         return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
 
     @property
