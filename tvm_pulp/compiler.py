@@ -115,7 +115,7 @@ def _graph(model: Model, train: TrainConfig | None, quantization: Quantization |
     if train is not None:
         return build_training(model, train)
     if quantization is not None:
-        return build_integer_inference(*integer_network(model, quantization))
+        return build_integer_inference(integer_network(model, quantization)[1])
     return build_inference(model)
 
 

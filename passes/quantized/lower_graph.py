@@ -5,24 +5,31 @@ Images lie with their channels innermost (NHWC) between the kernels; the graph's
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tvm import relax
+from tvm import IRModule, relax
 
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators import quantized_elementwise
 from tvm_pulp.passes.operators.kernel import Shape
-from tvm_pulp.passes.operators.movement import concat, permute_dims
+from tvm_pulp.passes.operators.movement import concat, pad, permute_dims
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.lower_ends import (
+    input_kernel,
+    input_variables,
+    inverse,
+    output_kernel,
+    physical,
+    physical_axes,
+)
 from tvm_pulp.passes.rewrite import closed_on_error
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -30,33 +37,29 @@ from tvm_pulp.target.tvm_names import PrimFunc
 WORK = "infer"
 
 
-def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGraph:
+def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
     """Build the graph of a package that infers in integers.
 
     Parameters
     ----------
-    model : Model
-        The float network of the graph, of the same batch size.
     graph : QuantizedGraph
-        Of `quantize_model`.
+        Of `quantize_model` or an importer.
 
     Returns
     -------
     TrainingGraph
-        With the function ``infer`` only: float32 inputs, the float32 output that the last bytes stand for.
-        Its model has the integer weights, biases, multipliers and tables as parameters.
+        With the function ``infer`` only: float32 inputs or bytes, the float32 output that the last bytes stand
+        for, or those. Its model has the integer weights, biases, multipliers and tables as parameters.
     """
     lowering = _Lowering(graph)
     source = lowering.builder
     parameters = lowering.collect()
-    inputs = {
-        o.source: relax.Var(o.source, relax.TensorType(o.source_shape, "float32")) for o in _quantizers(graph)
-    }
+    inputs = input_variables(graph)
     variables = {
         name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
         for name, value in parameters.items()
     }
-    arguments = [*(inputs[name] for name in graph.inputs), *variables.values()]
+    arguments = [*inputs.values(), *variables.values()]
     with closed_on_error(lambda: source), source.function(WORK, arguments):
         with source.dataflow():
             result = source.emit_output(lowering.run(inputs, variables))
@@ -65,25 +68,9 @@ def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGr
     bound, found = resolve(module[WORK])
     builder = relax.BlockBuilder()
     finish_function(builder, WORK, arguments, bound, module, found[0])
-    integer = dataclasses.replace(model, parameters=parameters, buffers=frozenset(parameters))
+    main = IRModule({"main": module[WORK].with_attr("global_symbol", "main")})
+    integer = Model(graph.name, main, graph.inputs, parameters, frozenset(parameters))
     return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
-
-
-def _quantizers(graph: g.QuantizedGraph) -> list[g.Quantize]:
-    return [operator for operator in graph.operators if isinstance(operator, g.Quantize)]
-
-
-def physical_axes(rank: int) -> tuple[int, ...]:
-    """Order in which a tensor's axes lie in memory: images as NHWC, others as they are."""
-    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
-
-
-def _physical(shape: Shape) -> Shape:
-    return tuple(shape[axis] for axis in physical_axes(len(shape)))
-
-
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(axes.index(axis) for axis in range(len(axes)))
 
 
 def _moves(shape: Shape) -> bool:
@@ -109,29 +96,22 @@ class _Lowering:
         return found
 
     def run(self, inputs: dict[str, relax.Var], parameters: dict[str, relax.Var]) -> relax.Var:
-        """Emit the kernels; return the float output."""
+        """Emit the kernels; return the output."""
         self.parameters = parameters
         for operator in self.graph.operators:
-            if isinstance(operator, g.Quantize):
-                output = operator.output
-                axes = physical_axes(len(output.shape))
-                kernel = quantized_elementwise.quantize(
-                    operator.layer, "quantize", operator.source_shape, axes, output.scale, output.zero_point
-                )
-                self.values[output.name] = self.call(kernel, inputs[operator.source])
+            if isinstance(operator, g.Quantize | g.QuantizedInput):
+                value = self.end(input_kernel(operator), inputs[operator.source], operator.output.shape)
             else:
-                self.values[operator.output.name] = _LOWER[type(operator)](self, operator)
+                value = _LOWER[type(operator)](self, operator)
+            self.values[operator.output.name] = value
         output = self.graph.output
-        shape = _physical(output.shape)
-        kernel = quantized_elementwise.dequantize(
-            "output",
-            "dequantize",
-            shape,
-            _inverse(physical_axes(len(shape))),
-            output.scale,
-            output.zero_point,
-        )
-        return self.call(kernel, self.values[output.name])
+        return self.end(output_kernel(self.graph), self.values[output.name], None)
+
+    def end(self, kernel: PrimFunc | None, value: relax.Var, shape: Shape | None) -> relax.Var:
+        """Emit the kernel of an input or output; where none is needed, only the view changes."""
+        if kernel is not None:
+            return self.call(kernel, value)
+        return self.view(value, self.graph.output.shape if shape is None else physical(shape))
 
     def call(self, kernel: PrimFunc, *arguments: relax.Var) -> relax.Var:
         return emit_kernel(self.builder, kernel, arguments)
@@ -196,7 +176,7 @@ def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
 
 
 def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
-    attributes, shape = operator.attributes, _physical(operator.source.shape)
+    attributes, shape = operator.attributes, physical(operator.source.shape)
     geometry = QuantizedConv2d(
         (operator.weight.shape[2], operator.weight.shape[3]),
         attributes.strides,
@@ -223,11 +203,12 @@ def _add(lowering: _Lowering, operator: g.QuantizedAdd) -> relax.Var:
     kernel = quantized_elementwise.quantized_add(
         operator.layer,
         WORK,
-        _physical(operator.output.shape),
+        physical(operator.output.shape),
         (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
         operator.multipliers,
         operator.shift,
         (operator.minimum, operator.maximum),
+        operator.rounding,
     )
     return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
 
@@ -236,7 +217,7 @@ def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> 
     geometry = QuantizedConv2d(
         operator.window, operator.strides, operator.padding, (1, 1), operator.source.zero_point
     )
-    shape = _physical(operator.source.shape)
+    shape = physical(operator.source.shape)
     kernel = quantized_avg_pool2d(
         operator.layer, WORK, geometry, shape, operator.multipliers, operator.requantization
     )
@@ -245,17 +226,17 @@ def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> 
 
 def _max_pool2d(lowering: _Lowering, operator: g.QuantizedMaxPool2d) -> relax.Var:
     geometry = QuantizedConv2d(operator.window, operator.strides, operator.padding, operator.dilation)
-    kernel = quantized_max_pool2d(operator.layer, WORK, geometry, _physical(operator.source.shape))
+    kernel = quantized_max_pool2d(operator.layer, WORK, geometry, physical(operator.source.shape))
     return lowering.call(kernel, lowering.value(operator.source))
 
 
 def _lookup(lowering: _Lowering, operator: g.Lookup) -> relax.Var:
-    kernel = quantized_elementwise.lookup(operator.layer, WORK, _physical(operator.source.shape))
+    kernel = quantized_elementwise.lookup(operator.layer, WORK, physical(operator.source.shape))
     return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
 def _concatenate(lowering: _Lowering, operator: g.Concatenate) -> relax.Var:
-    shapes = [_physical(source.shape) for source in operator.sources]
+    shapes = [physical(source.shape) for source in operator.sources]
     axis = physical_axes(len(shapes[0])).index(operator.axis)
     kernel = concat(operator.layer, "concat", shapes, axis, "uint8")
     return lowering.call(kernel, *(lowering.value(source) for source in operator.sources))
@@ -266,19 +247,26 @@ def _view(lowering: _Lowering, operator: g.View) -> relax.Var:
     value = lowering.value(operator.source)
     if source == output:
         return value
+    if operator.channels_last:
+        return lowering.view(value, physical(output))
     if _moves(source):
-        value = lowering.permuted(operator, value, _physical(source), _inverse(physical_axes(4)))
+        value = lowering.permuted(operator, value, physical(source), inverse(physical_axes(4)))
     if not _moves(output):
-        return lowering.view(value, _physical(output))
+        return lowering.view(value, physical(output))
     return lowering.permuted(operator, lowering.view(value, output), output, physical_axes(4))
+
+
+def _pad(lowering: _Lowering, operator: g.Pad) -> relax.Var:
+    source = operator.source
+    shape, before, after = physical(source.shape), physical(operator.before), physical(operator.after)
+    kernel = pad(operator.layer, "pad", shape, before, after, source.zero_point, "uint8")
+    return lowering.call(kernel, lowering.value(source))
 
 
 def _transpose(lowering: _Lowering, operator: g.Transpose) -> relax.Var:
     order = physical_axes(len(operator.axes))
-    axes = tuple(_inverse(order)[operator.axes[axis]] for axis in order)
-    return lowering.permuted(
-        operator, lowering.value(operator.source), _physical(operator.source.shape), axes
-    )
+    axes = tuple(inverse(order)[operator.axes[axis]] for axis in order)
+    return lowering.permuted(operator, lowering.value(operator.source), physical(operator.source.shape), axes)
 
 
 _LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
@@ -290,5 +278,6 @@ _LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
     g.Lookup: _lookup,
     g.Concatenate: _concatenate,
     g.View: _view,
+    g.Pad: _pad,
     g.Transpose: _transpose,
 }
