@@ -1,4 +1,4 @@
-"""From a float network and sample data to its integer graph."""
+"""From a float network and sample data to its integer graph, or to the frozen stage of one that learns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from tvm_pulp.calibration.samples import Source, open_samples
 from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.quantize import quantize_model
+from tvm_pulp.passes.quantized.integer_stage import IntegerStage
+from tvm_pulp.passes.split_at_latent import split_at_latent
+from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.passes.trained_part import trained_parameters
+from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,48 @@ def integer_network(model: Model, options: Quantization) -> tuple[Model, Quantiz
     UserError
         For bad samples, or a layer that has no integer form.
     """
+    stage = integer_stage(model, options)
+    return stage.model, stage.graph(stage.model.batch)
+
+
+def integer_stage(model: Model, options: Quantization) -> IntegerStage:
+    """Quantise a network for any batch size; see `integer_network`."""
     folded = fold_batch_norm(with_batch(model, 1))
     samples = open_samples(options.calibration, folded)
     ranges = calibrate(folded, samples, options.calibrator)
-    return folded, quantize_model(folded, ranges, options.weight_bits)
+    stage = IntegerStage(folded, ranges, options.weight_bits)
+    stage.graph(folded.batch)  # refuses what has no integer form before anything is built on it
+    return stage
+
+
+def train_on_latents(
+    model: Model, config: TrainConfig, options: Quantization
+) -> tuple[TrainingGraph, IntegerStage]:
+    """Build the training graph of a network whose first layers are frozen in integers.
+
+    Parameters
+    ----------
+    model : Model
+        In canonical form.
+    config : TrainConfig
+        With its `latent_layer`.
+    options : Quantization
+        Of the frozen stage.
+
+    Returns
+    -------
+    graph : TrainingGraph
+        Its model is the part behind the latents.
+    stage : IntegerStage
+        The part before.
+
+    Raises
+    ------
+    UserError
+        If the layer does not cut the network in two, or as `integer_network` and `build_training` do.
+    """
+    assert config.latent_layer is not None
+    split = split_at_latent(model, config.latent_layer)
+    trained_parameters(split.trained, config.trainable, config.freeze_until)  # refuses before the calibration
+    stage = integer_stage(split.frozen, options)
+    return build_training(split.trained, config, stage), stage

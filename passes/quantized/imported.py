@@ -1,4 +1,4 @@
-"""From a network that comes quantised, with `quantize` and `dequantize` around its operators, to the integer graph.
+"""From a network that comes quantised, by `quantize` and `dequantize`, to the integer graph.
 
 What lies between a `dequantize` and the next `quantize` becomes one integer operator: nothing is computed in
 float but what stands in tables.
@@ -37,7 +37,8 @@ def imported_graph(model: Model, scales: Mapping[str, np.ndarray], divides: bool
     scales : mapping of str to ndarray of float32
         Of the weights, by the parameters' names, of shapes that broadcast to theirs.
     divides : bool
-        Whether inputs are divided by their scale, as ONNX does, or multiplied by its inverse, as PyTorch does.
+        Whether inputs are divided by their scale, as ONNX has it, or multiplied by its inverse, as PyTorch
+        has it.
 
     Returns
     -------

@@ -26,15 +26,14 @@ def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axes.index(axis) for axis in range(len(axes)))
 
 
-def input_variables(graph: g.QuantizedGraph) -> dict[str, relax.Var]:
-    """Arguments of the function for the inputs, by name."""
-    found = {}
+def integer_inputs(graph: g.QuantizedGraph) -> list[relax.Var]:
+    """Variables for the inputs, float32 or bytes, in the order of the graph."""
+    types = {}
     for operator in graph.operators:
         if isinstance(operator, g.Quantize | g.QuantizedInput):
             dtype = "float32" if isinstance(operator, g.Quantize) else operator.dtype
-            ty = relax.TensorType(operator.source_shape, dtype)
-            found[operator.source] = relax.Var(operator.source, ty)
-    return {name: found[name] for name in graph.inputs}
+            types[operator.source] = relax.TensorType(operator.source_shape, dtype)
+    return [relax.Var(name, types[name]) for name in graph.inputs]
 
 
 def input_kernel(operator: g.Quantize | g.QuantizedInput) -> PrimFunc | None:
@@ -50,15 +49,15 @@ def input_kernel(operator: g.Quantize | g.QuantizedInput) -> PrimFunc | None:
     return _bytes_kernel(operator.layer, shape, axes, operator.dtype, "uint8")
 
 
-def output_kernel(graph: g.QuantizedGraph) -> PrimFunc | None:
+def output_kernel(graph: g.QuantizedGraph, layer: str) -> PrimFunc | None:
     """Make the kernel from the last bytes to what the graph yields; None where it is that already."""
     output = graph.output
     shape, axes = physical(output.shape), inverse(physical_axes(len(output.shape)))
     if graph.output_dtype == "float32":
         return quantized_elementwise.dequantize(
-            "output", "dequantize", shape, axes, output.scale, output.zero_point
+            layer, "dequantize", shape, axes, output.scale, output.zero_point
         )
-    return _bytes_kernel("output", shape, axes, "uint8", graph.output_dtype)
+    return _bytes_kernel(layer, shape, axes, "uint8", graph.output_dtype)
 
 
 def _bytes_kernel(

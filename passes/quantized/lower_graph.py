@@ -5,7 +5,7 @@ Images lie with their channels innermost (NHWC) between the kernels; the graph's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, qu
 from tvm_pulp.passes.quantized import graph as g
 from tvm_pulp.passes.quantized.lower_ends import (
     input_kernel,
-    input_variables,
+    integer_inputs,
     inverse,
     output_kernel,
     physical,
@@ -48,22 +48,17 @@ def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
     Returns
     -------
     TrainingGraph
-        With the function ``infer`` only: float32 inputs or bytes, the float32 output that the last bytes stand
-        for, or those. Its model has the integer weights, biases, multipliers and tables as parameters.
+        With the function ``infer`` only. Its model has the integer weights, biases, multipliers and tables as
+        parameters.
     """
-    lowering = _Lowering(graph)
-    source = lowering.builder
-    parameters = lowering.collect()
-    inputs = input_variables(graph)
-    variables = {
-        name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
-        for name, value in parameters.items()
-    }
-    arguments = [*inputs.values(), *variables.values()]
-    with closed_on_error(lambda: source), source.function(WORK, arguments):
+    source = relax.BlockBuilder()
+    parameters = integer_parameters(graph)
+    inputs, variables = integer_inputs(graph), parameter_variables(parameters)
+    with closed_on_error(lambda: source), source.function(WORK, [*inputs, *variables.values()]):
         with source.dataflow():
-            result = source.emit_output(lowering.run(inputs, variables))
+            result = source.emit_output(emit_integer_graph(source, graph, inputs, variables, "output"))
         source.emit_func_output(result)
+    arguments = [*inputs, *variables.values()]
     module = source.get()
     bound, found = resolve(module[WORK])
     builder = relax.BlockBuilder()
@@ -73,31 +68,71 @@ def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
     return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
 
 
+def integer_parameters(graph: g.QuantizedGraph) -> dict[str, np.ndarray]:
+    """Give what the kernels read: weights, biases, multipliers and tables, by names of the layers."""
+    return {
+        _parameter(operator, name): value
+        for operator in graph.operators
+        for name, value in _constants(operator).items()
+    }
+
+
+def parameter_variables(parameters: Mapping[str, np.ndarray]) -> dict[str, relax.Var]:
+    """Variables of the shapes and types of parameters, by name."""
+    return {
+        name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
+        for name, value in parameters.items()
+    }
+
+
+def emit_integer_graph(
+    builder: relax.BlockBuilder,
+    graph: g.QuantizedGraph,
+    inputs: Sequence[relax.Var],
+    parameters: Mapping[str, relax.Var],
+    result: str,
+) -> relax.Var:
+    """Emit a graph's kernels.
+
+    Parameters
+    ----------
+    builder : relax.BlockBuilder
+        Inside a dataflow block.
+    graph : QuantizedGraph
+        Of the batch size of `inputs`.
+    inputs : sequence of Var
+        Of `integer_inputs`.
+    parameters : mapping of str to Var
+        Of `integer_parameters`.
+    result : str
+        What the result is, for the name of the last kernel.
+
+    Returns
+    -------
+    Var
+        The float32 tensor that the graph's last bytes stand for, or those, see `QuantizedGraph`.
+    """
+    return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
+
+
 def _moves(shape: Shape) -> bool:
     """Whether the order in memory differs from that of the axes."""
     return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
 
 
 class _Lowering:
-    """Walks over the operators; `collect` and `run` see them in the same order."""
+    """Walks over the operators."""
 
-    def __init__(self, graph: g.QuantizedGraph) -> None:
+    def __init__(
+        self, builder: relax.BlockBuilder, graph: g.QuantizedGraph, parameters: Mapping[str, relax.Var]
+    ) -> None:
+        self.builder = builder
         self.graph = graph
-        self.builder = relax.BlockBuilder()
-        self.values: dict[str, relax.Var] = {}
-        self.parameters: dict[str, relax.Var] = {}
-
-    def collect(self) -> dict[str, np.ndarray]:
-        """Weights and the like by names of the layers."""
-        found: dict[str, np.ndarray] = {}
-        for operator in self.graph.operators:
-            for name, value in _constants(operator).items():
-                found[_parameter(operator, name)] = value
-        return found
-
-    def run(self, inputs: dict[str, relax.Var], parameters: dict[str, relax.Var]) -> relax.Var:
-        """Emit the kernels; return the output."""
         self.parameters = parameters
+        self.values: dict[str, relax.Var] = {}
+
+    def run(self, inputs: Mapping[str, relax.Var], result: str) -> relax.Var:
+        """Emit the kernels; return the output."""
         for operator in self.graph.operators:
             if isinstance(operator, g.Quantize | g.QuantizedInput):
                 value = self.end(input_kernel(operator), inputs[operator.source], operator.output.shape)
@@ -105,13 +140,11 @@ class _Lowering:
                 value = _LOWER[type(operator)](self, operator)
             self.values[operator.output.name] = value
         output = self.graph.output
-        return self.end(output_kernel(self.graph), self.values[output.name], None)
+        return self.end(output_kernel(self.graph, result), self.values[output.name], output.shape)
 
-    def end(self, kernel: PrimFunc | None, value: relax.Var, shape: Shape | None) -> relax.Var:
-        """Emit the kernel of an input or output; where none is needed, only the view changes."""
-        if kernel is not None:
-            return self.call(kernel, value)
-        return self.view(value, self.graph.output.shape if shape is None else physical(shape))
+    def end(self, kernel: PrimFunc | None, value: relax.Var, shape: Shape) -> relax.Var:
+        """Emit the kernel of an input or output, if one is needed."""
+        return self.view(value, shape) if kernel is None else self.call(kernel, value)
 
     def call(self, kernel: PrimFunc, *arguments: relax.Var) -> relax.Var:
         return emit_kernel(self.builder, kernel, arguments)

@@ -120,7 +120,8 @@ def imported_weight(
     Raises
     ------
     UserError
-        If the weights have a scale other than one a channel, or do not fit int8, or a sum could leave 32 bits.
+        If the weights have scales other than one a channel, or do not fit int8, or a sum could leave 32
+        bits.
     """
     rows = scales.reshape(len(weight), -1).astype(np.float64)
     rows = np.where(rows == 0, output.scale / source.scale, rows)  # of channels of zeros

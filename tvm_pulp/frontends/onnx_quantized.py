@@ -1,4 +1,4 @@
-"""Import of quantised ONNX models: `QuantizeLinear` and `DequantizeLinear` around operators, or QOperators."""
+"""Import of quantised ONNX models, with `QuantizeLinear` and `DequantizeLinear` or quantised operators."""
 
 from __future__ import annotations
 
@@ -66,26 +66,31 @@ def fold_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
         for node in graph.node
         if node.op_type == "Constant" and node.attribute[0].name == "value"
     }
-    names = set(constants)
-    renamed: dict[str, str] = {}
-    scales: dict[str, np.ndarray] = {}
-    kept = []
+    folded, kept = [], []
     for node in graph.node:
         inputs = [name for name in node.input if name]
-        if node.op_type not in _QUANTIZERS or not all(name in constants for name in inputs):
+        if node.op_type in _QUANTIZERS and all(name in constants for name in inputs):
+            constants[node.output[0]] = _evaluate(node, {name: constants[name] for name in inputs})
+            folded.append(node)
+        else:
             kept.append(node)
+    read = {name for node in kept for name in node.input} | {value.name for value in graph.output}
+    for tensor in [t for t in graph.initializer if t.name not in read]:
+        graph.initializer.remove(tensor)  # so that a parameter can have the name of its integers
+    names = read - {node.output[0] for node in folded}
+    floats = {node.output[0]: node.input[0] for node in folded if node.op_type == "QuantizeLinear"}
+    renamed: dict[str, str] = {}
+    scales: dict[str, np.ndarray] = {}
+    for node in folded:
+        source, output = node.input[0], node.output[0]
+        if output not in read:
             continue
-        result = _evaluate(node, {name: constants[name] for name in inputs})
-        constants[node.output[0]] = result
-        if node.op_type == "QuantizeLinear":
-            continue
-        source = node.input[0]
-        name = _parameter_name(source if source in names else node.output[0], names)
-        names.add(name)
-        renamed[node.output[0]] = name
-        graph.initializer.append(numpy_helper.from_array(result, name))
+        renamed[output] = _parameter_name(floats.get(source, source), names)
+        names.add(renamed[output])
+        graph.initializer.append(numpy_helper.from_array(constants[output], renamed[output]))
         if constants[source].dtype in _BYTES:
-            scales[name] = _along_axis(node, constants[node.input[1]], result.ndim)
+            rank = constants[output].ndim
+            scales[renamed[output]] = _along_axis(node, constants[node.input[1]], rank)
     for node in kept:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
@@ -108,9 +113,7 @@ def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, np.ndarray]) -> np.ndarr
 
 def _parameter_name(quantized: str, used: set[str]) -> str:
     """Name of a float parameter after that of its integers."""
-    base = quantized.removeprefix("onnx::")
-    for suffix in ("_quantized", "_DequantizeLinear_Output"):
-        base = base.removesuffix(suffix)
+    base = quantized.removeprefix("onnx::").removesuffix("_quantized")
     name, count = base, 1
     while name in used:
         count += 1
