@@ -8,7 +8,7 @@ from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
 from tvm_pulp.passes.operators.requantize import Rounding
-from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
+from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
 
 def quantize(
@@ -47,7 +47,9 @@ def quantize(
 
     def compute(*indices: Scalar) -> Scalar:
         value = data(*(indices[axes.index(axis)] for axis in range(len(shape))))
-        scaled = value / number(scale) if divides else value * number(1.0 / scale)
+        # a call, as TVM makes a product of a quotient by a constant
+        quotient = call_pure_extern("float32", "pulp_divide", value, number(scale))
+        scaled = quotient if divides else value * number(1.0 / scale)
         bounded = tirx.min(tirx.max(scaled, number(-256.0)), number(512.0))  # so that int32 holds it
         rounded = tirx.Cast("int32", _ROUND[rounding](bounded)) + const(zero_point, "int32")
         return _byte(rounded, 0, 255)

@@ -33,7 +33,7 @@ def quantized_avg_pool2d(
         [images, rows, columns, channels].
     multipliers
         Integers of shape [rows, columns] of the result, or [1, 1] for all, which divide by the elements that
-        count; with a shift each, [2, ...], where the requantisation rounds `TWICE`.
+        count; with a shift each, [2, ...], where the requantisation has own shifts.
     requantization
         From sums of ``q - zero_point`` to bytes.
 
@@ -51,7 +51,7 @@ def quantized_avg_pool2d(
         centred = total - const(offset, "int32") if offset else total
         if not single:
             return requantization.apply(centred, arguments[0], y, x)
-        shift = int(multipliers.flat[1]) if multipliers.size > 1 else requantization.shift
+        shift = int(multipliers.flat[1]) if requantization.own_shifts else requantization.shift
         factor = const(int(multipliers.flat[0]), "int32")
         return requantization.apply_to(centred, factor, const(shift, "int32"))
 

@@ -56,8 +56,10 @@ class Requantization:
     narrow : bool
         States that ``|sum * multiplier| < 2^30`` for all sums that can occur, so that 32 bits will do.
     rounding : Rounding
-        With `TWICE` each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
-        multipliers and shifts (less 31: what the second rounding divides by), and `shift` is not read.
+        With `TWICE`, shifts are those of the second rounding, 31 less than the whole.
+    own_shifts : bool
+        States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
+        multipliers and shifts, and `shift` is not read.
     """
 
     shift: int
@@ -66,6 +68,7 @@ class Requantization:
     high: int = 255
     narrow: bool = False
     rounding: Rounding = Rounding.HALF_UP
+    own_shifts: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.shift <= 62:
@@ -82,18 +85,16 @@ class Requantization:
 
     def multiplier_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the array of multipliers for results that share one by `shape`."""
-        return (2, *shape) if self.rounding is Rounding.TWICE else shape
+        return (2, *shape) if self.own_shifts else shape
 
     def apply(self, total: Scalar, multiplier: te.Tensor, *place: Scalar) -> Scalar:
         """Return the expression of a result, by the multiplier at `place` of an array.
 
         It calls ``pulp_math.h``, as TIR here has 32 bits.
         """
-        if self.rounding is Rounding.TWICE:
-            factor, shift = multiplier(0, *place), multiplier(1, *place)
-        else:
-            factor, shift = multiplier(*place), const(self.shift, "int32")
-        return self.apply_to(total, factor, shift)
+        if self.own_shifts:
+            return self.apply_to(total, multiplier(0, *place), multiplier(1, *place))
+        return self.apply_to(total, multiplier(*place), const(self.shift, "int32"))
 
     def apply_to(self, total: Scalar, multiplier: Scalar, shift: Scalar) -> Scalar:
         """Return the expression of a result, by scalars."""
@@ -106,20 +107,27 @@ class Requantization:
     def reference(self, total: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
         """Return the results for int32 sums by NumPy; `multiplier` is broadcast."""
         total = total.astype(np.int64)
+        factor, shift = multiplier if self.own_shifts else (multiplier, self.shift)
         if self.rounding is Rounding.TWICE:
-            value = round_twice(total, multiplier[0], multiplier[1])
+            value = round_twice(total, factor, shift)
         elif self.rounding is Rounding.HALF_EVEN:
-            value = shift_half_even(total * np.asarray(multiplier, np.int64), self.shift)
+            value = shift_half_even(total * np.asarray(factor, np.int64), shift)
         else:
-            product = total * np.asarray(multiplier, np.int64)
+            product = total * np.asarray(factor, np.int64)
             away = (product < 0) & (self.rounding is Rounding.HALF_AWAY)
-            value = (product + (1 << (self.shift - 1)) - away) >> self.shift
+            value = (product + (np.int64(1) << np.asarray(shift - 1, np.int64)) - away) >> shift
         return np.clip(value.astype(np.int32) + self.zero_point, self.low, self.high).astype(np.uint8)
 
 
-def shift_half_even(value: np.ndarray, shift: int) -> np.ndarray:
+def shift_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
     """Divide int64 values by 2^shift, rounding to the nearest, halves to even."""
-    return (value + ((1 << (shift - 1)) - 1) + ((value >> shift) & 1)) >> shift
+    return (value + ((np.int64(1) << np.asarray(shift - 1, np.int64)) - 1) + ((value >> shift) & 1)) >> shift
+
+
+def round_half_away(value: np.ndarray) -> np.ndarray:
+    """Round floats to integers, halves away from zero, in their type."""
+    whole = np.trunc(value)
+    return whole + np.copysign(np.abs(value - whole) >= 0.5, value)
 
 
 def round_twice(total: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:

@@ -141,6 +141,27 @@ class QuantizedAdd(Operator):
 
 
 @dataclass(frozen=True)
+class RescaledAdd(Operator):
+    """A sum, or difference, as TFLite computes it.
+
+    ``clip(scaled(scaled(l - zl << 20) +- scaled(r - zr << 20)) + zero_point, minimum, maximum)`` where
+    `scaled` is `round_twice`.
+
+    Attributes
+    ----------
+    multipliers : three pairs of int
+        Multiplier and shift of the left operand, the right one, and the result.
+    """
+
+    left: QuantizedTensor
+    right: QuantizedTensor
+    multipliers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    subtracts: bool = False
+    minimum: int = 0
+    maximum: int = 255
+
+
+@dataclass(frozen=True)
 class QuantizedAveragePool2d(Operator):
     """A mean over windows: the requantised sum of ``q - zero_point`` of what lies inside the data.
 
@@ -174,6 +195,19 @@ class QuantizedMaxPool2d(Operator):
 @dataclass(frozen=True)
 class Lookup(Operator):
     """Any function of one byte: ``table[q]``, uint8 ``[256]``: a change of scale, a bound, a sigmoid."""
+
+    source: QuantizedTensor
+    table: np.ndarray
+
+
+@dataclass(frozen=True)
+class QuantizedSoftmax(Operator):
+    """A softmax along the last axis of a tensor that is no image, in float32 by a table.
+
+    ``clip(round(e * (1 / (sum(e) * scale))) + zero_point, 0, 255)`` with ``e = table[255 - largest + q]``,
+    float32 ``[256]``; the sum runs from the first to the last, halves go away from zero; `scale` and
+    `zero_point` are the output's.
+    """
 
     source: QuantizedTensor
     table: np.ndarray

@@ -21,6 +21,8 @@ from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_wei
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
+from tvm_pulp.passes.operators.quantized_softmax import quantized_softmax
+from tvm_pulp.passes.operators.rescaled_add import rescaled_add
 from tvm_pulp.passes.quantized import graph as g
 from tvm_pulp.passes.quantized.lower_ends import (
     input_kernel,
@@ -197,9 +199,9 @@ def _constants(operator: g.Operator) -> dict[str, np.ndarray]:
         return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
     if isinstance(operator, g.QuantizedLinear):
         return {"weight": operator.weight, "bias": _bias(operator), "multiplier": operator.multipliers}
-    if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.size > 1:
+    if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.shape[-2:] != (1, 1):
         return {"multiplier": operator.multipliers}
-    return {"table": operator.table} if isinstance(operator, g.Lookup) else {}
+    return {"table": operator.table} if isinstance(operator, g.Lookup | g.QuantizedSoftmax) else {}
 
 
 def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
@@ -244,6 +246,26 @@ def _add(lowering: _Lowering, operator: g.QuantizedAdd) -> relax.Var:
         operator.rounding,
     )
     return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
+
+
+def _rescaled_add(lowering: _Lowering, operator: g.RescaledAdd) -> relax.Var:
+    tensors = (operator.left, operator.right, operator.output)
+    kernel = rescaled_add(
+        operator.layer,
+        WORK,
+        physical(operator.output.shape),
+        (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
+        operator.multipliers,
+        (operator.minimum, operator.maximum),
+        operator.subtracts,
+    )
+    return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
+
+
+def _softmax(lowering: _Lowering, operator: g.QuantizedSoftmax) -> relax.Var:
+    output = operator.output
+    kernel = quantized_softmax(operator.layer, WORK, output.shape, output.scale, output.zero_point)
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
 def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
@@ -306,6 +328,8 @@ _LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
     g.QuantizedConv2d: _conv2d,
     g.QuantizedLinear: _linear,
     g.QuantizedAdd: _add,
+    g.RescaledAdd: _rescaled_add,
+    g.QuantizedSoftmax: _softmax,
     g.QuantizedAveragePool2d: _average_pool2d,
     g.QuantizedMaxPool2d: _max_pool2d,
     g.Lookup: _lookup,

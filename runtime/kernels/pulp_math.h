@@ -44,6 +44,8 @@ static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
   return core * each + pulp_min(core, rest);
 }
 
+static inline float pulp_divide(float a, float b) { return a / b; }
+
 static inline float pulp_int_as_float(int32_t bits) {
   float value;
   __builtin_memcpy(&value, &bits, 4);

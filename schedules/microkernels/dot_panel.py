@@ -97,6 +97,8 @@ class Epilogue:
         Bytes from a column's bias to its multiplier.
     rounding : int
         How the kernel rounds; 0, halves up, is what panels do.
+    own_shifts : int
+        Whether each column has its own shift, which panels lack.
     """
 
     requantize: bool = False
@@ -107,12 +109,13 @@ class Epilogue:
     narrow: bool = False
     multipliers: int = 0
     rounding: int = 0
+    own_shifts: int = 0
 
     def is_supported(self) -> bool:
         """Tell whether the instructions' forms round so, and cover the shift without overflow."""
         if not self.requantize:
             return True
-        if self.rounding != 0:
+        if self.rounding or self.own_shifts:
             return False
         return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
 

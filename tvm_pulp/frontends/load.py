@@ -104,9 +104,9 @@ def _load_file(
 
         return import_exported_program(read_pt2(path), name, input_shapes=input_shapes, batch=batch)
     if found == "tflite":
-        from tvm_pulp.frontends.tflite_import import import_tflite
+        from tvm_pulp.frontends.tflite_import import load_tflite
 
-        return import_tflite(path, name, input_shapes=input_shapes, batch=batch)
+        return load_tflite(path, name, input_shapes=input_shapes, batch=batch)
     raise UserError(
         f"{path}: the suffix '{path.suffix}' is not known: use {', '.join(FORMATS)} or give the model format"
     )

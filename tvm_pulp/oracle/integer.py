@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tvm_pulp.passes.operators.requantize import Rounding, shift_half_even
+from tvm_pulp.passes.operators.requantize import (
+    Rounding,
+    round_half_away,
+    round_twice,
+    shift_half_even,
+)
 from tvm_pulp.passes.quantized.graph import (
     Concatenate,
     Lookup,
@@ -22,7 +27,9 @@ from tvm_pulp.passes.quantized.graph import (
     QuantizedInput,
     QuantizedLinear,
     QuantizedMaxPool2d,
+    QuantizedSoftmax,
     QuantizedTensor,
+    RescaledAdd,
     Transpose,
     View,
 )
@@ -85,8 +92,7 @@ def quantize(
     if rounding is Rounding.HALF_EVEN:
         rounded = np.rint(bounded)
     elif rounding is Rounding.HALF_AWAY:
-        whole = np.trunc(bounded)
-        rounded = whole + np.copysign(np.abs(bounded - whole) >= 0.5, bounded)
+        rounded = round_half_away(bounded)
     else:
         rounded = np.floor(bounded + np.float32(0.5))
     return np.clip(rounded.astype(np.int32) + tensor.zero_point, 0, 255).astype(np.uint8)
@@ -125,6 +131,27 @@ def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
         rounded = (total + (1 << (operator.shift - 1))) >> operator.shift
     shifted = rounded + operator.output.zero_point
     return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
+
+
+def _rescaled_add(operator: RescaledAdd, values: Values) -> np.ndarray:
+    left, right = (
+        round_twice(_centred(tensor, values) << 20, *multiplier)
+        for tensor, multiplier in zip((operator.left, operator.right), operator.multipliers, strict=False)
+    )
+    total = left - right if operator.subtracts else left + right
+    shifted = round_twice(total, *operator.multipliers[2]) + operator.output.zero_point
+    return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
+
+
+def _softmax(operator: QuantizedSoftmax, values: Values) -> np.ndarray:
+    data, output = values[operator.source.name].astype(np.int32), operator.output
+    terms = operator.table[255 - data.max(axis=-1, keepdims=True) + data]
+    total = np.zeros((*data.shape[:-1], 1), np.float32)
+    for index in range(data.shape[-1]):  # one after the other, as float sums depend on their order
+        total += terms[..., index : index + 1]
+    scaled = terms * (np.float32(1) / (total * np.float32(output.scale)))
+    rounded = round_half_away(np.minimum(scaled, np.float32(512))).astype(np.int32)
+    return np.clip(rounded + output.zero_point, 0, 255).astype(np.uint8)
 
 
 def _average_pool2d(operator: QuantizedAveragePool2d, values: Values) -> np.ndarray:
@@ -183,6 +210,8 @@ _EVALUATE: dict[type[Operator], Callable[[Any, Values], np.ndarray]] = {
     QuantizedConv2d: _conv2d,
     QuantizedLinear: _linear,
     QuantizedAdd: _add,
+    RescaledAdd: _rescaled_add,
+    QuantizedSoftmax: _softmax,
     QuantizedAveragePool2d: _average_pool2d,
     QuantizedMaxPool2d: _max_pool2d,
     Lookup: lambda operator, values: operator.table[values[operator.source.name]],

@@ -24,6 +24,8 @@ _CLASSES: dict[str, type] = {
         g.QuantizedConv2d,
         g.QuantizedLinear,
         g.QuantizedAdd,
+        g.RescaledAdd,
+        g.QuantizedSoftmax,
         g.QuantizedAveragePool2d,
         g.QuantizedMaxPool2d,
         g.Lookup,

@@ -53,7 +53,8 @@ def test_every_rounding_is_taken_by_some_lowering(rounding: Rounding, tmp_path: 
     multiplier = np.full(n, 3, np.int32)
     if rounding is Rounding.TWICE:
         multiplier = np.array([twice_multiplier(s) for s in np.geomspace(0.001, 1.5, n)], np.int32).T.copy()
-    requantization = Requantization(shift, zero_point=100, rounding=rounding)
+    own = rounding is Rounding.TWICE
+    requantization = Requantization(shift, zero_point=100, rounding=rounding, own_shifts=own)
     expected = requantization.reference(sums + bias, multiplier)
     function = quantized_matmul("layer", "product", m, n, k, requantization)
     arrays = [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)]

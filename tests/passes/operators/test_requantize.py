@@ -107,7 +107,7 @@ def test_twice_rounds_to_31_bits_and_then_to_an_integer(total: int, scale: float
     found = round_twice(np.array([total]), multiplier, shift)[0]
     assert found == expected
     both = np.array([[multiplier], [shift]])
-    clip = Requantization(1, 128, rounding=Rounding.TWICE)
+    clip = Requantization(1, 128, rounding=Rounding.TWICE, own_shifts=True)
     assert clip.reference(np.array([total]), both)[0] == clamped(int(expected))
 
 
