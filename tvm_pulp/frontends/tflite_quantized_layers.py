@@ -39,7 +39,7 @@ def integer_bound(bound: float, output: QuantizedTensor, otherwise: int) -> int:
     """Byte of a bound, rounded as TFLite does, halves away from zero."""
     if np.isinf(bound):
         return otherwise
-    rounded = int(round_half_away(np.float32(bound) / np.float32(output.scale)))
+    rounded = int(round_half_away(np.asarray(bound, np.float32) / np.float32(output.scale)))
     return min(max(rounded + output.zero_point, 0), 255)
 
 
@@ -102,16 +102,11 @@ def _convolution(
     scales: np.ndarray,
     groups: int,
 ) -> None:
-    pad = importer.padded.get(node.inputs[0])
-    only_images = pad is not None and not any((*pad.before[:2], *pad.after[:2]))
-    if pad is not None and only_images and options.Padding() == Padding.VALID:
-        source, padding = pad.source, (*pad.before[2:], *pad.after[2:])
-    else:
-        source, padding = importer.source(node), (0, 0, 0, 0)
+    source, padding = _taken_padding(importer, node, options)
     groups = groups if groups > 1 else source.shape[1] // weight.shape[1]
     strides = options.StrideH(), options.StrideW()
     dilation = options.DilationHFactor(), options.DilationWFactor()
-    if padding == (0, 0, 0, 0):
+    if padding is None:
         padding = window_padding(options.Padding(), source.shape[2:], weight.shape[2:], strides, dilation)
     attributes = Conv2d(strides, padding, dilation, groups)
     output = importer.declared(node.outputs[0])
@@ -129,6 +124,17 @@ def _convolution(
             requantization,
         ),
     )
+
+
+def _taken_padding(
+    importer: Importer, node: Node, options: Conv2DOptions | DepthwiseConv2DOptions
+) -> tuple[QuantizedTensor, tuple[int, int, int, int] | None]:
+    """What a convolution reads, and the padding that it takes in from an operator before it."""
+    pad = importer.padded.get(node.inputs[0])
+    if pad is None or options.Padding() != Padding.VALID or any((*pad.before[:2], *pad.after[:2])):
+        return importer.source(node), None
+    (top, left), (bottom, right) = pad.before[2:], pad.after[2:]
+    return pad.source, (top, left, bottom, right)
 
 
 def _fully_connected(importer: Importer, node: Node) -> None:

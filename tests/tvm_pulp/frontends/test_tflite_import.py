@@ -206,7 +206,7 @@ def test_resnet8_of_mlperf_tiny():
 
 def dequantised(integers, scales, axis):
     along = [-1 if index == axis else 1 for index in range(integers.ndim)]
-    return integers.astype(np.float32) * np.reshape(scales, along)
+    return integers.astype(np.float32) * np.reshape(np.asarray(scales, np.float32), along)
 
 
 def test_a_dynamic_range_model_is_that_of_its_dequantised_weights(tmp_path):
