@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tvm_pulp.frontends.onnx_import import prepared_model
-from tvm_pulp.frontends.onnx_qoperators import QOPERATORS, write_out_qoperators
+from tvm_pulp.frontends.onnx_qoperators import is_qoperator, write_out_qoperators
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.imported import imported_graph
 
@@ -20,7 +20,7 @@ _BYTES = {np.dtype(np.int8), np.dtype(np.uint8)}
 
 def is_quantized(proto: onnx.ModelProto) -> bool:
     """Tell whether a model holds operators that quantise."""
-    return any(node.op_type in _QUANTIZERS or node.op_type in QOPERATORS for node in proto.graph.node)
+    return any(node.op_type in _QUANTIZERS or is_qoperator(node) for node in proto.graph.node)
 
 
 def import_quantized_onnx(
