@@ -70,7 +70,7 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high")
+    names = ("shift", "zero_point", "low", "high", "rounding", "own_shifts")
     return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
 
 

@@ -94,6 +94,10 @@ class Epilogue:
         Whether 32-bit products will do.
     multipliers : int
         Bytes from a column's bias to its multiplier.
+    rounding : int
+        How the kernel rounds; 0, halves up, is what panels do.
+    own_shifts : int
+        Whether each column has its own shift, which panels lack.
     """
 
     requantize: bool = False
@@ -103,11 +107,15 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    rounding: int = 0
+    own_shifts: int = 0
 
     def is_supported(self) -> bool:
-        """Tell whether the instructions' forms cover the shift without overflow."""
+        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
         if not self.requantize:
             return True
+        if self.rounding or self.own_shifts:
+            return False
         return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
 
     @property
