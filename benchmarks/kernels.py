@@ -39,6 +39,7 @@ KERNELS = [
     "sgd:elements=65536,momentum=yes",
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
+    "cross_entropy:classes=10,batch=8,step=training",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=float16,source=l1",
 ]

@@ -64,6 +64,7 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.cross_entropy import CrossEntropyTemplate
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
@@ -77,6 +78,7 @@ def templates() -> list[Template]:
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
         LatentsTemplate(),
+        CrossEntropyTemplate(),
         ElementwiseTemplate(),
     ]
 
