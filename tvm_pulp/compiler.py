@@ -27,7 +27,7 @@ from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import Quantization, integer_stage, train_on_latents
+from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, integer_stage, train_on_latents
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
@@ -40,8 +40,6 @@ from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
 INFERENCE_BATCH = 1
-REPORTED_SAMPLES = 64
-"""Calibration samples by which the loss of each layer in integers is reported: enough for tenths of a dB."""
 
 
 def compile(
@@ -228,6 +226,6 @@ def _write_integers(directory: Path, stage: IntegerStage, options: Quantization)
     """Write the integer graph, from which the latents can be computed in NumPy, and what it loses."""
     graph = stage.graph(INFERENCE_BATCH)
     write_integer_graph(directory, graph)
-    samples = open_samples(options.calibration, stage.model).first(REPORTED_SAMPLES)
+    samples = open_samples(options.calibration, stage.model).first(COMPARED_SAMPLES)
     report = quantization_report(layer_errors(stage.model, graph, samples))
     (directory / "quantization.txt").write_text(report + "\n")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.calibration.calibrate import calibrate
-from tvm_pulp.calibration.samples import Source, open_samples
+from tvm_pulp.calibration.channel_ranges import channel_ranges
+from tvm_pulp.calibration.samples import Samples, Source, open_samples
+from tvm_pulp.passes.equalize_layers import equalize_layers, equalized_activations
 from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
@@ -14,6 +16,10 @@ from tvm_pulp.passes.split_at_latent import split_at_latent
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
+from tvm_pulp.reports.quantization import layer_errors
+
+COMPARED_SAMPLES = 64
+"""Calibration samples by which two integer networks are compared: enough for tenths of a dB."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,25 @@ def integer_network(model: Model, options: Quantization) -> tuple[Model, Quantiz
 
 
 def integer_stage(model: Model, options: Quantization) -> IntegerStage:
-    """Quantise a network for any batch size; see `integer_network`."""
+    """Quantise a network for any batch size; see `integer_network`.
+
+    Where channels of an activation have ranges that differ much, its layers are equalised (`equalize_layers`)
+    if the output has less noise then.
+    """
     folded = fold_batch_norm(with_batch(model, 1))
     samples = open_samples(options.calibration, folded)
-    ranges = calibrate(folded, samples, options.calibrator)
-    stage = IntegerStage(folded, ranges, options.weight_bits)
-    stage.graph(folded.batch)  # refuses what has no integer form before anything is built on it
+    stage = _calibrated(folded, samples, options)
+    few = samples.first(COMPARED_SAMPLES)
+    equalized = equalize_layers(folded, channel_ranges(folded, few, equalized_activations(folded)))
+    if equalized is folded:
+        return stage
+    other = _calibrated(equalized, samples, options)
+    return max(stage, other, key=lambda s: layer_errors(s.model, s.graph(1), few)[-1].decibels)
+
+
+def _calibrated(model: Model, samples: Samples, options: Quantization) -> IntegerStage:
+    stage = IntegerStage(model, calibrate(model, samples, options.calibrator), options.weight_bits)
+    stage.graph(model.batch)  # refuses what has no integer form before anything is built on it
     return stage
 
 
