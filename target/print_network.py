@@ -21,7 +21,7 @@ from tvm_pulp.target.symbols import symbol_of
 SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
 PARAMETERS = "parameters"
-_FIRST_SLOT = 8
+_FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
 _INITIALISED = ("parameter", "state")
 
 
@@ -96,8 +96,8 @@ def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarr
 
 
 def _slot(ready: int) -> int:
-    """The DMA slot of transfers that have to be complete before a call; kernels use those below."""
-    return _FIRST_SLOT + ready % 2
+    """The DMA slot of transfers that have to be complete before a call: no transfer spans as many calls."""
+    return _FIRST_SLOT + ready % _SLOTS
 
 
 def _wait(ready: int) -> str:

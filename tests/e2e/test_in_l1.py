@@ -13,7 +13,7 @@ import pytest
 
 import tvm_pulp
 from tests.e2e.settings import CONFIG
-from tvm_pulp.passes.keep_in_l1 import CallCost, Residency
+from tvm_pulp.passes.l1_residency import CallCost, Residency
 from tvm_pulp.runners.simulator import SimulatorRunner
 
 

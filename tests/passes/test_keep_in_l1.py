@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvm_pulp.passes.keep_in_l1 import CallCost, Move, Residency, Tensor, TensorUse, keep_in_l1
+from tvm_pulp.passes.keep_in_l1 import keep_in_l1
+from tvm_pulp.passes.l1_residency import CallCost, Move, Residency, Tensor, TensorUse
 
 LIMIT = 4096
 SMALL = CallCost(scratch=512, tiles=1, scratch_in_l1=0)

@@ -57,18 +57,18 @@ def test_tensors_in_l1_and_transfers_beside_the_kernels(hand_made):
     assert found == [
         f"net_scale(core, l1, net_input_x, {symbol}, (float *)(void *)(arena + 64));",
         "start = finish_kernel(core, 0, start);",
-        f"start_move(8, l1 + 1024, {symbol}, 64, DMA_L2_TO_L1); /* features.0.weight */",
+        f"start_move(10, l1 + 1024, {symbol}, 64, DMA_L2_TO_L1); /* features.0.weight */",
         "net_sum_up(core, l1, (float *)(void *)(arena + 64), net_labels, net_loss);",
-        "  if (core == 0) wait_for_moves(8);",
+        "  if (core == 0) wait_for_moves(10);",
         "start = finish_kernel(core, 1, start);",
-        "start_move(8, l1 + 2048, arena + 64, 512, DMA_L2_TO_L1); /* lv */",
-        "    wait_for_moves(8);",
+        "start_move(10, l1 + 2048, arena + 64, 512, DMA_L2_TO_L1); /* lv */",
+        "    wait_for_moves(10);",
         "cluster_barrier();",
         "net_update(core, l1, (float *)(void *)(l1 + 1024), net_state_momentum_features__0__weight, "
         "net_output_0, (float *)(void *)(arena + 64));",
         "start = finish_kernel(core, 2, start);",
-        f"start_move(9, l1 + 1024, {symbol}, 64, DMA_L1_TO_L2); /* features.0.weight */",
-        "    wait_for_moves(9);",
+        f"start_move(11, l1 + 1024, {symbol}, 64, DMA_L1_TO_L2); /* features.0.weight */",
+        "    wait_for_moves(11);",
         "cluster_barrier();",
     ]
 
