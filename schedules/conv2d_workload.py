@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
 FORWARD, DATA_GRADIENT, WEIGHT_GRADIENT = "conv2d", "conv2d_data_gradient", "conv2d_weight_gradient"
@@ -90,6 +91,7 @@ class Conv2dSizes:
     sections: int = 1
     depthwise: bool = False
     groups: int = 1
+    epilogue: EpilogueSizes | None = None
 
     @property
     def image_axis(self) -> str:
@@ -119,10 +121,11 @@ class Conv2dSizes:
 
 @dataclass(frozen=True)
 class Conv2dWorkload:
-    """A kernel of one of the conv2d classes."""
+    """A kernel of one of the conv2d classes, and what follows in it."""
 
     function: PrimFunc
     sizes: Conv2dSizes
+    epilogue: Epilogue | None = None
 
     @property
     def name(self) -> str:

@@ -15,6 +15,8 @@ TEXTS = [
     *(f"matmul:m=5,n=7,k=3,layout={layout}" for layout in ("nn", "tn", "nt", "tt")),
     *(f"matmul:m=5,n=7,k=3,layout={layout},batch=3" for layout in ("nn", "tt")),
     "matmul:m=4,n=6,k=8,layout=nt,dtype=int8",
+    "matmul:m=5,n=7,k=3,layout=tn,dtype=float16",
+    *(f"conv2d:cin=4,cout=6,h=7,w=5,stride=2,pad=1,batch=2,dtype=float16,step={step}" for step in STEPS),
     *(f"linear:inputs=12,outputs=5,batch=3,step={step}" for step in STEPS),
     *(f"conv2d:cin=4,cout=6,h=7,w=5,kernel=3,stride=2,pad=1,batch=2,step={step}" for step in STEPS),
     *(f"conv2d:cin=4,cout=6,h=9,w=8,kernel=3,dilation=2,groups=2,pad=2,step={step}" for step in STEPS),
@@ -30,6 +32,7 @@ TEXTS = [
     "softmax:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3,step=data-grad",
+    "cross_entropy:classes=10,batch=3,step=training",
 ]  # fmt: skip
 
 
