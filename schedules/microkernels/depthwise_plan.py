@@ -18,8 +18,8 @@ from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 from tvm_pulp.schedules.microkernels.reads import ReadAxis, Reads, runs, strips
 from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
 
-_MOST_SUMS = 12
-"""Sums of the weight gradient that are kept in registers at a time."""
+_MOST_KEPT = 12
+"""Weights, or sums of the weight gradient, that are kept in registers at a time."""
 _REGISTERS = 26
 """Registers that the compiler has for values."""
 _LOOP_FETCH = ((320.0, 0.0), (384.0, 0.04), (512.0, 0.15), (640.0, 0.25), (1024.0, 0.43), (2048.0, 0.5))
@@ -81,7 +81,7 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
     every = tuple(range(s.height.taps))
     sums = s.kind == WEIGHT_GRADIENT
     found = []
-    for taken in [(i,) for i in every] if sums and s.taps > _MOST_SUMS else [every]:
+    for taken in _passes(s, every):
         widest = ceil_div(min(8, columns.results), columns.unit) * columns.unit
         candidates = [
             DepthwisePlan(ReadAxis(s.height, gradient, group), columns, taken, sums, assembly, strip)
@@ -92,6 +92,14 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
     if len({p.rows.group for p in found}) > 1:
         found = [replace(p, rows=replace(p.rows, group=1)) for p in found]
     return found
+
+
+def _passes(s: Conv2dSizes, every: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the rows of taps that are taken at a time, where there are too many for registers."""
+    if s.taps <= _MOST_KEPT:
+        return [every]
+    at_once = 1 if s.kind == WEIGHT_GRADIENT else max(1, _MOST_KEPT // s.width.taps)
+    return [every[first : first + at_once] for first in range(0, len(every), at_once)]
 
 
 @lru_cache(maxsize=1024)
@@ -141,12 +149,17 @@ def _by_place(block: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
 
 
 def _result_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> Block:
-    """Return the code for a block of results: line by line of the source, each value loaded once."""
-    w = p.columns
+    """Return the code for a block of results: line by line of the source, each value loaded once.
+
+    Rows of taps that are taken after others add to the results that are there.
+    """
+    w, adds = p.columns, p.taken[0] > 0
     left = {
-        (row, i): len(down) * len(across) for row, down in enumerate(lines) for i, across in enumerate(block)
+        (row, i): sum(tap in p.taken for _, tap in down) * len(across)
+        for row, down in enumerate(lines)
+        for i, across in enumerate(block)
     }
-    zeros = [row * w.results + i for (row, i), number in left.items() if not number]
+    zeros = [row * w.results + i for (row, i), number in left.items() if not number and not adds]
     started: set[tuple[int, int]] = set()
     values = []
     for line, uses in _by_line(p, lines).items():
@@ -154,18 +167,23 @@ def _result_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads
             value = Value(line * w.extent + place)
             for row, tap in uses:
                 for i, column in results:
-                    name = f"s{row}_{i}"
+                    name, at = f"s{row}_{i}", row * w.results + i
+                    is_first = (row, i) not in started
+                    if is_first and adds:
+                        value.factors.append((name, at))
                     factor = f"k{tap * p.row_taps + column}"
-                    value.products.append(Product(name, factor, (row, i) not in started))
+                    value.products.append(Product(name, factor, is_first and not adds))
                     started.add((row, i))
                     left[row, i] -= 1
                     if not left[row, i]:
-                        value.stores.append((name, row * w.results + i))
+                        value.stores.append((name, at))
             values.append(value)
     kept = sorted({product.factor for value in values for product in value.products}, key=_number)
     steps = {"from": p.rows.advance * w.extent, "to": p.rows.unit * w.results}
+    if adds:
+        steps["with"] = steps["to"]
     if not values:
-        del steps["from"]
+        steps = {"to": steps["to"]} if zeros else {}
     return Block(values, kept, False, [f"s{row}_{i}" for row, i in sorted(started)], zeros, steps)
 
 
