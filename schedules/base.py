@@ -30,6 +30,11 @@ class ClusterFeatures(Protocol):
         """Whether hardware loops and post-increment accesses may be used."""
         ...
 
+    @property
+    def has_fp16(self) -> bool:
+        """Whether the FPUs have half-precision instructions."""
+        ...
+
 
 class Template(Protocol):
     """One operator class: when it applies, its knobs, and the tiled TIR for bound knobs."""
@@ -65,7 +70,9 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.cross_entropy import CrossEntropyTemplate
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
+    from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
@@ -73,11 +80,13 @@ def templates() -> list[Template]:
 
     return [
         MatmulTemplate(),
+        Float16MatmulTemplate(),
         Conv2dTemplate(),
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
         LatentsTemplate(),
+        CrossEntropyTemplate(),
         ElementwiseTemplate(),
     ]
 

@@ -33,11 +33,16 @@ class WindowAxis:
         return (outputs - 1) * self.stride + self.reach + 1
 
     @cached_property
-    def inside(self) -> float:
-        """Share of all pairs of a window and a tap that lie inside the data, not in the padding."""
+    def pairs_inside(self) -> int:
+        """Number of pairs of a window and a tap that lie inside the data, not in the padding."""
         places = [w * self.stride - self.before + k * self.dilation
                   for w in range(self.out) for k in range(self.taps)]  # fmt: skip
-        return sum(0 <= place < self.source for place in places) / len(places)
+        return sum(0 <= place < self.source for place in places)
+
+    @property
+    def inside(self) -> float:
+        """Share of all pairs of a window and a tap that lie inside the data."""
+        return self.pairs_inside / (self.out * self.taps)
 
     # The data gradient gathers from the output's gradient: position i of the data takes part in the windows
     # (i + before - tap * dilation) / stride. Positions are taken in classes of equal remainder modulo the

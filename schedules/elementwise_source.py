@@ -8,6 +8,10 @@ from tvm_pulp.schedules.elementwise_stream import FlatStream, RowScalar
 from tvm_pulp.schedules.microkernels.stream import streams_source
 from tvm_pulp.target.tvm_names import Buffer, buffer_shape
 
+_STREAM = """\
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.segments = 1, s.skip = 0;"""
+
 
 def inputs(flat: FlatStream) -> list[Buffer]:
     """Return the parameters of one element, which the function reads from L2."""
@@ -51,9 +55,10 @@ static void elementwise_tile(int core, int32_t elements{parameters}) {{
 
 
 def _run(flat: FlatStream) -> str:
-    at = ", ".join(f"{pointer} + begin" for pointer in flat.stream.pointers)
+    at = "".join(f"\n  s.at[{n}] = {pointer} + begin;" for n, pointer in enumerate(flat.stream.pointers))
     return f"""\
-  struct stream s = {{.length = end - begin, .segments = 1, .at = {{{at}}}}};{_constants(flat)}
+{_STREAM}
+  s.length = end - begin;{at}{_constants(flat)}
   pulp_elementwise(&s);"""
 
 
@@ -70,7 +75,7 @@ def _rows(flat: FlatStream, of_box: bool) -> str:
         f"\n    place{n} = place{n} + 1 < {count} ? place{n} + 1 : 0;" for n, count in enumerate(counts)
     )
     return f"""\
-  struct stream s = {{.segments = 1}};{_constants(flat)}
+{_STREAM}{_constants(flat)}
   const int32_t row = ({first}) / {length};
   int32_t column = {first} - row * {length};{starts}
   for (int32_t at = begin; at < end; at += s.length, column = 0) {{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import (
@@ -44,7 +45,10 @@ Axes = dict[Var, TileAxis]
 
 
 class MatmulBuilder:
-    """Builds one function; see `MatmulTemplate`."""
+    """Builds one function; see `MatmulTemplate`. Other types of elements have classes of their own."""
+
+    schedule = "matmul"
+    dtype = "float32"
 
     def __init__(self, workload: MatmulWorkload, blocking: Blocking, features: ClusterFeatures) -> None:
         self.workload = workload
@@ -78,12 +82,13 @@ class MatmulBuilder:
             copies = 2 if same_for < self.loop.total else 1
             if name == "c_l1" and self.epilogue is not None:
                 copies = self.epilogue.result_copies
-            buffer, declaration = self.l1.allocate(name, size * copies, "float32")
+            buffer, declaration = self.l1.allocate(name, size * copies, self.dtype)
             buffers.append(buffer)
             declarations.append(declaration)
         self.a_l1, self.b_l1, self.c_l1 = buffers
         self.a_elements, self.b_elements, self.c_elements = elements
         self.a_period, self.b_period, self.c_period = periods
+        declarations += self._scratch()
         micro_kernels = [self._micro_kernel()]
         if self.epilogue is not None:
             declarations += self.epilogue.declare(self.l1, self.c_l1, self.c_elements, self.c_elements)
@@ -96,11 +101,15 @@ class MatmulBuilder:
             self.l1,
             self.features.cores,
             {
-                "pulp.schedule": "matmul",
+                "pulp.schedule": self.schedule,
                 "pulp.tile": self._describe(),
                 "pulp.micro_kernels": micro_kernels,
             },
         )
+
+    def _scratch(self) -> list[Stmt]:
+        """Return the declarations of buffers beside the tiles."""
+        return []
 
     def _describe(self) -> str:
         w, b = self.w, self.b
@@ -115,9 +124,10 @@ class MatmulBuilder:
         return matmul_source(
             block_rows=b.block_rows,
             block_columns=b.block_columns,
-            row_rests=_rests(w.m, b.tile_m, b.block_rows),
-            column_rests=_rests(w.n, b.tile_n, b.block_columns),
+            row_rests=rests(w.m, b.tile_m, b.block_rows),
+            column_rests=rests(w.n, b.tile_n, b.block_columns),
             d=distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
+            segmented=w.reduce_batch,
             assembly=self.features.has_xpulp,
         )
 
@@ -193,6 +203,11 @@ class MatmulBuilder:
             steps.append(transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer))
         return steps
 
+    def _parts(self, tile: Expr, name: Callable[[str, Expr], Expr]) -> list[Expr]:
+        """Return the arguments that say which part of a sum a tile is."""
+        reduced = self.loop.reduction_tiles
+        return [name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)]
+
     def _compute(self, tile: Expr) -> Stmt:
         w = self.w
         v = self.variables
@@ -213,11 +228,9 @@ class MatmulBuilder:
         b = name("b_start", self.loop.copy_start(tile, self.b_period, self.b_elements) + b_shift)
         c = name("c_start", self._c_start(tile))
         m, n, k, images = (name(f"{text}_size", axes[v[text[0]]].size) for text in ("m", "n", "k", "batch"))
-        reduced = self.loop.reduction_tiles
-        accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
         worker = Var("worker", "int32")
         call = call_extern(
-            "int32", "matmul_tile", worker,
+            "int32", f"{self.schedule}_tile", worker,
             address_of(element(self.a_l1, a)),
             address_of(element(self.b_l1, b)),
             address_of(element(self.c_l1, c)),
@@ -225,7 +238,7 @@ class MatmulBuilder:
             *((index(1), images) if w.reduce_batch else (images, index(1))),
             name("a_image", a_image) if w.batch_a else index(0),
             name("b_image", b_image) if w.batch_b else index(0),
-            accumulate,
+            *self._parts(tile, name),
         )  # fmt: skip
         work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
         if self.epilogue is None:
@@ -234,7 +247,7 @@ class MatmulBuilder:
         return self.epilogue.compute(tile, work, box, len(box.shape) - 2)
 
 
-def _rests(extent: int, tile: int, block: int) -> set[int]:
+def rests(extent: int, tile: int, block: int) -> set[int]:
     """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
     sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
     return {size % block for size in sizes}

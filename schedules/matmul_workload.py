@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
@@ -12,8 +13,6 @@ from tvm_pulp.target.tvm_names import PrimFunc
 
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
 """Orders of the tile loops over batch, rows and columns; the sum always runs inside."""
-
-_ITEM = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,12 @@ class MatmulWorkload:
 
 @dataclass(frozen=True)
 class Blocking:
-    """Bound knobs: tile sizes, register block, order of the tile loops."""
+    """Bound knobs: tile sizes, register block, order of the tile loops.
+
+    ``item`` is the bytes of an element.
+    """
+
+    item: ClassVar[int] = 4
 
     tile_m: int
     tile_n: int
@@ -87,11 +91,11 @@ class Blocking:
     block_columns: int
     order: int
 
-    @staticmethod
-    def of(workload: MatmulSizes, knobs: Mapping[str, int]) -> Blocking:
+    @classmethod
+    def of(cls, workload: MatmulSizes, knobs: Mapping[str, int]) -> Self:
         """Return the blocking for knobs, clipped to the workload's extents."""
         w = workload
-        return Blocking(
+        return cls(
             min(knobs["tile_m"], w.m),
             min(knobs["tile_n"], w.n),
             min(knobs["tile_k"], w.k),
@@ -142,13 +146,13 @@ class Blocking:
         a = self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1)
         b = self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1)
         c = self.tile_m * self.tile_n * self.images_c(w)
-        step = ALIGNMENT // _ITEM
+        step = ALIGNMENT // self.item
         a, b, c = (ceil_div(size, step) * step for size in (a, b, c))
         return a, b, c
 
     def tile_bytes(self, w: MatmulSizes) -> tuple[int, int, int]:
         """Return the bytes of a tile of A, B and C."""
-        a, b, c = (size * _ITEM for size in self.tile_elements(w))
+        a, b, c = (size * self.item for size in self.tile_elements(w))
         return a, b, c
 
     def l1_bytes(self, w: MatmulSizes) -> int:
