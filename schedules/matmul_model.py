@@ -147,15 +147,20 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
 
-    With an epilogue it is that of the product alone, if it fits and nothing is better by far.
+    With an epilogue it is that of the product alone if it fits; where rows of channels make short tiles slow,
+    only if nothing is better by far.
     """
-    best = search_blocking(w, cores, l1_bytes, FLOAT32)
-    if best is not None and w.epilogue is not None:
+    alone = None
+    if w.epilogue is not None:
         alone = search(replace(w, epilogue=None), cores, l1_bytes)
-        if alone is not None and is_valid(w, alone, l1_bytes):
-            estimates = (estimate_cycles(w, b, cores) for b in (alone, best))
-            return alone if is_about(*estimates) else best
-    return best
+        if alone is not None and not is_valid(w, alone, l1_bytes):
+            alone = None
+        if alone is not None and not w.epilogue.by_channel:
+            return alone
+    best = search_blocking(w, cores, l1_bytes, FLOAT32)
+    if best is None or alone is None:
+        return best
+    return alone if is_about(*(estimate_cycles(w, b, cores) for b in (alone, best))) else best
 
 
 @lru_cache(maxsize=4096)
