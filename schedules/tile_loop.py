@@ -103,19 +103,27 @@ class TileLoop:
             return None
         return self.analyzer.simplify(EQ(tirx.floormod(tile, self.reduction_tiles), position))
 
-    def copy_start(self, tile: Expr, same_for: int, elements: int) -> Expr:
+    def copy_start(self, tile: Expr, same_for: int, elements: int, copies: int = 2) -> Expr:
         """Return the element where the copy of a ping-pong buffer for a tile starts.
 
         ``same_for`` is the number of consecutive tiles that use the same copy, ``elements`` the size of a
-        copy.
+        copy, ``copies`` their number.
         """
-        if same_for >= self.total:
+        if same_for >= self.total or copies == 1:
             return index(0)
-        return self.analyzer.simplify(tirx.floormod(tirx.floordiv(tile, same_for), 2) * elements)
+        return self.analyzer.simplify(tirx.floormod(tirx.floordiv(tile, same_for), copies) * elements)
 
     def when_new(self, tile: Expr, same_for: int, body: Stmt) -> Stmt | None:
         """Return ``body`` for the first of each ``same_for`` tiles only."""
-        condition = self.analyzer.simplify(EQ(tirx.floormod(tile, same_for), 0))
+        return self._when(EQ(tirx.floormod(tile, same_for), 0), body)
+
+    def when_complete(self, tile: Expr, body: Stmt) -> Stmt | None:
+        """Return ``body`` for the tiles that end a sum only."""
+        ended = self.last_in_reduction(tile)
+        return body if ended is None else self._when(ended, body)
+
+    def _when(self, condition: Expr, body: Stmt) -> Stmt | None:
+        condition = self.analyzer.simplify(condition)
         if self.analyzer.can_prove(condition):
             return body
         return None if self.analyzer.can_prove(tirx.Not(condition)) else when(condition, body)

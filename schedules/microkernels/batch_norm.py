@@ -97,8 +97,8 @@ def _share_of_a_channel(s: NormSizes, parts: int) -> str:
         length = f"pulp_chunk(part + 1, {parts}, {s.pixels}) - begin"
     return f"""\
   const int32_t part = core % {parts}, pitch = channels * {s.pixels}, begin = {begin};
-  struct stream s = {{.length = {length}, .segments = {images}}};
-  s.skip = 4 * (pitch - s.length);"""
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.length = {length}, s.segments = {images}, s.skip = 4 * (pitch - s.length);"""
 
 
 def _channels(parts: int, body: str) -> str:
@@ -217,7 +217,8 @@ static void batch_norm_tile(int core, float *tile, float *gradient{_result_param
 
 _STEP = """\
   const int32_t begin = pulp_chunk(core, PULP_CORES, elements);
-  struct stream s = {.length = pulp_chunk(core + 1, PULP_CORES, elements) - begin, .segments = 1};
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.length = pulp_chunk(core + 1, PULP_CORES, elements) - begin, s.segments = 1, s.skip = 0;
 """
 _STEP_STATE = "  float *own = state + 2 * PULP_CORES + 3 * core, *others = state + PULP_CORES;\n"
 
