@@ -16,6 +16,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
@@ -65,7 +66,7 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     """Read a function's attribute; None where the panels do not serve."""
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
-    if segments_of(value["k"]) is None or not epilogue.is_supported():
+    if segments_of(value["k"]) is None or not epilogue.is_supported(twice=True):
         return None
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
 
@@ -125,7 +126,7 @@ class QuantizedMatmulBlocking:
         """Return the elements of a tile of each buffer in L1."""
         sizes = {"data": self.tile_m * w.k, "weight": self.tile_n * w.k}
         if w.epilogue_of.requantize:
-            sizes["bias"] = 2 * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
         sizes["result"] = self.tile_m * self.tile_n
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
 
@@ -156,7 +157,8 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
     if e.requantize:
-        each = (5.0 if e.narrow else 8.0) + (e.low > 0) + (e.high < 255)
+        once = 5.0 if e.narrow else 8.0
+        each = (CYCLES_A_RESULT if e.own_shifts else once) + (e.low > 0) + (e.high < 255)
     else:
         each = 1.0
     step = rows * columns + rows + columns

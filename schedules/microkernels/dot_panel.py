@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.requantize_twice import TWICE, requantize_twice
 
 _ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
 _A_REGISTERS = ("a0", "a1")
@@ -111,9 +112,10 @@ class Epilogue:
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
-        How the kernel rounds; 0, halves up, is what panels do.
+        How the kernel rounds: 0, halves up, or `TWICE`.
     own_shifts : int
-        Whether each column has its own shift, which panels lack.
+        Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
+        `shift` is the least. Panels have it with `rounding` `TWICE` only.
     """
 
     requantize: bool = False
@@ -126,13 +128,18 @@ class Epilogue:
     rounding: int = 0
     own_shifts: int = 0
 
-    def is_supported(self) -> bool:
-        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
+    def is_supported(self, twice: bool = False) -> bool:
+        """Tell whether the instructions round so, perhaps `twice`, and cover the shift without overflow."""
         if not self.requantize:
             return True
         if self.rounding or self.own_shifts:
-            return False
+            return twice and self.rounding == TWICE and self.own_shifts == 1 and self.shift >= 1
         return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
+
+    @property
+    def vectors(self) -> int:
+        """Numbers of a column: bias, multiplier, and its shift if it has one."""
+        return 3 if self.own_shifts else 2
 
     @property
     def item(self) -> int:
@@ -252,6 +259,8 @@ class _DotPanelWriter:
     @property
     def shift(self) -> int:
         """By which the registers are shifted after the multiplication."""
+        if self.e.own_shifts:
+            return 0
         return self.e.shift if self.e.narrow else self.e.shift - 32
 
     def load_a(self, r: int, register: str) -> str:
@@ -323,7 +332,22 @@ class _DotPanelWriter:
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
-        text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", e.multipliers, "a1"))
+        text.add(f"lw a0, {_BIAS}(sp)")
+        if e.own_shifts:
+            sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
+            text.add(*requantize_twice(sums, e.multipliers, e.zero_point))
+        else:
+            self.requantize_once()
+        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
+            if bound != neutral:
+                text.add(f"li a0, {bound}")
+                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
+
+    def requantize_once(self) -> None:
+        """Write the products and the shift, halves up."""
+        text, e, columns = self.text, self.e, range(self.columns)
+        text.add(*add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
         zero = "zero"
         if e.zero_point:
@@ -333,11 +357,6 @@ class _DotPanelWriter:
         places = [(r, c) for r in range(self.rows) for c in columns]
         text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
         text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
-        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
-        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
-            if bound != neutral:
-                text.add(f"li a0, {bound}")
-                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
 
     def store(self) -> None:
         """Write the stores of a block; the last one of a row moves on to the next row."""
@@ -386,6 +405,8 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
         value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
+        if e.own_shifts:
+            value = f"pulp_requantize_twice(sum, {multiplier}, bias[j + {e.multipliers // 2}])"
         if e.zero_point:
             value += f" + {e.zero_point}"
         result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"
