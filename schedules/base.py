@@ -68,6 +68,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+    from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
     return [
@@ -76,6 +77,7 @@ def templates() -> list[Template]:
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
+        QuantizedDepthwiseTemplate(),
         LatentsTemplate(),
         ElementwiseTemplate(),
     ]

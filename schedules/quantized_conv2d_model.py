@@ -54,6 +54,11 @@ class QuantizedConv2dSizes:
         return ceil_div(self.kernel[1] * self.channels, 4) * 4
 
     @property
+    def chunk_of_channel(self) -> int:
+        """Bytes of a row of the window of one channel, in whole words."""
+        return ceil_div(self.kernel[1], 4) * 4
+
+    @property
     def left(self) -> int:
         """Columns of padding on the left."""
         return self.padding[1]
