@@ -105,11 +105,7 @@ class _Builder:
         self.variables = {name: Var(name, "int32") for name in ("image", "row", "channel")}
         self.loop = TileLoop(loop_axes(self.s, blocking, self.variables), [], self.analyzer)
         self.l1 = L1Allocator()
-        s = self.s
-        self.image = PaddedImage(
-            s, s.padded_width, s.channels, s.slack, s.source_rows(blocking.tile_y), features.cores,
-            self.analyzer,
-        )  # fmt: skip
+        self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
 
     def build(self) -> PrimFunc:
         s, b, loop = self.s, self.b, self.loop
@@ -125,7 +121,7 @@ class _Builder:
                 f"{name}_l1", elements * self.copies[name], types[name]
             )
             declarations.append(declaration)
-        prepare = self._prepare if self.image.has_rows_of_padding else None
+        prepare = self._prepare if s.has_rows_of_padding else None
         body = loop.run(self._loads, self._stores, self._compute, prepare)
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
@@ -181,7 +177,7 @@ class _Builder:
         axes = self.loop.at(tile)
         image, row = (axes[self.variables[name]] for name in ("image", "row"))
         start = self._start("data", tile)
-        return self.image.load(slot, self.buffers["data"], start, self.data, image.offset, row, index(0))
+        return self.image.load(slot, self.buffers["data"], start, self.data, image.offset, row)
 
     # pipeline
 

@@ -83,6 +83,11 @@ class QuantizedConv2dSizes:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
 
+    @property
+    def has_rows_of_padding(self) -> bool:
+        """Whether there is padding above or below."""
+        return self.padding[0] > 0 or self.source_rows(self.rows) - self.padding[0] > self.height
+
     def source_rows(self, rows: int) -> int:
         """Return the rows of the padded image that so many rows of the result need."""
         return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.row_dilation + 1

@@ -1,7 +1,7 @@
 """Quantised depthwise convolutions, channels innermost: windows up to 3x3, strides up to 2, any padding.
 
-A tile of rows of the image arrives in L1 with its padding, is rearranged to words of four columns of a
-channel (``microkernels/byte_planes.py``), and makes room for the next one while the windows are computed.
+A tile of rows of the image arrives in L1, is rearranged, with padding, to words of four columns of a channel
+(``microkernels/byte_planes.py``), and makes room for the next one while the windows are computed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
+    TO_L1,
     TO_L2,
     L1Allocator,
-    barrier,
     element,
     flat_argument,
     index,
@@ -22,8 +22,9 @@ from tvm_pulp.schedules.dialect import (
     when,
 )
 from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.microkernels.quantized_depthwise import quantized_depthwise_source
-from tvm_pulp.schedules.padded_image import PaddedImage
+from tvm_pulp.schedules.padded_image import source_rows
 from tvm_pulp.schedules.quantized_depthwise_model import (
     QuantizedDepthwiseBlocking,
     QuantizedDepthwiseWorkload,
@@ -46,6 +47,7 @@ from tvm_pulp.target.tvm_names import (
     address_of,
     arith,
     call_extern,
+    tirx,
 )
 
 _TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "bias": "int32", "result": "uint8"}
@@ -110,10 +112,7 @@ class _Builder:
         self.loop = TileLoop(axes, [], self.analyzer)
         self.l1 = L1Allocator()
         self.shape = blocking.shape(s)
-        self.image = PaddedImage(
-            s, 4 * self.shape.words, blocking.tile_c, blocking.slack(s), s.source_rows(blocking.tile_y),
-            features.cores, self.analyzer,
-        )  # fmt: skip
+        self.planes = blocking.planes(s)
 
     def build(self) -> PrimFunc:
         s, b, loop = self.s, self.b, self.loop
@@ -130,21 +129,23 @@ class _Builder:
             self.buffers[name], declaration = self.l1.allocate(f"{name}_l1", size, _TYPES[name])
             declarations.append(declaration)
         body = loop.run(self._loads, self._stores, self._compute, self._prepare)
-        sides = self.image.write_sides([self._place("data", index(0))])
+        epilogue = replace(s.epilogue, multipliers=4 * b.bias_elements)
         source = quantized_depthwise_source(
-            self.shape, replace(s.epilogue, multipliers=4 * b.bias_elements),
-            assembly=self.features.has_xpulp,
-        )  # fmt: skip
+            self.shape, self.planes, epilogue, assembly=self.features.has_xpulp
+        )
+        if s.has_rows_of_padding:
+            pitch = self.planes.pitch
+            source += "\n" + padding_source(s.zero_point, pitch, 0, pitch, 0, 0, True)
         return kernel_function(
             self.function,
             arguments,
-            sequence(declarations, sides, body),
+            sequence(declarations, body),
             self.l1,
             self.features.cores,
             {
                 "pulp.schedule": "quantized_depthwise",
                 "pulp.tile": f"rows {b.tile_y}/{s.rows}, channels {b.tile_c}/{s.channels}",
-                "pulp.micro_kernels": [f"{source}\n{self.image.micro_kernel()}"],
+                "pulp.micro_kernels": [source],
             },
         )
 
@@ -162,10 +163,15 @@ class _Builder:
         s, b = self.s, self.b
         axes = self.loop.at(tile)
         channel = axes[self.channel]
-        image = self.image.load(
-            slot, self.buffers["data"], index(0), self.data, axes[self.batch].offset, axes[self.row],
-            channel.offset,
-        )  # fmt: skip
+        _, _, low, valid = source_rows(s, axes[self.row], self.analyzer)
+        box = Box(
+            (s.images, s.height, s.width, s.channels),
+            (axes[self.batch].offset, low, index(0), channel.offset),
+            (index(1), valid, index(s.width), channel.size),
+        )
+        image = transfer(slot, self.buffers["data"], index(0), self.data, box, TO_L1, self.analyzer)
+        if not self.analyzer.can_prove(valid > 0):
+            image = when(valid > 0, image)
         weights = load_segments(
             slot, self.buffers["weight"], self._start("weight", tile), self.weight,
             (s.channels, 1, s.kernel[0] * s.chunk_of_channel), channel, self.analyzer,
@@ -175,19 +181,19 @@ class _Builder:
             b.bias_elements, self.analyzer,
         )  # fmt: skip
         new = self.loop.when_new(tile, self.periods["weight"], sequence(weights))
-        return [*image, *([] if new is None else [new])]
+        return [image, *([] if new is None else [new])]
 
     def _prepare(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some, and rearrange the image."""
-        row = self.loop.at(tile)[self.row]
+        first, rows, low, valid = source_rows(self.s, self.loop.at(tile)[self.row], self.analyzer)
+        before, after = (self.analyzer.simplify(e) for e in (low - first, low + valid - first))
         padding = None
-        if self.image.has_rows_of_padding:
-            condition, write = self.image.write_rows(self._place("data", tile), row)
-            padding = when(self.analyzer.simplify(condition), sequence(write, barrier()))
-        _, rows, _, _ = self.image.source_rows(row)
-        words = self.analyzer.simplify(rows * self.shape.words)
-        planes = self._workers("byte_planes", self._place("data", tile), self._place("planes", tile), words)
-        return sequence(padding, planes)
+        if self.s.has_rows_of_padding:
+            write = self._workers("quantized_pad_rows", self._place("planes", tile), before, after, rows)
+            padding = when(self.analyzer.simplify(tirx.any(before > 0, after < rows)), write)
+        start = self.analyzer.simplify(before * (self.planes.pitch // 4))
+        planes = address_of(element(self.buffers["planes"], start))
+        return sequence(padding, self._workers("byte_planes", self._place("data", tile), planes, valid))
 
     def _compute(self, tile: Expr) -> Stmt:
         places = [self._place(name, tile) for name in ("planes", "weight", "bias", "result")]

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
-from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS
+from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise import STRIP, DepthwiseShape
 from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, read_sizes
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -20,7 +20,6 @@ _CYCLES_A_RUN = 60.0
 _CYCLES_A_CHANNEL = 32.0
 _CYCLES_A_WORD = 18.0
 _DMA_BYTES_A_CYCLE = 8.0
-_CYCLES_A_LINE = 12.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
     if (column_dilation > 1 and columns > 1) or (sizes.row_dilation > 1 and rows > 1):
         return None
     workload = QuantizedDepthwiseWorkload(function, sizes)
-    return workload if channel_tiles(sizes) else None
+    return workload if sizes.filled and channel_tiles(sizes) else None
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,21 @@ class QuantizedDepthwiseBlocking:
         """Return what the micro-kernel depends on."""
         return _shape(s, self.tile_c)
 
+    def planes(self, s: QuantizedConv2dSizes) -> BytePlanes:
+        """Return what the image's rearrangement depends on."""
+        words = ceil_div(s.padded_width, 4)
+        return BytePlanes(self.tile_c, s.width, s.filled, s.left, words, s.zero_point)
+
     def slack(self, s: QuantizedConv2dSizes) -> int:
         """Return the bytes behind the image that the last group of four channels reaches."""
         return ceil_div(self.tile_c, 4) * 4 - self.tile_c
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
-        words = s.source_rows(self.tile_y) * ceil_div(s.padded_width, 4)
+        rows = s.source_rows(self.tile_y)
+        words = rows * ceil_div(s.padded_width, 4)
         sizes = {
-            "data": words * 4 * self.tile_c + self.slack(s),
+            "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
             "weight": self.tile_c * s.kernel[0] * s.chunk_of_channel,
             "bias": 2 * self.bias_elements,
@@ -135,16 +140,13 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, core
         work = ceil_div(len(strips) * b.tile_c, cores) * mean + 2 * _CYCLES_A_RUN
         compute += count * (words * _CYCLES_A_WORD * (1.5 if b.tile_c % 4 else 1.0) + work)
     compute *= total / row_tiles
-    lines = s.source_rows(b.tile_y)
     sizes = {name: size * ITEM[name] for name, size in b.tile_elements(s).items()}
-    load = s.source_rows(b.tile_y) * s.filled * b.tile_c / _DMA_BYTES_A_CYCLE + lines * _CYCLES_A_LINE
+    load = sizes["data"] / _DMA_BYTES_A_CYCLE + 30
     store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
     if b.tile_c < s.channels:
         load, store = load * 1.5, store * 1.5
     weights = (sizes["weight"] + sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
-    # core 0 starts the transfers
-    issue = total * lines * _CYCLES_A_LINE
-    return max(compute + issue + total * _CYCLES_A_TILE, total * load, total * store) + load + store + weights
+    return max(compute + total * _CYCLES_A_TILE, total * load, total * store) + load + store + weights
 
 
 def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, rows: int) -> float:

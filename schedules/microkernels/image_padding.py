@@ -24,23 +24,30 @@ def padding_source(value: int, pitch: int, left: int, filled: int, rows: int, sl
     right = pitch - left - filled
     size = rows * pitch
     sides = ""
+    left_side = f"    quantized_pad(line, {left});\n" if left else ""
+    right_side = f"    quantized_pad(line + {left + filled}, {right});\n" if right else ""
     if left or right:
         sides = f"""\
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, {rows});
   for (int32_t row = pulp_chunk(core, PULP_CORES, {rows}); row < end; ++row) {{
     uint8_t *const line = image + row * {pitch};
-    for (int32_t i = 0; i < {left}; ++i) line[i] = {value};
-    for (int32_t i = {left + filled}; i < {pitch}; ++i) line[i] = {value};
-  }}
+{left_side}{right_side}  }}
 """
-    behind = (
-        f"  if (core == 0)\n    for (int32_t i = {size}; i < {size + slack}; ++i) image[i] = {value};\n"
-        if slack
-        else ""
-    )
-    text = ""
+    behind = f"  if (core == 0) quantized_pad(image + {size}, {slack});\n" if slack else ""
+    text = f"""\
+/* Puts the padding's value into a run of bytes. */
+static void quantized_pad(uint8_t *to, int32_t bytes) {{
+  typedef uint32_t __attribute__((may_alias)) word;
+  uint8_t *const end = to + bytes;
+  for (; to < end && (uintptr_t)to % 4; ++to) *to = {value};
+  for (; end - to >= 16; to += 16)
+    ((word *)to)[0] = ((word *)to)[1] = ((word *)to)[2] = ((word *)to)[3] = {value * 0x01010101:#x};
+  for (; to < end; ++to) *to = {value};
+}}
+
+"""
     if sides or behind:
-        text = f"""\
+        text += f"""\
 /* What the DMA never writes in a tile: the columns left and right of the image. */
 static void quantized_pad_sides(int core, uint8_t *image) {{
   (void)core;
@@ -48,12 +55,15 @@ static void quantized_pad_sides(int core, uint8_t *image) {{
 
 """
     if not above:
-        return text
+        return text if sides or behind else ""
     return f"""\
 {text}/* Rows above and below the image: the first `before` rows and those from `after` on. */
-static void quantized_pad_rows(int core, uint8_t *image, int32_t before, int32_t after, int32_t rows) {{
-  const int32_t total = (before + pulp_max(0, rows - after)) * {pitch};
-  for (int32_t i = pulp_chunk(core, PULP_CORES, total); i < pulp_chunk(core + 1, PULP_CORES, total); ++i)
-    image[i < before * {pitch} ? i : i + (after - before) * {pitch}] = {value};
+static void quantized_pad_rows(int core, void *tile, int32_t before, int32_t after, int32_t rows) {{
+  uint8_t *const image = tile;
+  const int32_t split = before * {pitch}, total = split + pulp_max(0, rows - after) * {pitch};
+  const int32_t begin = pulp_chunk(core, PULP_CORES, total), end = pulp_chunk(core + 1, PULP_CORES, total);
+  const int32_t below = pulp_max(begin, split);
+  if (begin < split) quantized_pad(image + begin, pulp_min(end, split) - begin);
+  if (below < end) quantized_pad(image + below + (after - before) * {pitch}, end - below);
 }}
 """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
-from tvm_pulp.schedules.microkernels.byte_planes import byte_planes_source
+from tvm_pulp.schedules.microkernels.byte_planes import BytePlanes, byte_planes_source
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 
 STRIP = 4
@@ -94,13 +94,13 @@ class DepthwiseShape:
         return reach <= 2047 and (STRIP - 1) * self.channels <= 2047
 
 
-def quantized_depthwise_source(s: DepthwiseShape, e: Epilogue, *, assembly: bool) -> str:
+def quantized_depthwise_source(s: DepthwiseShape, p: BytePlanes, e: Epilogue, *, assembly: bool) -> str:
     """Return C for ``byte_planes`` and ``quantized_depthwise_tile``, a worker's shares of a tile.
 
     Parameters
     ----------
-    s
-        The shape.
+    s, p
+        Of the convolution, and of the image's rearrangement.
     e
         From sums to bytes.
     assembly
@@ -111,35 +111,56 @@ def quantized_depthwise_source(s: DepthwiseShape, e: Epilogue, *, assembly: bool
         code = "\n\n".join(_StripWriter(s, e, width).write() for width in s.widths)
         strips = f"#if PULP_ASSEMBLY\n\n{code}\n\n#else\n\n{strips}\n\n#endif"
     include = '#include "pulp_assembly.h"\n\n' if assembly else ""
-    whole, rest = s.columns // STRIP, s.columns % STRIP
-    calls = {STRIP: f"depthwise_strip_{STRIP}(&run);", rest: f"depthwise_strip_{rest}(&run);"}
-    if whole and rest:
-        call = f"if (strip < {whole}) {calls[STRIP]}\n    else {calls[rest]}"
-    else:
-        call = calls[STRIP if whole else rest]
     return f"""\
-{include}{byte_planes_source(s.channels, assembly=assembly)}
+{include}{byte_planes_source(p, assembly=assembly)}
 
 {_STRUCT}
 
 {strips}
 
-/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of up to {STRIP} columns, some
- * channels of one after the other. */
-static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight, const int32_t *bias,
-                                     uint8_t *result, int32_t rows) {{
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {(whole + (rest > 0)) * s.channels});
-  for (int32_t at = pulp_chunk(core, PULP_CORES, {(whole + (rest > 0)) * s.channels}); at < end;) {{
-    const int32_t strip = at / {s.channels}, channel = at - strip * {s.channels};
+{_share(s)}"""
+
+
+def _share(s: DepthwiseShape) -> str:
+    """Return C that shares out a tile: channels where strips differ in width, else strips too."""
+    whole, rest = divmod(s.columns, STRIP)
+    strips = whole + (rest > 0)
+    run = f"""\
     struct depthwise_run run = {{
         .image = planes + strip * {s.strides[1] * s.pixel} + channel,
         .result = result + strip * {STRIP * s.channels} + channel,
         .weight = weight + channel * {4 * s.kernel[0]},
         .bias = bias + channel,
-        .channels = pulp_min({s.channels} - channel, end - at),
-        .result_bytes = rows * {s.columns * s.channels}}};
-    at += run.channels;
-    {call}
+        .channels = channels,
+        .result_bytes = rows * {s.columns * s.channels}}};"""
+    head = """\
+static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight, const int32_t *bias,
+                                     uint8_t *result, int32_t rows) {"""
+    if whole and rest:
+        return f"""\
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: some channels, in strips of {STRIP} columns
+ * and one of {rest}. */
+{head}
+  const int32_t channel = pulp_chunk(core, PULP_CORES, {s.channels});
+  const int32_t channels = pulp_chunk(core + 1, PULP_CORES, {s.channels}) - channel;
+  for (int32_t strip = 0; channels > 0 && strip < {strips}; ++strip) {{
+{run}
+    if (strip < {whole}) depthwise_strip_{STRIP}(&run);
+    else depthwise_strip_{rest}(&run);
+  }}
+}}
+"""
+    return f"""\
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of {rest or STRIP} columns, some
+ * channels of one after the other. */
+{head}
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {strips * s.channels});
+  for (int32_t at = pulp_chunk(core, PULP_CORES, {strips * s.channels}); at < end;) {{
+    const int32_t strip = at / {s.channels}, channel = at - strip * {s.channels};
+    const int32_t channels = pulp_min({s.channels} - channel, end - at);
+{run}
+    at += channels;
+    depthwise_strip_{rest or STRIP}(&run);
   }}
 }}
 """
@@ -200,7 +221,7 @@ class _StripWriter:
         if s.strides[1] == 1:  # the windows of the second and fourth column start in a word's second byte
             text.add(*(f"slli {_WEIGHTS[3 + i]}, {_WEIGHTS[i]}, 8" for i in range(s.kernel[0])))
         if e.narrow:  # what the product of a sum, without bias, is added to
-            text.add(f"li {_CONSTANT}, {(1 << (e.shift - 1)) + (e.zero_point << e.shift)}")
+            text.add(f"li {_CONSTANT}, {e.zero_point << e.shift}")
             text.add(f"P_MAC({_CONSTANT}, t2, {_MULTIPLIER})")
         else:
             text.add(f"mv {_CONSTANT}, t2")
@@ -241,26 +262,24 @@ class _StripWriter:
 
     def requantize(self, row: int) -> None:
         """Turn a row of sums into bytes and store them, the first column last: that moves the pointer on."""
-        text, e, value = self.text, self.e, "t0"
-        bounds = [(name, register, bound) for name, register, bound, neutral in
-                  (("MAX", "t1", e.low, 0), ("MIN", "t2", e.high, 255)) if bound != neutral]  # fmt: skip
-        text.add(*(f"li {register}, {bound}" for _, register, bound in bounds))
-        for column in (*range(1, self.width), 0):
-            total = _SUMS[STRIP * row + column]
-            if e.narrow:
-                text.add(f"mv {value}, {_CONSTANT}", f"P_MAC({value}, {total}, {_MULTIPLIER})")
-                text.add(f"srai {value}, {value}, {e.shift}")
-            else:
-                text.add(f"add {value}, {total}, {_CONSTANT}", f"mulh {value}, {value}, {_MULTIPLIER}")
-                text.add(
-                    f"P_ADDRN({value}, {value}, {_ZERO_POINT if e.zero_point else 'zero'}, {e.shift - 32})"
-                )
-            text.add(f"P_CLIPU({value}, {value}, 9)")
-            text.add(*(f"P_{name}({value}, {value}, {register})" for name, register, _ in bounds))
-            if column:
-                text.add(f"sb {value}, {column * self.s.channels}({_OUT})")
-            else:
-                text.add(f"P_SBR({value}, {_OUT_PITCH}, {_OUT})")
+        text, e = self.text, self.e
+        sums = _SUMS[STRIP * row : STRIP * row + self.width]
+        product = "mul" if e.narrow else "mulh"
+        if not e.narrow:
+            text.add(*(f"add {total}, {total}, {_CONSTANT}" for total in sums))
+        text.add(*(f"{product} {total}, {total}, {_MULTIPLIER}" for total in sums))
+        if e.narrow:
+            added, shift = _CONSTANT, e.shift
+        else:
+            added, shift = (_ZERO_POINT if e.zero_point else "zero"), e.shift - 32
+        text.add(*(f"P_ADDRN({total}, {total}, {added}, {shift})" for total in sums))
+        text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in sums))
+        for name, bound, neutral in (("MAX", e.low, 0), ("MIN", e.high, 255)):
+            if bound != neutral:
+                text.add(f"li t0, {bound}", *(f"P_{name}({total}, {total}, t0)" for total in sums))
+        for column in range(1, self.width):
+            text.add(f"sb {sums[column]}, {column * self.s.channels}({_OUT})")
+        text.add(f"P_SBR({sums[0]}, {_OUT_PITCH}, {_OUT})")
 
 
 def _field(register: str, name: str) -> str:
