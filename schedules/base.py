@@ -67,6 +67,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
+    from tvm_pulp.schedules.quantize import QuantizeTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
@@ -78,6 +79,7 @@ def templates() -> list[Template]:
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
         QuantizedDepthwiseTemplate(),
+        QuantizeTemplate(),
         LatentsTemplate(),
         ElementwiseTemplate(),
     ]

@@ -19,6 +19,7 @@
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
+ *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
@@ -54,6 +55,7 @@
 #define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
+#define P_CLIP(to, from, bits) "p.clip " #to ", " #from ", " #bits "\n"
 #define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) "p.max " #to ", " #a ", " #b "\n"
 #else
@@ -81,6 +83,7 @@
 #define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
+#define P_CLIP(to, from, bits) ".insn r 0x33, 1, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) ".insn r 0x33, 6, 0x02, " #to ", " #a ", " #b "\n"
 #endif

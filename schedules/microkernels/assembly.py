@@ -30,3 +30,9 @@ def float_bits(value: float) -> int:
     """Return the bits of a float32 as an unsigned integer."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
     return int(bits)
+
+
+def bits_float(bits: int) -> float:
+    """Return the float32 of an unsigned integer's bits."""
+    (value,) = struct.unpack("<f", struct.pack("<I", bits))
+    return float(value)
