@@ -223,11 +223,11 @@ def _type(tensor: relax.TensorType) -> tuple[tuple[int, ...], str]:
 
 
 def _argument_kind(name: str, graph: TrainingGraph) -> str:
-    if name in graph.model.inputs:
+    if name in graph.inputs:
         return "input"
     if name == "labels":
         return "labels"
-    if name in graph.model.parameters:
+    if name in graph.parameters:
         return "parameter"
     if name in graph.states:
         return "state"

@@ -87,18 +87,22 @@ def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarr
         symbol = symbol_of(model, buffer)
         stored = is_stored(values[buffer.name])
         content = f'.incbin "{PARAMETERS}/{symbol}.bin"' if stored else f".zero {buffer.bytes}"
-        lines += [
-            "",
-            f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */",
-            f'  .section .data.tensors.{symbol}, "aw", %progbits',
-            "  .balign 16",
-            f"  .globl {symbol}",
-            f"  .type {symbol}, %object",
-            f"  .size {symbol}, {buffer.bytes}",
-            f"{symbol}:",
-            f"  {content}",
-        ]
+        lines += ["", f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */"]
+        lines += stored_tensor(symbol, buffer.bytes, content)
     return "\n".join([*lines, ""])
+
+
+def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
+    """Give the lines of assembly that place a tensor of so many bytes, written by the loader, in L2."""
+    return [
+        f'  .section .data.tensors.{symbol}, "aw", %progbits',
+        "  .balign 16",
+        f"  .globl {symbol}",
+        f"  .type {symbol}, %object",
+        f"  .size {symbol}, {size}",
+        f"{symbol}:",
+        f"  {content}",
+    ]
 
 
 class _Network:

@@ -13,19 +13,23 @@ import numpy as np
 import tvm
 from tqdm import tqdm
 
+from tvm_pulp.calibration.samples import open_samples
 from tvm_pulp.frontends import load_model
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
+from tvm_pulp.package.integer_graph import write_integer_graph
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import Quantization, integer_network
+from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, integer_stage, train_on_latents
 from tvm_pulp.reports.plan import plan_report
+from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
@@ -62,7 +66,8 @@ def compile(
     train : TrainConfig or None
         What to train and how; None compiles inference only.
     quantization : Quantization or None
-        Infer in integers of 8 bits, calibrated on samples.
+        Infer in integers of 8 bits, calibrated on samples; with `train`: the layers up to
+        `train.latent_layer` only.
     input_shapes : mapping or None
         For inputs with dynamic shapes.
     model_format : str or None
@@ -86,12 +91,12 @@ def compile(
     """
     if train is not None and train.keep_gradients and train.passes_per_step > 1:
         raise UserError("keep_gradients shows the gradients of one pass: leave micro_batch out to keep them")
-    if train is not None and quantization is not None:
-        raise UserError("a network that trains is not quantised: leave out the calibration or the training")
+    if train is not None:
+        _check_latent_layer(train, quantization)
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
-    graph = _graph(imported, train, quantization)
+    graph, stage = _graph(imported, train, quantization)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
@@ -99,7 +104,7 @@ def compile(
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
     sources = {name: kernel.source for name, kernel in kernels.items()}
-    values = {**graph.model.parameters, **graph.states}
+    values = {**graph.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
     project.write(directory, module_name, plan, sources, values, features, passes_per_step)
     elf = tools.build(directory, on_source=bar.update)
@@ -108,15 +113,36 @@ def compile(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
     _write_package(directory, graph, kernels, plan, metadata)
+    if quantization is not None and stage is not None:
+        _write_integers(directory / "src", stage, quantization)
     return Package(directory, metadata, holder)
 
 
-def _graph(model: Model, train: TrainConfig | None, quantization: Quantization | None) -> TrainingGraph:
+def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -> None:
+    if train.latent_layer is None and quantization is not None:
+        raise UserError(
+            "a network that trains is quantised up to its latent layer only: name it (--latent-layer), or "
+            "leave out the calibration"
+        )
+    if train.latent_layer is not None and quantization is None:
+        raise UserError(
+            f"latent layer '{train.latent_layer}': the layers up to it are quantised, so give sample data "
+            "(--calibration); to freeze them in float32 name the layer by --freeze-until"
+        )
+
+
+def _graph(
+    model: Model, train: TrainConfig | None, quantization: Quantization | None
+) -> tuple[TrainingGraph, IntegerStage | None]:
+    """Build the graph, and what of it is in integers."""
+    if train is not None and quantization is not None:
+        return train_on_latents(model, train, quantization)
     if train is not None:
-        return build_training(model, train)
+        return build_training(model, train), None
     if quantization is not None:
-        return build_integer_inference(*integer_network(model, quantization))
-    return build_inference(model)
+        stage = integer_stage(model, quantization)
+        return build_integer_inference(stage.model, stage.graph(INFERENCE_BATCH)), stage
+    return build_inference(model), None
 
 
 def _metadata(
@@ -187,10 +213,19 @@ def _write_package(
     (directory / "metadata.json").write_text(json.dumps(metadata.to_json(), indent=1))
     (directory / "parameters").mkdir(exist_ok=True)
     with (directory / "parameters" / "initial.npz").open("wb") as file:
-        np.savez(file, **{**graph.model.parameters, **graph.states})  # type: ignore[arg-type]
+        np.savez(file, **{**graph.parameters, **graph.states})  # type: ignore[arg-type]
     source = directory / "src"
     source.mkdir(exist_ok=True)
     (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))
     (source / "plan.txt").write_text(plan_report(plan) + "\n")
     (source / "relax.txt").write_text(graph.module.script())
     (source / "kernels.txt").write_text("\n\n".join(kernel.text for kernel in kernels.values()))
+
+
+def _write_integers(directory: Path, stage: IntegerStage, options: Quantization) -> None:
+    """Write the integer graph, from which the latents can be computed in NumPy, and what it loses."""
+    graph = stage.graph(INFERENCE_BATCH)
+    write_integer_graph(directory, graph)
+    samples = open_samples(options.calibration, stage.model).first(COMPARED_SAMPLES)
+    report = quantization_report(layer_errors(stage.model, graph, samples))
+    (directory / "quantization.txt").write_text(report + "\n")
