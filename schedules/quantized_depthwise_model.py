@@ -153,8 +153,7 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     words = shape.words_of(width)
     image_row = words + (words - 1)
-    each = 5.0 if s.epilogue.narrow else 8.0
-    each += 1.0 + (s.epilogue.low > 0) + (s.epilogue.high < 255)
+    each = 1.0 + s.epilogue.cycles
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

@@ -71,7 +71,8 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     if not value["requantize"]:
         return Epilogue()
     names = ("shift", "zero_point", "low", "high")
-    return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
+    forms = {name: bool(value[name]) for name in ("narrow", "short")}
+    return Epilogue(requantize=True, **forms, **{name: value[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,8 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    if e.requantize:
-        each = (5.0 if e.narrow else 8.0) + (e.low > 0) + (e.high < 255)
-    else:
-        each = 1.0
     step = rows * columns + rows + columns
-    return d.segments * (d.depth * step + 4) + _CYCLES_A_BLOCK + rows * columns * (1 + each)
+    return d.segments * (d.depth * step + 4) + _CYCLES_A_BLOCK + rows * columns * (1 + e.cycles)
 
 
 def tile_cycles(

@@ -83,7 +83,8 @@ class Epilogue:
     """What becomes of the sums: stored as int32, or requantised to uint8 and stored.
 
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
-    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits.
+    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
+    with `short` the multipliers are known to be below 2^15, so that two products of halves do.
 
     Attributes
     ----------
@@ -91,8 +92,8 @@ class Epilogue:
         Whether to.
     shift, zero_point, low, high : int
         As in the formula.
-    narrow : bool
-        Whether 32-bit products will do.
+    narrow, short : bool
+        Whether 32-bit products will do; whether the multipliers are half words.
     multipliers : int
         Bytes from a column's bias to its multiplier.
     """
@@ -104,12 +105,23 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    short: bool = False
 
     def is_supported(self) -> bool:
         """Tell whether the instructions' forms cover the shift without overflow."""
         if not self.requantize:
             return True
-        return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
+        if self.narrow:
+            return 1 <= self.shift <= 22
+        return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of a result behind its sum, without its store."""
+        if not self.requantize:
+            return 0.0
+        each = 4.0 if self.narrow else 4.0 + (self.zero_point > 0) if self.short else 7.0
+        return each + (self.low > 0) + (self.high < 255)
 
     @property
     def item(self) -> int:
@@ -250,18 +262,26 @@ class _DotPanelWriter:
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
+        multipliers = _B_REGISTERS[: self.columns]
         text.add(f"lw a0, {_BIAS}(sp)", *_add("a0", e.multipliers, "a1"))
-        text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
-        shift = e.shift if e.narrow else e.shift - 32
-        zero = "zero"
-        if e.zero_point:
-            zero = "a1"
-            text.add(f"li a1, {e.zero_point << shift}")
-        multiply = "mul" if e.narrow else "mulh"
-        places = [(r, c) for r in range(self.rows) for c in columns]
-        text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
-        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {shift})" for register in self.sums))
-        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+        text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
+        places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
+        if e.short:
+            text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
+            for i, (register, c) in enumerate(places):
+                value = ("a0", "a1")[i % 2]
+                text.add(f"P_MULU_SHIFT({value}, {register}, {multipliers[c]}, 16)")
+                text.add(f"P_MACHHS_ROUND({value}, {register}, {multipliers[c]}, {e.shift - 16})")
+                text.add(*([f"addi {value}, {value}, {e.zero_point}"] if e.zero_point else []))
+                text.add(f"P_CLIPU({register}, {value}, 9)")
+        else:
+            shift = e.shift if e.narrow else e.shift - 32
+            multiply = "mul" if e.narrow else "mulh"
+            zero = "a1" if e.zero_point else "zero"
+            text.add(*([f"li a1, {e.zero_point << shift}"] if e.zero_point else []))
+            text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
+            text.add(*(f"P_ADDRN({register}, {register}, {zero}, {shift})" for register in self.sums))
+            text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
             if bound != neutral:
                 text.add(f"li a0, {bound}")

@@ -225,7 +225,10 @@ class _StripWriter:
             text.add(f"P_MAC({_CONSTANT}, t2, {_MULTIPLIER})")
         else:
             text.add(f"mv {_CONSTANT}, t2")
-            text.add(*([f"li {_ZERO_POINT}, {e.zero_point << (e.shift - 32)}"] if e.zero_point else []))
+            if e.short:
+                text.add(f"PV_PACK_H({_MULTIPLIER}, {_MULTIPLIER}, {_MULTIPLIER})")
+            elif e.zero_point:
+                text.add(f"li {_ZERO_POINT}, {e.zero_point << (e.shift - 32)}")
         text.add(f"add {_END}, {_OUT}, t0")
         if self.words > 1:  # the pointer is at the last word, whose load moves it on
             text.add(f"addi {_IN}, {_IN}, {(self.words - 1) * 4 * s.pixel}")
@@ -264,16 +267,22 @@ class _StripWriter:
         """Turn a row of sums into bytes and store them, the first column last: that moves the pointer on."""
         text, e = self.text, self.e
         sums = _SUMS[STRIP * row : STRIP * row + self.width]
-        product = "mul" if e.narrow else "mulh"
         if not e.narrow:
             text.add(*(f"add {total}, {total}, {_CONSTANT}" for total in sums))
-        text.add(*(f"{product} {total}, {total}, {_MULTIPLIER}" for total in sums))
-        if e.narrow:
-            added, shift = _CONSTANT, e.shift
+        if e.short:
+            for i, total in enumerate(sums):
+                value = ("t0", "t1")[i % 2]
+                text.add(f"P_MULU_SHIFT({value}, {total}, {_MULTIPLIER}, 16)")
+                text.add(f"P_MACHHS_ROUND({value}, {total}, {_MULTIPLIER}, {e.shift - 16})")
+                text.add(*([f"addi {value}, {value}, {e.zero_point}"] if e.zero_point else []))
+                text.add(f"P_CLIPU({total}, {value}, 9)")
         else:
-            added, shift = (_ZERO_POINT if e.zero_point else "zero"), e.shift - 32
-        text.add(*(f"P_ADDRN({total}, {total}, {added}, {shift})" for total in sums))
-        text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in sums))
+            product, added, shift = "mul", _CONSTANT, e.shift
+            if not e.narrow:
+                product, added, shift = "mulh", _ZERO_POINT if e.zero_point else "zero", e.shift - 32
+            text.add(*(f"{product} {total}, {total}, {_MULTIPLIER}" for total in sums))
+            text.add(*(f"P_ADDRN({total}, {total}, {added}, {shift})" for total in sums))
+            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in sums))
         for name, bound, neutral in (("MAX", e.low, 0), ("MIN", e.high, 255)):
             if bound != neutral:
                 text.add(f"li t0, {bound}", *(f"P_{name}({total}, {total}, t0)" for total in sums))
