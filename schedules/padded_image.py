@@ -18,8 +18,8 @@ from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, 
 def source_rows(
     s: QuantizedConv2dSizes, row: TileAxis, analyzer: arith.Analyzer
 ) -> tuple[Expr, Expr, Expr, Expr]:
-    """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the first
-    and the number of those that are there.
+    """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
+    first and the number of those that are there.
     """
     first = row.offset * s.strides[0] - s.padding[0]
     rows = (row.size - 1) * s.strides[0] + s.source_rows(1)

@@ -35,7 +35,7 @@ from tvm_pulp.target.tvm_names import (
     call_extern,
 )
 
-_CYCLES_AN_ELEMENT = 11.0
+_CYCLES_AN_ELEMENT = 10.0
 _CYCLES_A_TILE = 250.0
 _DMA_BYTES_A_CYCLE = 8.0
 

@@ -100,7 +100,7 @@ def _shape(s: QuantizedConv2dSizes, channels: int) -> DepthwiseShape:
 
 
 def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
-    """Return the numbers of channels that a tile may have: all of them, or divisors that are multiples of four."""
+    """Return the channels that a tile may have: all of them, or divisors that are multiples of four."""
     divisors = [c for c in range(4, s.channels, 4) if s.channels % c == 0]
     return [c for c in (*divisors, s.channels) if c <= MOST_CHANNELS and _shape(s, c).is_supported()]
 
@@ -153,7 +153,7 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     words = shape.words_of(width)
     image_row = words + (words - 1)
-    each = 1.0 + s.epilogue.cycles
+    each = 1.0 + s.epilogue.cycles + (not s.epilogue.narrow)  # the bias
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

@@ -156,10 +156,13 @@ def tile_cycles(
     share = ceil_div(row_blocks * column_blocks, cores)
     runs = ceil_div(share, max(row_blocks, column_blocks)) + 1
     rest = rows % b[0]
-    # a share has its part of the smaller blocks, unless there is but a row of blocks
     whole, small = block_cycles(*b, d, e), block_cycles(rest, b[1], d, e) if rest else 0.0
-    mean = ((rows // b[0]) * whole + small) / row_blocks
-    return share * mean + runs * _CYCLES_A_PANEL
+    # of the worker with the fewest small blocks: they end each column of blocks, or are the last row of them
+    if row_blocks > column_blocks:
+        fewest = share // row_blocks if rest else 0
+    else:
+        fewest = max(0, share - (rows // b[0]) * column_blocks)
+    return (share - fewest) * whole + fewest * small + runs * _CYCLES_A_PANEL
 
 
 def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:

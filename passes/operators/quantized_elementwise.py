@@ -30,8 +30,8 @@ def quantize(
     Returns
     -------
     PrimFunc
-        Operator class ``"quantize"``: data float32, result uint8. Its attribute ``"pulp.quantize"`` has axes, zero
-        point and the bits of the reciprocal scale.
+        Operator class ``"quantize"``: data float32, result uint8. Its attribute ``"pulp.quantize"`` has axes,
+        zero point and the bits of the reciprocal scale.
     """
     data = argument("data", shape)
 

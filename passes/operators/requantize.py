@@ -80,12 +80,13 @@ def choose_multipliers(
     low: int = 0,
     high: int = 255,
     accuracy: float = 1 / 16,
+    prefer: str = "short",
 ) -> tuple[np.ndarray, Requantization]:
     """Choose integer multipliers, one for each channel, and a shift for all.
 
-    The faster forms, of 32-bit products (`narrow`) or of multipliers of 15 bits (`short`), are taken where their
-    multipliers move no result by more than `accuracy`; else that of 64-bit products with as many bits as int32
-    multipliers have.
+    The faster forms, of 32-bit products (`narrow`) or of multipliers of 15 bits (`short`), are taken where
+    their multipliers move no result by more than `accuracy`; else that of 64-bit products with as many bits
+    as int32 multipliers have.
 
     Parameters
     ----------
@@ -97,6 +98,9 @@ def choose_multipliers(
         See `Requantization`.
     accuracy
         Largest error of a result, in units of its last place, that a faster form may add.
+    prefer
+        The form to try first: ``"short"``, which is the faster one for sums that start from their bias, or
+        ``"narrow"``, for those that do not (depthwise convolutions).
 
     Returns
     -------
@@ -117,18 +121,22 @@ def choose_multipliers(
         error = np.abs(multipliers / 2.0**shift - scale) * np.minimum(sums, 256 / scale)
         return bool((error <= accuracy).all())
 
-    for shift in range(22, 0, -1):
-        multipliers = np.rint(scale * 2.0**shift)
-        if (multipliers * sums < 2**NARROW_BITS).all() and multipliers.max() < 2**NARROW_BITS:
-            if is_accurate(shift, multipliers):
-                return multipliers.astype(np.int32), Requantization(shift, zero_point, low, high, narrow=True)
-            break
-    for shift in range(47, 16, -1):
-        multipliers = np.rint(scale * 2.0**shift)
-        if multipliers.max() < 2**SHORT_BITS:
-            if is_accurate(shift, multipliers):
-                return multipliers.astype(np.int32), Requantization(shift, zero_point, low, high, short=True)
-            break
+    def is_narrow(multipliers: np.ndarray) -> bool:
+        return bool((multipliers * np.maximum(sums, 1) < 2**NARROW_BITS).all())
+
+    def is_short(multipliers: np.ndarray) -> bool:
+        return bool(multipliers.max() < 2**SHORT_BITS)
+
+    forms = {"short": (range(47, 16, -1), is_short), "narrow": (range(22, 0, -1), is_narrow)}
+    for form in sorted(forms, key=lambda name: name != prefer):
+        shifts, fits = forms[form]
+        for shift in shifts:
+            multipliers = np.rint(scale * 2.0**shift)
+            if fits(multipliers):
+                if is_accurate(shift, multipliers):
+                    chosen = Requantization(shift, zero_point, low, high, form == "narrow", form == "short")
+                    return multipliers.astype(np.int32), chosen
+                break
     shift = min(54, int(np.floor(31 - np.log2(scale.max()))))
     while np.rint(scale.max() * 2.0**shift) >= 2**31:
         shift -= 1

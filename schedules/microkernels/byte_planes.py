@@ -1,9 +1,9 @@
 """From channels innermost to columns innermost: words of four neighbouring columns of one channel.
 
-A tile of an image ``[row][column][channel]`` of bytes becomes ``[row][word][channel]``, where a word has four
-columns of the padded image, the first one in the lowest byte. Four pixels' words, each of four channels, are a
-4 x 4 matrix of bytes, which is transposed in registers: halves first, then bytes. Columns of padding never lie
-in memory: they are a register.
+A tile of an image ``[row][column][channel]`` of bytes becomes ``[row][word][channel]``, where a word has
+four columns of the padded image, the first one in the lowest byte. Four pixels' words, each of four channels,
+are a 4 x 4 matrix of bytes, which is transposed in registers: halves first, then bytes. Columns of padding
+never lie in memory: they are a register.
 """
 
 from __future__ import annotations
@@ -92,13 +92,14 @@ def byte_planes_source(p: BytePlanes, *, assembly: bool) -> str:
     return f"""\
 {rows}
 
-/* The share of worker `core` in rows of {p.width} pixels of {p.channels} channels: some rows of one group of four channels
- * after the other. */
+/* The share of worker `core` in rows of {p.width} pixels of {p.channels} channels: some rows of one group of
+ * four channels after the other. */
 static void byte_planes(int core, const uint8_t *image, uint32_t *planes, int32_t rows) {{
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, {p.groups} * rows);
   for (int32_t at = pulp_chunk(core, PULP_CORES, {p.groups} * rows); at < end;) {{
     const int32_t group = at / rows, first = at - group * rows, count = pulp_min(rows - first, end - at);
-    {_NAME}(image + first * {p.width * p.channels} + 4 * group, planes + first * {p.pitch // 4} + 4 * group, count);
+    {_NAME}(image + first * {p.width * p.channels} + 4 * group,
+            planes + first * {p.pitch // 4} + 4 * group, count);
     at += count;
   }}
 }}"""
@@ -145,7 +146,12 @@ def _rows_assembly(p: BytePlanes) -> str:
     text.add(
         f"addi sp, sp, {4 * len(_SAVED)}", "ret", f".size {_NAME}, .-{_NAME}", ".option pop", ".popsection"
     )
-    return f"/* Four channels of some rows. */\nvoid {_NAME}(const uint8_t *, uint32_t *, int32_t);\n__asm__(\n{text}\n);"
+    return f"""\
+/* Four channels of some rows. */
+void {_NAME}(const uint8_t *, uint32_t *, int32_t);
+__asm__(
+{text}
+);"""
 
 
 def _word(p: BytePlanes, pixels: tuple[bool, ...]) -> list[str]:

@@ -120,7 +120,7 @@ class Epilogue:
         """Cycles of a result behind its sum, without its store."""
         if not self.requantize:
             return 0.0
-        each = 4.0 if self.narrow else 4.0 + (self.zero_point > 0) if self.short else 7.0
+        each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
         return each + (self.low > 0) + (self.high < 255)
 
     @property

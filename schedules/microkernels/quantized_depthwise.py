@@ -1,10 +1,10 @@
 """Quantised depthwise convolution in L1: strips of four columns of a channel's results, walked down its rows.
 
-The image lies in words of four columns of a channel, ``[row][word][channel]`` (see ``byte_planes``), so that the
-taps of a row of a window are one packed dot product. A strip loads the words that its windows need, with
-words that straddle two of them put together in registers, and each row of the image goes into the sums of all
-the results that it takes part in, which stay in registers. Results are stored byte by byte, as their channels
-are innermost.
+The image lies in words of four columns of a channel, ``[row][word][channel]`` (see ``byte_planes``), so that
+the taps of a row of a window are one packed dot product. A strip loads the words that its windows need, with
+words that straddle two of them put together in registers, and each row of the image goes into the sums of
+all the results that it takes part in, which stay in registers. Results are stored byte by byte, as their
+channels are innermost.
 """
 
 from __future__ import annotations
@@ -134,12 +134,12 @@ def _share(s: DepthwiseShape) -> str:
         .channels = channels,
         .result_bytes = rows * {s.columns * s.channels}}};"""
     head = """\
-static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight, const int32_t *bias,
-                                     uint8_t *result, int32_t rows) {"""
+static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight,
+                                     const int32_t *bias, uint8_t *result, int32_t rows) {"""
     if whole and rest:
         return f"""\
-/* The share of worker `core` in rows x {s.columns} x {s.channels} results: some channels, in strips of {STRIP} columns
- * and one of {rest}. */
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: some channels, in strips of
+ * {STRIP} columns and one of {rest}. */
 {head}
   const int32_t channel = pulp_chunk(core, PULP_CORES, {s.channels});
   const int32_t channels = pulp_chunk(core + 1, PULP_CORES, {s.channels}) - channel;
@@ -151,8 +151,8 @@ static void quantized_depthwise_tile(int core, const uint32_t *planes, const int
 }}
 """
     return f"""\
-/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of {rest or STRIP} columns, some
- * channels of one after the other. */
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of {rest or STRIP} columns,
+ * some channels of one after the other. */
 {head}
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, {strips * s.channels});
   for (int32_t at = pulp_chunk(core, PULP_CORES, {strips * s.channels}); at < end;) {{

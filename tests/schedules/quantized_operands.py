@@ -27,10 +27,9 @@ def requantization_for(
     bias = random.integers(-5000, 5000, channels).astype(np.int32)
     largest = np.abs(sums.astype(np.int64) + bias).reshape(-1, channels).max(axis=0) + 1.0
     scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
-    bounds = largest * 2.0**20 if form == "short" else largest  # too large for the narrow form
-    accuracy = {"narrow": np.inf, "short": 1 / 16, "wide": 0.0}[form]
     multiplier, requantization = choose_multipliers(
-        scales, bounds, zero_point=zero_point, low=low, high=high, accuracy=accuracy
-    )
+        scales, largest, zero_point=zero_point, low=low, high=high, prefer=form,
+        accuracy=0.0 if form == "wide" else np.inf,
+    )  # fmt: skip
     assert (requantization.narrow, requantization.short) == (form == "narrow", form == "short")
     return bias, multiplier, requantization
