@@ -70,9 +70,15 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high")
-    forms = {name: bool(value[name]) for name in ("narrow", "short")}
-    return Epilogue(requantize=True, **forms, **{name: value[name] for name in names})
+    return Epilogue(
+        requantize=True,
+        shift=value["shift"],
+        zero_point=value["zero_point"],
+        low=value["low"],
+        high=value["high"],
+        narrow=bool(value["narrow"]),
+        short=bool(value["short"]),
+    )
 
 
 @dataclass(frozen=True)
