@@ -129,7 +129,9 @@ def _pairs(model: Model) -> Iterator[_Pair]:
         if operator_name(values.get(source.name)) == "add":
             source, added = values[source.name].args
             view = values.get(getattr(added, "name", ""))
-            bias = names.get(view.args[0].name) if operator_name(view) == "reshape" else None
+            if view is None or operator_name(view) != "reshape":
+                continue
+            bias = names.get(view.args[0].name)
             if bias is None or model.parameters[bias].size != channels:
                 continue
         before = weight(values.get(getattr(source, "name", "")))

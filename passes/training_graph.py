@@ -11,6 +11,7 @@ from tvm import IRModule, relax
 
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
+from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.layer_names import layer_names
 from tvm_pulp.passes.loss import LABELS, emit_loss, labels_type, loss_source
 from tvm_pulp.passes.lower_forward import lower_forward
@@ -128,7 +129,8 @@ def build_training(model: Model, config: TrainConfig, frozen: FrozenStage | None
     if config.passes_per_step > 1:
         _add_update_step(builder, model, config, trainable, states)
     add_inference(builder, with_batch(model, 1), frozen)
-    return TrainingGraph(name_kernels(builder.get()), model, config, trainable, states, frozen)
+    module = name_kernels(fuse_elementwise(builder.get()))
+    return TrainingGraph(module, model, config, trainable, states, frozen)
 
 
 def _copy(variable: relax.Var) -> relax.Var:
