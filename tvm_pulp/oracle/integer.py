@@ -47,8 +47,13 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
         if isinstance(operator, Quantize):
             values[operator.output.name] = quantize(inputs[operator.source], operator.output)
         else:
-            values[operator.output.name] = _EVALUATE[type(operator)](operator, values)
+            values[operator.output.name] = run_operator(operator, values)
     return values
+
+
+def run_operator(operator: Operator, values: Values) -> np.ndarray:
+    """Compute an operator other than `Quantize` from its operands' bytes, by their names."""
+    return _EVALUATE[type(operator)](operator, values)
 
 
 def quantize(values: np.ndarray, tensor: QuantizedTensor) -> np.ndarray:
