@@ -40,6 +40,13 @@ KERNELS = [
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
+    "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",
+    "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,dtype=int8",
+    "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
+    "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
+    "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=float16,source=l1",
 ]
 
