@@ -19,6 +19,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     when,
 )
+from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source
@@ -34,7 +35,6 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     read_workload,
     search,
 )
-from tvm_pulp.schedules.quantized_matmul import rests
 from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
