@@ -43,6 +43,13 @@ KERNELS = [
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "cross_entropy:classes=10,batch=8,step=training",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
+    "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",
+    "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,dtype=int8",
+    "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
+    "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
+    "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]

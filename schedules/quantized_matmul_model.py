@@ -16,7 +16,6 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
-from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
@@ -75,8 +74,17 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high", "rounding", "own_shifts")
-    return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
+    return Epilogue(
+        requantize=True,
+        shift=value["shift"],
+        zero_point=value["zero_point"],
+        low=value["low"],
+        high=value["high"],
+        narrow=bool(value["narrow"]),
+        short=bool(value["short"]),
+        rounding=value["rounding"],
+        own_shifts=value["own_shifts"],
+    )
 
 
 @dataclass(frozen=True)
@@ -156,15 +164,10 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    if e.requantize:
-        once = 5.0 if e.narrow else 8.0
-        each = (CYCLES_A_RESULT if e.own_shifts else once) + (e.low > 0) + (e.high < 255)
-    else:
-        each = 1.0
     step = rows * columns + rows + columns
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + each)
+    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
 
 
 def tile_cycles(

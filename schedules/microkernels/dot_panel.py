@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
-from tvm_pulp.schedules.microkernels.requantize_twice import TWICE, requantize_twice
+from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT, TWICE, requantize_twice
 
 _ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
 _A_REGISTERS = ("a0", "a1")
@@ -99,7 +99,8 @@ class Epilogue:
     """What becomes of the sums: stored as int32, or requantised to uint8 and stored.
 
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
-    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits.
+    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
+    with `short` the multipliers are known to be below 2^15, so that two products of halves do.
 
     Attributes
     ----------
@@ -107,8 +108,8 @@ class Epilogue:
         Whether to.
     shift, zero_point, low, high : int
         As in the formula.
-    narrow : bool
-        Whether 32-bit products will do.
+    narrow, short : bool
+        Whether 32-bit products will do; whether the multipliers are half words.
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
@@ -125,6 +126,7 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    short: bool = False
     rounding: int = 0
     own_shifts: int = 0
 
@@ -134,7 +136,19 @@ class Epilogue:
             return True
         if self.rounding or self.own_shifts:
             return twice and self.rounding == TWICE and self.own_shifts == 1 and self.shift >= 1
-        return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
+        if self.narrow:
+            return 1 <= self.shift <= 22
+        return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of a result behind its sum, without its store."""
+        if not self.requantize:
+            return 0.0
+        each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
+        if self.own_shifts:
+            each = CYCLES_A_RESULT
+        return each + (self.low > 0) + (self.high < 255)
 
     @property
     def vectors(self) -> int:
@@ -202,7 +216,7 @@ class _DotPanelWriter:
         text.add(f"addi {_B}, a1, {self.column_middle * d.b_column}")
         text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
         if e.requantize:
-            text.add(_setting("a6", "bias", "a3"), f"li a7, {e.zero_point << self.shift}")
+            text.add(_setting("a6", "bias", "a3"), f"li a7, {0 if e.short else e.zero_point << self.shift}")
             text.add(f"sw a6, {_BIAS}(sp)", f"sw a7, {_ZERO}(sp)")
         text.add(f"sw a5, {_LINES}(sp)")
         if d.segments == 1:
@@ -261,7 +275,7 @@ class _DotPanelWriter:
         """By which the registers are shifted after the multiplication."""
         if self.e.own_shifts:
             return 0
-        return self.e.shift if self.e.narrow else self.e.shift - 32
+        return self.e.shift - (0 if self.e.narrow else 16 if self.e.short else 32)
 
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
@@ -336,27 +350,36 @@ class _DotPanelWriter:
         if e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             text.add(*requantize_twice(sums, e.multipliers, e.zero_point))
+            text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         else:
             self.requantize_once()
-        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
             if bound != neutral:
                 text.add(f"li a0, {bound}")
                 text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
 
     def requantize_once(self) -> None:
-        """Write the products and the shift, halves up."""
+        """Write the products, the shift, halves up, and the bounds of a byte."""
         text, e, columns = self.text, self.e, range(self.columns)
+        multipliers = _B_REGISTERS[: self.columns]
         text.add(*add_constant("a0", e.multipliers, "a1"))
-        text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
-        zero = "zero"
-        if e.zero_point:
-            zero = "a1"
-            text.add(f"lw a1, {_ZERO}(sp)")
+        text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
+        places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
+        if e.short:
+            text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
+            for i, (register, c) in enumerate(places):
+                value = ("a0", "a1")[i % 2]
+                text.add(f"P_MULU_SHIFT({value}, {register}, {multipliers[c]}, 16)")
+                text.add(f"P_MACHHS_ROUND({value}, {register}, {multipliers[c]}, {self.shift})")
+                text.add(*([f"addi {value}, {value}, {e.zero_point}"] if e.zero_point else []))
+                text.add(f"P_CLIPU({register}, {value}, 9)")
+            return
         multiply = "mul" if e.narrow else "mulh"
-        places = [(r, c) for r in range(self.rows) for c in columns]
-        text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
+        zero = "a1" if e.zero_point else "zero"
+        text.add(*([f"lw a1, {_ZERO}(sp)"] if e.zero_point else []))
+        text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
         text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
+        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
 
     def store(self) -> None:
         """Write the stores of a block; the last one of a row moves on to the next row."""
