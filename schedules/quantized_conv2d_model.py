@@ -54,6 +54,11 @@ class QuantizedConv2dSizes:
         return ceil_div(self.kernel[1] * self.channels, 4) * 4
 
     @property
+    def chunk_of_channel(self) -> int:
+        """Bytes of a row of the window of one channel, in whole words."""
+        return ceil_div(self.kernel[1], 4) * 4
+
+    @property
     def left(self) -> int:
         """Columns of padding on the left."""
         return self.padding[1]
@@ -77,6 +82,11 @@ class QuantizedConv2dSizes:
     def slack(self) -> int:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
+
+    @property
+    def has_rows_of_padding(self) -> bool:
+        """Whether there is padding above or below."""
+        return self.padding[0] > 0 or self.source_rows(self.rows) - self.padding[0] > self.height
 
     def source_rows(self, rows: int) -> int:
         """Return the rows of the padded image that so many rows of the result need."""
@@ -102,7 +112,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
     epilogue = read_epilogue(
-        {k: int(value[k]) for k in ("requantize", "shift", "zero_point", "low", "high", "narrow")}
+        {k: int(value[k]) for k in ("requantize", "shift", "zero_point", "low", "high", "narrow", "short")}
     )
     dilation = pair("dilation")
     top, left, bottom, right = (int(item) for item in value["padding"])

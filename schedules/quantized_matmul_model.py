@@ -74,8 +74,15 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high")
-    return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
+    return Epilogue(
+        requantize=True,
+        shift=value["shift"],
+        zero_point=value["zero_point"],
+        low=value["low"],
+        high=value["high"],
+        narrow=bool(value["narrow"]),
+        short=bool(value["short"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -155,14 +162,10 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    if e.requantize:
-        each = (5.0 if e.narrow else 8.0) + (e.low > 0) + (e.high < 255)
-    else:
-        each = 1.0
     step = rows * columns + rows + columns
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + each)
+    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
 
 
 def tile_cycles(
@@ -176,9 +179,8 @@ def tile_cycles(
     heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
     widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
     shares = [0.0] * cores
-    for number, ((height, down), (width, across)) in enumerate(itertools.product(heights, widths)):
-        if not down * across:
-            continue
+    regions = [pair for pair in itertools.product(heights, widths) if pair[0][1] * pair[1][1]]
+    for number, ((height, down), (width, across)) in enumerate(regions):
         inner = down if along_rows else across
         each, more = divmod(down * across, cores)
         one = block_cycles(height, width, d, e)

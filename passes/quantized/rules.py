@@ -62,7 +62,8 @@ def _weighted(
     integers, biases, ratios, largest = quantized_weight(
         weight, bias, source, output, walk.weight_bits, layer
     )
-    multipliers, scaled = _multipliers(layer, ratios, largest, output, low, high)
+    prefer = "narrow" if weight.shape[1:2] == (1,) else "short"
+    multipliers, scaled = _multipliers(layer, ratios, largest, output, low, high, prefer)
     return result, output, integers, biases, multipliers, scaled
 
 
@@ -73,10 +74,13 @@ def _multipliers(
     output: QuantizedTensor,
     low: int = 0,
     high: int = 255,
+    prefer: str = "short",
 ) -> tuple[np.ndarray, Requantization]:
     """Choose a layer's requantisation; its name goes before a message."""
     try:
-        return choose_multipliers(ratios, largest, zero_point=output.zero_point, low=low, high=high)
+        return choose_multipliers(
+            ratios, largest, zero_point=output.zero_point, low=low, high=high, prefer=prefer
+        )
     except UserError as error:
         raise UserError(f"layer {layer}: {error}") from error
 

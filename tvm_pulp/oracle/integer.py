@@ -56,7 +56,8 @@ def quantize(values: np.ndarray, tensor: QuantizedTensor) -> np.ndarray:
 
     All steps are in float32: a product by the rounded reciprocal, half added, rounded down.
     """
-    scaled = values.astype(np.float32) * np.float32(1.0 / tensor.scale)
+    with np.errstate(over="ignore"):  # what exceeds float32 is far out of bounds
+        scaled = values.astype(np.float32) * np.float32(1.0 / tensor.scale)
     bounded = np.clip(np.nan_to_num(scaled, nan=-np.inf), -256, 512).astype(np.float32)
     rounded = np.floor(bounded + np.float32(0.5)).astype(np.int32)
     return np.clip(rounded + tensor.zero_point, 0, 255).astype(np.uint8)
