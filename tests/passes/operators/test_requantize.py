@@ -68,7 +68,7 @@ def test_impossible_forms_are_told(fields: dict[str, int]) -> None:
         Requantization(**fields)
 
 
-@pytest.mark.parametrize("spread,short", [(8, True), (40, False)])
+@pytest.mark.parametrize("spread,short", [(8, True), (45, False)])
 def test_the_short_form_is_taken_where_the_scales_are_alike(spread: int, short: bool) -> None:
     multipliers, chosen = choose_multipliers([0.003, 0.003 / spread], [2.0**22] * 2)
     assert chosen.short == short and not chosen.narrow
