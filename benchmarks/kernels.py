@@ -42,7 +42,7 @@ KERNELS = [
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
-    *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),
+    *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]
 
 SEARCHED = [
