@@ -9,9 +9,11 @@ for the last tile of an axis that runs along rows the rows start earlier, as far
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 from tvm_pulp.schedules.base import ClusterFeatures
+from tvm_pulp.schedules.epilogue import INPUTS, read_epilogue
 from tvm_pulp.schedules.matmul_build import MatmulBuilder
 from tvm_pulp.schedules.matmul_model import FLOAT32, block_sizes, estimate_cycles, search_blocking, tile_sizes
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes, MatmulWorkload
@@ -33,7 +35,14 @@ class MatmulTemplate:
     def match(self, function: PrimFunc) -> MatmulWorkload | None:
         """Return the workload of a matmul of the template's type, None for anything else."""
         attributes = function.attrs.get("pulp.matmul") if function.attrs is not None else None
-        if attributes is None or len(function.params) != 3:
+        if attributes is None:
+            return None
+        epilogue = None
+        if "pulp.epilogue" in function.attrs:
+            epilogue = read_epilogue(function, int(attributes["m"]))
+            if epilogue is None:
+                return None
+        elif len(function.params) != 3:
             return None
         if any(buffer_dtype(parameter) != self.dtype for parameter in function.params):
             return None
@@ -49,8 +58,9 @@ class MatmulTemplate:
             batch_a=bool(value.get("batch_a", 0)) and batch > 1,
             batch_b=bool(value.get("batch_b", 0)) and batch > 1,
             reduce_batch=bool(value.get("reduce_batch", 0)) and batch > 1,
+            epilogue=None if epilogue is None else epilogue.sizes,
         )
-        workload = MatmulWorkload(function, sizes)
+        workload = MatmulWorkload(function, sizes, epilogue)
         _check_shapes(workload)
         return workload
 
@@ -102,10 +112,10 @@ class MatmulTemplate:
 
 def _check_shapes(workload: MatmulWorkload) -> None:
     w = workload.sizes
-    have = [1, 1, 1]
-    for position, parameter in enumerate(workload.function.params):
-        for extent in buffer_shape(parameter):
-            have[position] *= extent
+    tensors = list(workload.function.params)
+    if workload.epilogue is not None:
+        tensors[INPUTS:] = [workload.epilogue.result]
+    have = [math.prod(buffer_shape(tensor)) for tensor in tensors]
     want = [
         w.m * w.k * (w.batch if w.batch_a else 1),
         w.k * w.n * (w.batch if w.batch_b else 1),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
@@ -79,8 +80,13 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None =
     load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
     store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * c_lines
     dma_in = total / period_a * load_a + total / period_b * load_b
-    dma_out = total / period_c * store_c
     compute = (work or compute_cycles)(w, b, cores)
+    if w.epilogue is not None:
+        results, move = total / b.reduction_tiles(w), store_c
+        dma_in += results * w.epilogue.loads * move
+        compute += results * w.epilogue.compute_cycles(c_bytes / 4, b.tile_n, cores)
+        store_c *= w.epilogue.stores
+    dma_out = total / period_c * store_c
     first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
     return max(
         first + compute + total * _CYCLES_A_TILE + store_c, dma_in + one + store_c, first + one + dma_out
@@ -139,8 +145,17 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
 
 
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
-    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return search_blocking(w, cores, l1_bytes, FLOAT32)
+    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
+
+    With an epilogue it is that of the product alone, if it fits and nothing is better by far.
+    """
+    best = search_blocking(w, cores, l1_bytes, FLOAT32)
+    if best is not None and w.epilogue is not None:
+        alone = search(replace(w, epilogue=None), cores, l1_bytes)
+        if alone is not None and is_valid(w, alone, l1_bytes):
+            estimates = (estimate_cycles(w, b, cores) for b in (alone, best))
+            return alone if is_about(*estimates) else best
+    return best
 
 
 @lru_cache(maxsize=4096)

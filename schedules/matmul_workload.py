@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
@@ -27,6 +28,7 @@ class MatmulSizes:
     batch_a: bool
     batch_b: bool
     reduce_batch: bool
+    epilogue: EpilogueSizes | None = None
 
     @property
     def reduction(self) -> str:
@@ -60,10 +62,11 @@ class MatmulSizes:
 
 @dataclass(frozen=True)
 class MatmulWorkload:
-    """A kernel of the matmul class."""
+    """A kernel of the matmul class, and what follows in it."""
 
     function: PrimFunc
     sizes: MatmulSizes
+    epilogue: Epilogue | None = None
 
     @property
     def name(self) -> str:
@@ -155,8 +158,18 @@ class Blocking:
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles, two copies of those that change from tile to tile."""
         total = math.prod(self.counts(w).values())
-        sizes = zip(self.tile_bytes(w), self.periods(w), strict=True)
-        return sum(size * (2 if same_for < total else 1) for size, same_for in sizes)
+        sizes = list(zip(self.tile_bytes(w), self.periods(w), strict=True))
+        plain = sizes if w.epilogue is None else sizes[:2]
+        found = sum(size * (2 if same_for < total else 1) for size, same_for in plain)
+        if w.epilogue is not None:
+            reduced = self.reduction_tiles(w)
+            found += w.epilogue.l1_bytes(sizes[2][0], sizes[2][0], total // reduced, reduced)
+        return found
+
+    def reduction_tiles(self, w: MatmulSizes) -> int:
+        """Return the tiles of the tile loop that make up one of C."""
+        counts = self.counts(w)
+        return math.prod(counts[axis] for axis in w.reduction)
 
 
 def _period(order: str, counts: Mapping[str, int], used: str) -> int:

@@ -82,6 +82,8 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
         high=value["high"],
         narrow=bool(value["narrow"]),
         short=bool(value["short"]),
+        rounding=value["rounding"],
+        own_shifts=value["own_shifts"],
     )
 
 

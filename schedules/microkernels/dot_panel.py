@@ -99,6 +99,10 @@ class Epilogue:
         Whether 32-bit products will do; whether the multipliers are half words.
     multipliers : int
         Bytes from a column's bias to its multiplier.
+    rounding : int
+        How the kernel rounds; 0, halves up, is what panels do.
+    own_shifts : int
+        Whether each column has its own shift, which panels lack.
     """
 
     requantize: bool = False
@@ -109,11 +113,15 @@ class Epilogue:
     narrow: bool = False
     multipliers: int = 0
     short: bool = False
+    rounding: int = 0
+    own_shifts: int = 0
 
     def is_supported(self) -> bool:
-        """Tell whether the instructions' forms cover the shift without overflow."""
+        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
         if not self.requantize:
             return True
+        if self.rounding or self.own_shifts:
+            return False
         if self.narrow:
             return 1 <= self.shift <= 22
         return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54

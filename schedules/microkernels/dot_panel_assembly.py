@@ -112,7 +112,7 @@ class _DotPanelWriter:
     @property
     def shift(self) -> int:
         """By which the registers are shifted after the multiplication."""
-        return self.e.shift if self.e.narrow else self.e.shift - 32
+        return self.e.shift - (0 if self.e.narrow else 16 if self.e.short else 32)
 
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
@@ -192,7 +192,7 @@ class _DotPanelWriter:
             for i, (register, c) in enumerate(places):
                 value = ("a0", "a1")[i % 2]
                 text.add(f"P_MULU_SHIFT({value}, {register}, {multipliers[c]}, 16)")
-                text.add(f"P_MACHHS_ROUND({value}, {register}, {multipliers[c]}, {e.shift - 16})")
+                text.add(f"P_MACHHS_ROUND({value}, {register}, {multipliers[c]}, {self.shift})")
                 text.add(*([f"addi {value}, {value}, {e.zero_point}"] if e.zero_point else []))
                 text.add(f"P_CLIPU({register}, {value}, 9)")
         else:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.schedules.host_harness import run_reference
+from tests.schedules.host_harness import HostKernel, run_reference
 from tvm_pulp.measure import random_arguments
 from tvm_pulp.measure.bound import bound_of
 from tvm_pulp.measure.workloads import KINDS, make_workload
+from tvm_pulp.schedules.base import lower
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError
 
@@ -32,6 +33,7 @@ TEXTS = [
     "softmax:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3,step=data-grad",
+    "cross_entropy:classes=10,batch=3,step=training",
 ]  # fmt: skip
 
 
@@ -51,6 +53,25 @@ def test_reference(text):
     assert all(np.array_equal(arrays[n], found[n]) for n in unchanged)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv2d:cin=5,cout=6,h=9,w=8,pad=1,stride=2,dtype=int8",
+        "conv2d:cin=8,cout=6,h=5,w=4,kernel=1,batch=2,dtype=int8",
+        "depthwise:channels=7,h=9,w=10,pad=1,dtype=int8",
+        "depthwise:channels=8,h=9,w=10,pad=1,stride=2,batch=2,dtype=int8",
+    ],
+)
+def test_bytes_are_exact(text, tmp_path):
+    workload = make_workload(text)
+    arrays = random_arguments(workload.function, seed=3)
+    ((number, want),) = workload.expected([array.copy() for array in arrays]).items()
+    HostKernel(lower(workload.function, features(parse("pulp"))), tmp_path)(arrays)
+    np.testing.assert_array_equal(arrays[number], want)
+    assert len(np.unique(want)) > 20 and want.max() < 256
+    assert workload.tolerance == 0
+
+
 def test_every_kind_is_tried():
     assert {text.partition(":")[0] for text in TEXTS} == set(KINDS)
 
@@ -66,7 +87,12 @@ def test_a_convolution_of_one_tap_is_a_product():
     [
         ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
         ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
-        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8", "conv2d in int8 cannot be compiled yet; use float32"),
+        (
+            "conv2d:cin=4,cout=6,h=8,w=8,dtype=float16",
+            "conv2d in float16 cannot be compiled yet",
+        ),
+        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
+        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,groups=2", "groups in int8 must be 1 or the channels"),
     ],
 )
 def test_shapes_that_cannot_be(text, message):
@@ -87,3 +113,17 @@ def test_bounds():
     assert (update.compute, update.dma) == (4000, (2 * 8000 + 1) * 4 / 8)
     bytes_ = bound_of(make_workload("matmul:m=64,n=64,k=64,dtype=int8,source=l1"), chip, [2])
     assert bytes_.cycles == 64**3 / 32
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_bound_leaves_out_products_with_padding(step):
+    """By hand: 3 rows of taps meet 4 rows of an image 10 times; the other 2 times the padding."""
+    chip = features(parse("pulp"))
+    shapes = {"conv2d:cin=16,cout=8": 128, "conv2d:cin=16,cout=8,groups=2": 64, "depthwise:channels=8": 8}
+    for text, products in shapes.items():
+        workload = make_workload(f"{text},h=4,w=4,pad=1,batch=3,step={step},source=l1")
+        assert workload.cost.macs == 3 * products * 12 * 12
+        assert bound_of(workload, chip, [2]).compute == 3 * products * 10 * 10 / chip.fpus
+    strided = make_workload(f"conv2d:cin=1,cout=1,h=5,w=8,kernel=5,stride=2,pad=2,step={step},source=l1")
+    assert strided.cost.macs == 3 * 4 * 25
+    assert bound_of(strided, chip, [2]).compute == (3 + 5 + 3) * (3 + 5 + 5 + 4) / chip.fpus

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
 from tvm_pulp.measure.workloads.matmul import TOLERANCES, make_product
+from tvm_pulp.measure.workloads.quantized_conv2d import make_quantized
 from tvm_pulp.measure.workloads.workload import DTYPES, STEPS, Cost, Expected, Kind, Workload
 from tvm_pulp.passes.lowerings.conv2d import is_pointwise, pointwise_product
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.passes.operators.kernel import Shape
+from tvm_pulp.schedules.conv2d_workload import WindowAxis
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import buffer_shape
 
@@ -41,6 +44,8 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
     if min(attributes.output_shape(data, weight)) < 1:
         raise UserError(f"'{s.text}': the window of {taps}x{taps} is larger than the image; give more pad")
     step = s.word("step")
+    if s.word("dtype") == "int8":
+        return make_quantized(s, attributes, data, weight)
     if is_pointwise(attributes, weight):  # a matrix product, as in the compiler
         product = pointwise_product(("data", "weight"), data, weight)
         if step != "forward":
@@ -53,7 +58,19 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
     function = _MAKERS[step]("kernel", s.kind, attributes, data, weight, dtype)
     references = {"forward": _forward, "data-grad": _data_gradient, "weight-grad": _weight_gradient}
     reference = references[step](attributes, data, weight, buffer_shape(function.params[2]))
-    return Workload(s, function, reference, Cost(macs=attributes.macs(data, weight)), TOLERANCES[dtype])
+    macs = attributes.macs(data, weight)
+    padding = macs - math.prod(weight) * data[0] * _pairs_inside(attributes, data, weight) // taps**2
+    return Workload(s, function, reference, Cost(macs, padding_macs=padding), TOLERANCES[dtype])
+
+
+def _pairs_inside(attributes: Conv2d, data: Shape, weight: Shape) -> int:
+    """Return how many pairs of an output position and a tap of its window meet the image, not the padding."""
+    top, left, _, _ = attributes.padding
+    output = attributes.output_shape(data, weight)
+    axes = zip(
+        data[2:], output[2:], weight[2:], attributes.strides, (top, left), attributes.dilation, strict=True
+    )
+    return math.prod(WindowAxis(*axis).pairs_inside for axis in axes)
 
 
 class _Taps:
