@@ -51,7 +51,7 @@ KERNELS = [
     "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
     "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
-    *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),
+    *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]
 
 SEARCHED = [

@@ -13,6 +13,8 @@ _CYCLES_A_BLOCK = 70.0
 _CYCLES_A_PANEL = 80.0
 _CYCLES_A_SEGMENT = 12.0
 _CYCLES_A_PARTIAL_SUM = 2.0
+_CYCLES_A_PRODUCT = 1.3
+"""Of an outer product: ten instructions for 8 results, if the columns are whole groups."""
 
 
 class Float16Blocking(Blocking):
@@ -50,6 +52,9 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     workers' products.
     """
     assert isinstance(b, Float16Blocking)
+    if w.is_outer_product:
+        tiles = math.prod(b.counts(w).values())
+        return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
     rows, columns = b.block_rows, b.block_columns
     issue = step_instructions(w, rows, columns)
     partial = _CYCLES_A_PARTIAL_SUM * rows * columns if b.reduction_tiles(w) > 1 else 0.0

@@ -181,9 +181,8 @@ def tile_cycles(
     heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
     widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
     shares = [0.0] * cores
-    for number, ((height, down), (width, across)) in enumerate(itertools.product(heights, widths)):
-        if not down * across:
-            continue
+    regions = [pair for pair in itertools.product(heights, widths) if pair[0][1] * pair[1][1]]
+    for number, ((height, down), (width, across)) in enumerate(regions):
         inner = down if along_rows else across
         each, more = divmod(down * across, cores)
         one = block_cycles(height, width, d, e)

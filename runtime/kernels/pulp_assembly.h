@@ -31,6 +31,7 @@
  *                     into the low or the high half of `to`
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
+ *   VFMULR_H          products of both half-precision numbers of `a` with the low one of `b`
  *   VFCPKA_H_S        two single-precision numbers, rounded, into the halves of `to`
  *   FCVT_H_S, FCVT_S_H  between half and single precision */
 #ifdef PULP_MNEMONICS
@@ -52,6 +53,7 @@
 #define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
 #define VFDOTPEX_S_H(sum, a, b) "vfdotpex.s.h " #sum ", " #a ", " #b "\n"
+#define VFMULR_H(to, a, b) "vfmul.r.h " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) "vfcpka.h.s " #to ", " #low ", " #high "\n"
 #define FCVT_H_S(to, from) "fcvt.h.s " #to ", " #from "\n"
 #define FCVT_S_H(to, from) "fcvt.s.h " #to ", " #from "\n"
@@ -84,6 +86,7 @@
 #define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
 #define VFDOTPEX_S_H(sum, a, b) ".insn r 0x33, 0, 0x4b, " #sum ", " #a ", " #b "\n"
+#define VFMULR_H(to, a, b) ".insn r 0x33, 6, 0x43, " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n"
 #define FCVT_H_S(to, from) ".insn r 0x53, 0, 0x22, " #to ", " #from ", x0\n"
 #define FCVT_S_H(to, from) ".insn r 0x53, 0, 0x20, " #to ", " #from ", x2\n"
