@@ -68,6 +68,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
+    from tvm_pulp.schedules.max_pool import MaxPoolTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
@@ -79,6 +80,7 @@ def templates() -> list[Template]:
         QuantizedConv2dTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
+        MaxPoolTemplate(),
         ElementwiseTemplate(),
     ]
 
