@@ -26,7 +26,6 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.elementwise_source import inputs, tile_function
 from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
-from tvm_pulp.schedules.microkernels.stream import instructions
 from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -117,8 +116,7 @@ class ElementwiseTemplate:
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         flat, size = workload.flat, knobs["tile_elements"]
-        floats = sum(s.operation in ("add", "subtract", "multiply_add", "multiply") for s in flat.stream.body)
-        work: float = max(instructions(flat.stream), 2 * floats) * ceil_div(size, features.cores)
+        work: float = flat.cycles_an_element * ceil_div(size, features.cores)
         if flat.row < flat.elements:
             work += _CYCLES_A_ROW * (size / features.cores / flat.row + 1)
         move = _CYCLES_A_TRANSFER + 4 * size / _DMA_BYTES_A_CYCLE

@@ -16,7 +16,14 @@ import numpy as np
 from tvm_pulp.schedules.collapse import collapse
 from tvm_pulp.schedules.computation import Program, Stage
 from tvm_pulp.schedules.expressions import same
-from tvm_pulp.schedules.microkernels.stream import POINTERS, SCALARS, Step, Stream, fits_registers
+from tvm_pulp.schedules.microkernels.stream import (
+    POINTERS,
+    SCALARS,
+    Step,
+    Stream,
+    fits_registers,
+    instructions,
+)
 from tvm_pulp.target.tvm_names import (
     GT,
     LT,
@@ -39,6 +46,7 @@ from tvm_pulp.target.tvm_names import (
 
 _SHORTEST_ROW = 16
 """Elements of a row for which setting up a stream pays."""
+_FLOAT_OPERATIONS = ("add", "subtract", "multiply_add", "multiply")
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,12 @@ class FlatStream:
     def row_scalars(self) -> tuple[Buffer, ...]:
         """Tensors of one element a row."""
         return tuple(scalar.tensor for scalar in self.scalars if isinstance(scalar, RowScalar))
+
+    @property
+    def cycles_an_element(self) -> int:
+        """Cycles that an element takes one worker: its instructions, or the FPU that two workers share."""
+        floats = sum(step.operation in _FLOAT_OPERATIONS for step in self.stream.body)
+        return max(instructions(self.stream), 2 * floats)
 
 
 class _NotFlat(Exception):

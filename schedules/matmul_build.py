@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import (
@@ -16,6 +17,7 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
 from tvm_pulp.schedules.microkernels.outer_product import outer_product_source
@@ -43,7 +45,10 @@ Axes = dict[Var, TileAxis]
 
 
 class MatmulBuilder:
-    """Builds one function; see `MatmulTemplate`."""
+    """Builds one function; see `MatmulTemplate`. Other types of elements have classes of their own."""
+
+    schedule = "matmul"
+    dtype = "float32"
 
     def __init__(self, workload: MatmulWorkload, blocking: Blocking, features: ClusterFeatures) -> None:
         self.workload = workload
@@ -55,7 +60,14 @@ class MatmulBuilder:
         self.variables = v = {axis: Var(name, "int32") for axis, name in names.items()}
         axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
         self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer)
-        self.a, self.b_argument, self.c = (flat_argument(p) for p in workload.function.params)
+        arguments = {parameter: flat_argument(parameter) for parameter in workload.function.params}
+        self.arguments = list(arguments.values())
+        self.a, self.b_argument = self.arguments[:2]
+        self.c: Buffer | None = self.arguments[2]
+        self.epilogue: EpilogueBuilder | None = None
+        if workload.epilogue is not None:
+            self.c = arguments.get(workload.epilogue.output)
+            self.epilogue = EpilogueBuilder(workload.epilogue, arguments, self.loop, features, self.analyzer)
         self.l1 = L1Allocator()
 
     def build(self) -> PrimFunc:
@@ -68,25 +80,36 @@ class MatmulBuilder:
         buffers: list[Buffer] = []
         for name, size, same_for in zip(names, elements, periods, strict=True):
             copies = 2 if same_for < self.loop.total else 1
-            buffer, declaration = self.l1.allocate(name, size * copies, "float32")
+            if name == "c_l1" and self.epilogue is not None:
+                copies = self.epilogue.result_copies
+            buffer, declaration = self.l1.allocate(name, size * copies, self.dtype)
             buffers.append(buffer)
             declarations.append(declaration)
         self.a_l1, self.b_l1, self.c_l1 = buffers
         self.a_elements, self.b_elements, self.c_elements = elements
         self.a_period, self.b_period, self.c_period = periods
+        declarations += self._scratch()
+        micro_kernels = [self._micro_kernel()]
+        if self.epilogue is not None:
+            declarations += self.epilogue.declare(self.l1, self.c_l1, self.c_elements, self.c_elements)
+            micro_kernels.append(self.epilogue.source())
         body = self.loop.run(self._loads, self._stores, self._compute)
         return kernel_function(
             self.workload.function,
-            [self.a, self.b_argument, self.c],
+            self.arguments,
             sequence(declarations, body),
             self.l1,
             self.features.cores,
             {
-                "pulp.schedule": "matmul",
+                "pulp.schedule": self.schedule,
                 "pulp.tile": self._describe(),
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": micro_kernels,
             },
         )
+
+    def _scratch(self) -> list[Stmt]:
+        """Return the declarations of buffers beside the tiles."""
+        return []
 
     def _describe(self) -> str:
         w, b = self.w, self.b
@@ -101,9 +124,10 @@ class MatmulBuilder:
         return matmul_source(
             block_rows=b.block_rows,
             block_columns=b.block_columns,
-            row_rests=_rests(w.m, b.tile_m, b.block_rows),
-            column_rests=_rests(w.n, b.tile_n, b.block_columns),
+            row_rests=rests(w.m, b.tile_m, b.block_rows),
+            column_rests=rests(w.n, b.tile_n, b.block_columns),
             d=distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
+            segmented=w.reduce_batch,
             assembly=self.features.has_xpulp,
         )
 
@@ -157,17 +181,32 @@ class MatmulBuilder:
             steps.append(self.loop.when_new(tile, same_for, step))
         return [step for step in steps if step is not None]
 
-    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        w, axes = self.w, self.loop.at(tile)
-        v = self.variables
+    def _c_box(self, axes: Axes) -> Box:
+        w, v = self.w, self.variables
         order = "mn" if w.reduce_batch else "bmn"
-        box = Box(
+        return Box(
             tuple(w.extent(axis) for axis in order),
             tuple(axes[v[axis]].offset for axis in order),
             tuple(axes[v[axis]].size for axis in order),
         )
-        start = self.loop.copy_start(tile, self.c_period, self.c_elements)
-        return [transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer)]
+
+    def _c_start(self, tile: Expr) -> Expr:
+        if self.epilogue is not None:
+            return self.epilogue.result_start(tile)
+        return self.loop.copy_start(tile, self.c_period, self.c_elements)
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        box = self._c_box(self.loop.at(tile))
+        steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
+        if self.c is not None:
+            start = self._c_start(tile)
+            steps.append(transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer))
+        return steps
+
+    def _parts(self, tile: Expr, name: Callable[[str, Expr], Expr]) -> list[Expr]:
+        """Return the arguments that say which part of a sum a tile is."""
+        reduced = self.loop.reduction_tiles
+        return [name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)]
 
     def _compute(self, tile: Expr) -> Stmt:
         w = self.w
@@ -187,13 +226,11 @@ class MatmulBuilder:
         _, b_shift, b_image = self._b_box(axes)
         a = name("a_start", self.loop.copy_start(tile, self.a_period, self.a_elements) + a_shift)
         b = name("b_start", self.loop.copy_start(tile, self.b_period, self.b_elements) + b_shift)
-        c = name("c_start", self.loop.copy_start(tile, self.c_period, self.c_elements))
+        c = name("c_start", self._c_start(tile))
         m, n, k, images = (name(f"{text}_size", axes[v[text[0]]].size) for text in ("m", "n", "k", "batch"))
-        reduced = self.loop.reduction_tiles
-        accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
         worker = Var("worker", "int32")
         call = call_extern(
-            "int32", "matmul_tile", worker,
+            "int32", f"{self.schedule}_tile", worker,
             address_of(element(self.a_l1, a)),
             address_of(element(self.b_l1, b)),
             address_of(element(self.c_l1, c)),
@@ -201,12 +238,16 @@ class MatmulBuilder:
             *((index(1), images) if w.reduce_batch else (images, index(1))),
             name("a_image", a_image) if w.batch_a else index(0),
             name("b_image", b_image) if w.batch_b else index(0),
-            accumulate,
+            *self._parts(tile, name),
         )  # fmt: skip
-        return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        if self.epilogue is None:
+            return work
+        box = self._c_box(axes)
+        return self.epilogue.compute(tile, work, box, len(box.shape) - 2)
 
 
-def _rests(extent: int, tile: int, block: int) -> set[int]:
+def rests(extent: int, tile: int, block: int) -> set[int]:
     """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
     sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
     return {size % block for size in sizes}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
@@ -20,6 +23,18 @@ _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 _KEPT = 12
 """Tile sizes for which other register blocks are tried."""
+
+Work = Callable[[MatmulSizes, Blocking, int], float]
+"""From sizes, blocking and the number of workers to the cycles of the work of all tiles."""
+
+
+@dataclass(frozen=True)
+class MatmulModel:
+    """What the search needs to know of the products of a type: tiles, which of them can be built, cycles."""
+
+    blocking: type[Blocking]
+    is_valid: Callable[[MatmulSizes, Blocking, int], bool]
+    work: Work
 
 
 def tile_sizes(extent: int, multiple: int) -> list[int]:
@@ -47,8 +62,10 @@ def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     return (not along_rows or b.a_pitch(w) <= LONGEST_ROW) and b.l1_bytes(w) <= l1_bytes
 
 
-def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
+def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None = None) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap.
+
+    ``work`` gives the cycles of the work of all tiles, that of float32 if it is left out.
 
     Whichever of the work, the DMA in and the DMA out takes longest runs without a gap; the first tile's loads
     come before the work, the last tile's work after the loads, the last tile's store after all.
@@ -63,8 +80,13 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
     store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * c_lines
     dma_in = total / period_a * load_a + total / period_b * load_b
+    compute = (work or compute_cycles)(w, b, cores)
+    if w.epilogue is not None:
+        results, move = total / b.reduction_tiles(w), store_c
+        dma_in += results * w.epilogue.loads * move
+        compute += results * w.epilogue.compute_cycles(c_bytes / 4, b.tile_n, cores)
+        store_c *= w.epilogue.stores
     dma_out = total / period_c * store_c
-    compute = compute_cycles(w, b, cores)
     first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
     return max(
         first + compute + total * _CYCLES_A_TILE + store_c, dma_in + one + store_c, first + one + dma_out
@@ -87,22 +109,29 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     if w.is_outer_product:
         tiles = math.prod(b.counts(w).values())
         return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
-    variants = []
-    for extent, tile in ((w.m, b.tile_m), (w.n, b.tile_n), (w.k, b.tile_k), (w.batch, b.tile_batch)):
-        whole, rest = divmod(extent, tile)
-        variants.append([(tile, whole), (rest, 1)] if rest else [(tile, whole)])
     rows, columns = b.block_rows, b.block_columns
     issue = rows * columns + rows + columns
     cycles = 0.0
-    for (m, m_count), (n, n_count), (k, k_count), (images, batch_count) in itertools.product(*variants):
+    for m, n, k, images, count in tile_variants(w, b):
         segments, separate = (images, 1) if w.reduce_batch else (1, images)
         blocks = ceil_div(m, rows) * ceil_div(n, columns) * separate
         share = ceil_div(blocks, cores)
         step = max(issue, (2 if blocks > cores // 2 else 1) * rows * columns)
         panels = min(share, ceil_div(share * columns, n) + 1)
         one = share * (segments * (k * step + 8) + _CYCLES_A_BLOCK) + panels * _CYCLES_A_PANEL
-        cycles += one * m_count * n_count * k_count * batch_count
+        cycles += one * count
     return cycles
+
+
+def tile_variants(w: MatmulSizes, b: Blocking) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield the sizes (m, n, k, images) that tiles have, those of edge tiles too, and how many have them."""
+    variants = []
+    for extent, tile in ((w.m, b.tile_m), (w.n, b.tile_n), (w.k, b.tile_k), (w.batch, b.tile_batch)):
+        whole, rest = divmod(extent, tile)
+        variants.append([(tile, whole), (rest, 1)] if rest else [(tile, whole)])
+    for axes in itertools.product(*variants):
+        (m, n, k, images), counts = zip(*axes, strict=True)
+        yield m, n, k, images, math.prod(counts)
 
 
 def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
@@ -115,31 +144,43 @@ def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
     return list(seen.values())
 
 
-@lru_cache(maxsize=4096)
 def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
-    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
+    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
+
+    With an epilogue it is that of the product alone, if it fits and nothing is better by far.
+    """
+    best = search_blocking(w, cores, l1_bytes, FLOAT32)
+    if best is not None and w.epilogue is not None:
+        alone = search(replace(w, epilogue=None), cores, l1_bytes)
+        if alone is not None and is_valid(w, alone, l1_bytes):
+            estimates = (estimate_cycles(w, b, cores) for b in (alone, best))
+            return alone if is_about(*estimates) else best
+    return best
+
+
+@lru_cache(maxsize=4096)
+def search_blocking(w: MatmulSizes, cores: int, l1_bytes: int, model: MatmulModel) -> Blocking | None:
+    """Return the blocking with the lowest estimate for products of some type; None where none fits."""
     for least in (8, 1):  # tiny tiles only where nothing else fits
-        found = _search(w, cores, l1_bytes, least)
+        found = _search(w, cores, l1_bytes, least, model)
         if found is not None:
             return found
     return None
 
 
-def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int) -> Blocking | None:
+def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int, model: MatmulModel) -> Blocking | None:
     rows, columns = block_sizes(w.m), block_sizes(w.n)
     best: list[tuple[float, int, Blocking]] = []
     number = 0
 
     def consider(b: Blocking) -> None:
         nonlocal number
-        if not is_valid(w, b, l1_bytes):
+        if not model.is_valid(w, b, l1_bytes):
             return
         for order in _orders(w, b):
             number += 1
-            ordered = Blocking(
-                b.tile_m, b.tile_n, b.tile_k, b.tile_batch, b.block_rows, b.block_columns, order
-            )
-            entry = (-estimate_cycles(w, ordered, cores), number, ordered)
+            ordered = replace(b, order=order)
+            entry = (-estimate_cycles(w, ordered, cores, model.work), number, ordered)
             if len(best) < _KEPT:
                 heapq.heappush(best, entry)
             else:
@@ -149,10 +190,13 @@ def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int) -> Blocking |
     sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
     for m, n, k, images in itertools.product(*sizes):
         operands = m * k * (images if w.batch_a else 1) + k * n * (images if w.batch_b else 1)
-        if 4 * (operands + m * n) <= l1_bytes:
-            consider(Blocking(m, n, k, images, min(rows[0], m), min(columns[0], n), 0))
+        if model.blocking.item * (operands + m * n) <= l1_bytes:
+            consider(model.blocking(m, n, k, images, min(rows[0], m), min(columns[0], n), 0))
     for _, _, b in list(best):
         for r, c in itertools.product(rows, columns):
             if (r, c) != (b.block_rows, b.block_columns) and r <= b.tile_m and c <= b.tile_n:
-                consider(Blocking(b.tile_m, b.tile_n, b.tile_k, b.tile_batch, r, c, b.order))
+                consider(replace(b, block_rows=r, block_columns=c))
     return max(best)[2] if best else None
+
+
+FLOAT32 = MatmulModel(Blocking, is_valid, compute_cycles)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
 """Orders of the tile loops over batch, rows and columns; the sum always runs inside."""
-
-_ITEM = 4
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class MatmulSizes:
     batch_a: bool
     batch_b: bool
     reduce_batch: bool
+    epilogue: EpilogueSizes | None = None
 
     @property
     def reduction(self) -> str:
@@ -61,10 +62,11 @@ class MatmulSizes:
 
 @dataclass(frozen=True)
 class MatmulWorkload:
-    """A kernel of the matmul class."""
+    """A kernel of the matmul class, and what follows in it."""
 
     function: PrimFunc
     sizes: MatmulSizes
+    epilogue: Epilogue | None = None
 
     @property
     def name(self) -> str:
@@ -74,7 +76,12 @@ class MatmulWorkload:
 
 @dataclass(frozen=True)
 class Blocking:
-    """Bound knobs: tile sizes, register block, order of the tile loops."""
+    """Bound knobs: tile sizes, register block, order of the tile loops.
+
+    ``item`` is the bytes of an element.
+    """
+
+    item: ClassVar[int] = 4
 
     tile_m: int
     tile_n: int
@@ -84,11 +91,11 @@ class Blocking:
     block_columns: int
     order: int
 
-    @staticmethod
-    def of(workload: MatmulSizes, knobs: Mapping[str, int]) -> Blocking:
+    @classmethod
+    def of(cls, workload: MatmulSizes, knobs: Mapping[str, int]) -> Self:
         """Return the blocking for knobs, clipped to the workload's extents."""
         w = workload
-        return Blocking(
+        return cls(
             min(knobs["tile_m"], w.m),
             min(knobs["tile_n"], w.n),
             min(knobs["tile_k"], w.k),
@@ -139,20 +146,30 @@ class Blocking:
         a = self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1)
         b = self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1)
         c = self.tile_m * self.tile_n * self.images_c(w)
-        step = ALIGNMENT // _ITEM
+        step = ALIGNMENT // self.item
         a, b, c = (ceil_div(size, step) * step for size in (a, b, c))
         return a, b, c
 
     def tile_bytes(self, w: MatmulSizes) -> tuple[int, int, int]:
         """Return the bytes of a tile of A, B and C."""
-        a, b, c = (size * _ITEM for size in self.tile_elements(w))
+        a, b, c = (size * self.item for size in self.tile_elements(w))
         return a, b, c
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles, two copies of those that change from tile to tile."""
         total = math.prod(self.counts(w).values())
-        sizes = zip(self.tile_bytes(w), self.periods(w), strict=True)
-        return sum(size * (2 if same_for < total else 1) for size, same_for in sizes)
+        sizes = list(zip(self.tile_bytes(w), self.periods(w), strict=True))
+        plain = sizes if w.epilogue is None else sizes[:2]
+        found = sum(size * (2 if same_for < total else 1) for size, same_for in plain)
+        if w.epilogue is not None:
+            reduced = self.reduction_tiles(w)
+            found += w.epilogue.l1_bytes(sizes[2][0], sizes[2][0], total // reduced, reduced)
+        return found
+
+    def reduction_tiles(self, w: MatmulSizes) -> int:
+        """Return the tiles of the tile loop that make up one of C."""
+        counts = self.counts(w)
+        return math.prod(counts[axis] for axis in w.reduction)
 
 
 def _period(order: str, counts: Mapping[str, int], used: str) -> int:

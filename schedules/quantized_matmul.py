@@ -11,7 +11,6 @@ from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
-    ceil_div,
     element,
     flat_argument,
     index,
@@ -19,6 +18,7 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.quantized_matmul_model import (
@@ -147,7 +147,7 @@ class _Builder:
             block=b.block,
             row_rests=rests(w.m, b.tile_m, rows),
             column_rests=rests(w.n, b.tile_n, columns),
-            along_rows=ceil_div(b.tile_m, rows) > ceil_div(b.tile_n, columns),
+            along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
             e=w.epilogue(4 * b.bias_elements),
             signed=buffer_dtype(w.function.params[0]) == "int8",
@@ -196,9 +196,3 @@ class _Builder:
             places.get("bias", index(0)), places["result"], axes[self.row].size, axes[self.column].size,
         )  # fmt: skip
         return parallel(worker, self.features.cores, Evaluate(call))
-
-
-def rests(extent: int, tile: int, block: int) -> set[int]:
-    """Return what is left over after whole register blocks, in full and in edge tiles."""
-    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
-    return {size % block for size in sizes}

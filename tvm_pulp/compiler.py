@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,22 @@ import tvm
 from tqdm import tqdm
 
 from tvm_pulp.calibration.samples import open_samples
-from tvm_pulp.frontends import load_model
+from tvm_pulp.frontends import load_network
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.integer_graph import write_integer_graph
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
+from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, integer_stage, train_on_latents
+from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, infer_in_integers, train_on_latents
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
@@ -35,7 +37,7 @@ from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
-from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.plan import FunctionPlan, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -60,7 +62,7 @@ def compile(
     Parameters
     ----------
     model : path, torch.export.ExportedProgram, torch.nn.Module with example inputs, or onnx.ModelProto
-        The network, float32.
+        The network, float32 or quantised.
     target : str, Path, mapping or Target
         "pulp -l2-bytes=33554432", JSON, a path to JSON, or the same as a dict.
     train : TrainConfig or None
@@ -95,14 +97,16 @@ def compile(
         _check_latent_layer(train, quantization)
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
-    imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
+    imported = load_network(model, input_shapes=input_shapes, model_format=model_format)
     graph, stage = _graph(imported, train, quantization)
+    graph = replace(graph, module=fuse_epilogue(graph.module, features))
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
     plan = plan_memory(graph, kernels, features)
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
+    kernels = _called(kernels, plan)
     sources = {name: kernel.source for name, kernel in kernels.items()}
     values = {**graph.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
@@ -115,7 +119,16 @@ def compile(
     _write_package(directory, graph, kernels, plan, metadata)
     if quantization is not None and stage is not None:
         _write_integers(directory / "src", stage, quantization)
+    if isinstance(imported, QuantizedGraph):
+        write_integer_graph(directory / "src", imported)
     return Package(directory, metadata, holder)
+
+
+def _called(kernels: Mapping[str, Kernel], plan: MemoryPlan) -> dict[str, Kernel]:
+    """Return the kernels that a plan calls: of each the one for tensors in L2, in L1, or both."""
+    called = {call.kernel for function in plan.functions for call in function.calls}
+    variants = (k for kernel in kernels.values() for k in (kernel, kernel.in_l1) if k is not None)
+    return {kernel.name: kernel for kernel in variants if kernel.name in called}
 
 
 def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -> None:
@@ -131,17 +144,31 @@ def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -
         )
 
 
+def _check_quantized(
+    graph: QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
+) -> None:
+    if train is not None:
+        raise UserError(
+            f"{graph.name}: the model is quantised: a float32 model is needed to train, so convert it "
+            "without optimisations"
+        )
+    if quantization is not None:
+        raise UserError(f"{graph.name}: the model is quantised already: leave out the calibration")
+
+
 def _graph(
-    model: Model, train: TrainConfig | None, quantization: Quantization | None
+    model: Model | QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
 ) -> tuple[TrainingGraph, IntegerStage | None]:
-    """Build the graph, and what of it is in integers."""
+    """Build the graph, and what of it was quantised here."""
+    if isinstance(model, QuantizedGraph):
+        _check_quantized(model, train, quantization)
+        return build_integer_inference(model), None
     if train is not None and quantization is not None:
         return train_on_latents(model, train, quantization)
     if train is not None:
         return build_training(model, train), None
     if quantization is not None:
-        stage = integer_stage(model, quantization)
-        return build_integer_inference(stage.model, stage.graph(INFERENCE_BATCH)), stage
+        return infer_in_integers(model, quantization)
     return build_inference(model), None
 
 
@@ -191,15 +218,39 @@ def _buffers(
     """Return what each kernel may touch in its scratch and in the arena, for the simulator's checks."""
     found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
     for function in plan.functions:
-        for call in function.calls:
+        for number, call in enumerate(function.calls):
             scratch = dict(kernels[call.kernel].l1_buffers)
-            arena = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})["arena"]
-            for buffer in call.arguments:
-                if buffer.offset is not None:
-                    place = (buffer.offset, buffer.bytes)
-                    if arena.setdefault(buffer.name, place) != place:
-                        arena[f"{buffer.name} in {function.name}"] = place
+            places = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})
+            following = (t.tensor for t in function.transfers if t.start == number + 1)
+            for buffer in (*call.arguments, *following):
+                if buffer.level == "L2" and buffer.offset is not None:
+                    _name_place(places["arena"], buffer.name, (buffer.offset, buffer.bytes), function.name)
+            for name, place in _stays_around(function, number).items():
+                _name_place(places["scratch"], name, place, function.name)
     return found
+
+
+def _name_place(places: dict[str, tuple[int, int]], name: str, place: tuple[int, int], function: str) -> None:
+    if places.setdefault(name, place) != place:
+        places[f"{name} in {function}"] = place
+
+
+def _stays_around(function: FunctionPlan, call: int) -> dict[str, tuple[int, int]]:
+    """Return what is in L1 beside a kernel's scratch from the start of a call to that of the next one.
+
+    Transfers for the next call start in between: what then follows in the same bytes shares an entry.
+    """
+    stays = [s for s in function.stays if s.first <= call + 1 and s.last >= call]
+    found: list[tuple[list[str], int, int]] = []
+    for stay in sorted(stays, key=lambda stay: stay.buffer.offset or 0):
+        start = stay.buffer.offset or 0
+        end = start + stay.buffer.bytes
+        if found and start < found[-1][2]:
+            names, first, last = found[-1]
+            found[-1] = ([*names, stay.buffer.name], first, max(last, end))
+        else:
+            found.append(([stay.buffer.name], start, end))
+    return {" then ".join(names): (start, end - start) for names, start, end in found}
 
 
 def _write_package(

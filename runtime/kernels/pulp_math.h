@@ -18,11 +18,33 @@ static inline int32_t pulp_requantize(int32_t sum, int32_t multiplier, int32_t s
   return (int32_t)(((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
 }
 
+/* The same with halves to even, as ONNX and PyTorch round. */
+static inline int32_t pulp_requantize_even(int32_t sum, int32_t multiplier, int32_t shift) {
+  const int64_t product = (int64_t)sum * multiplier;
+  return (int32_t)((product + ((int64_t)1 << (shift - 1)) - 1 + ((product >> shift) & 1)) >> shift);
+}
+
+/* The same with halves away from zero. */
+static inline int32_t pulp_requantize_away(int32_t sum, int32_t multiplier, int32_t shift) {
+  const int64_t product = (int64_t)sum * multiplier;
+  return (int32_t)((product + ((int64_t)1 << (shift - 1)) - (product < 0)) >> shift);
+}
+
+/* sum * multiplier / 2^(31 + shift) as TFLite rounds: to sum * multiplier / 2^31, halves up, then to the result,
+ * halves away from zero. multiplier >= 0; -30 <= shift <= 31; a negative shift scales up first. */
+static inline int32_t pulp_requantize_twice(int32_t sum, int32_t multiplier, int32_t shift) {
+  if (shift <= 0) return (int32_t)(((int64_t)sum * (1 << -shift) * multiplier + (1 << 30)) >> 31);
+  const int32_t high = (int32_t)(((int64_t)sum * multiplier + (1 << 30)) >> 31);
+  return (int32_t)((high + ((int64_t)1 << (shift - 1)) - (high < 0)) >> shift);
+}
+
 /* First iteration of worker `core` where `total` iterations are shared out in contiguous chunks. */
 static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
   const int32_t each = total / cores, rest = total - each * cores;
   return core * each + pulp_min(core, rest);
 }
+
+static inline float pulp_divide(float a, float b) { return a / b; }
 
 static inline float pulp_int_as_float(int32_t bits) {
   float value;

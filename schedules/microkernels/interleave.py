@@ -26,10 +26,10 @@ class Instruction:
 
 def share_fpu(body: list[Instruction]) -> list[Instruction]:
     """Return the instructions of a loop as given or interleaved, whichever is faster for two workers."""
-    return min((body, _interleave(body)), key=_cycles_of_a_pair)
+    return min((body, _interleave(body)), key=cycles_of_a_pair)
 
 
-def _cycles_of_a_pair(body: list[Instruction], rounds: int = 8) -> float:
+def cycles_of_a_pair(body: list[Instruction], rounds: int = 8) -> float:
     """Return how long two workers that share a FPU take for a loop: a mean over skews of their starts."""
     floats = [line.is_float for line in body]
     total = 0

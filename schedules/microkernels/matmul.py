@@ -5,6 +5,7 @@ The same code serves A·B, Aᵀ·B and A·Bᵀ: only the distances between eleme
 
 from __future__ import annotations
 
+from tvm_pulp.schedules.microkernels.flat_panel import flat_panel_source
 from tvm_pulp.schedules.microkernels.panel import (
     Distances,
     block_sizes_with_rests,
@@ -36,6 +37,7 @@ def matmul_source(
     row_rests: set[int],
     column_rests: set[int],
     d: Distances,
+    segmented: bool,
     assembly: bool,
 ) -> str:
     """Return C for ``matmul_tile``, which computes a worker's share of a tile.
@@ -48,6 +50,8 @@ def matmul_source(
         Rows (columns) left over after whole blocks, over all tiles; 0 is ignored.
     d
         Distances between elements.
+    segmented
+        Whether a sum may run over several images.
     assembly
         Whether the target has Xpulp.
     """
@@ -61,9 +65,12 @@ def matmul_source(
     if len(column_sizes) > 1:
         width = f"      const int32_t width = pulp_min({block_columns}, n - column);\n"
         blocks = f"width == {block_columns} ? pulp_min(end, n / {block_columns}) - j : 1"
+    panels = flat_panel_source(names, d, assembly=assembly)
+    if segmented:
+        panels = panel_source(names, d, assembly=assembly, nested=False)
     calls = panel_calls(names, "a_block, b_block, c_block, &panel", "      ")
     return f"""\
-{panel_source(names, d, assembly=assembly, nested=False)}
+{panels}
 
 /* The share of worker `core` in images x m x n results over k terms: contiguous runs of register blocks.
  * With `segments` above 1 the sum runs over that many images instead. */

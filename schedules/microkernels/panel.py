@@ -15,12 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.step_order import step_order
 
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
-_A, _B, _DEPTH, _GROUPS = "t0", "t1", "t2", "ra"
+_A, _B, _DEPTH, GROUPS_REGISTER = "t0", "t1", "t2", "ra"
 _A_STEP, _B_STEP = "gp", "tp"
 _FRAME = 96
 _A_START, _B_START, _C_START, _SETTINGS, _BLOCKS, _KEPT, _GROUPS_LEFT = 52, 56, 60, 64, 68, 72, 80
@@ -77,11 +78,19 @@ def panel_source(names: dict[tuple[int, int], str], d: Distances, *, assembly: b
     nested
         Whether there may be more than one group.
     """
-    plain = "\n\n".join(panel_c(name, *size, d) for size, name in names.items())
+    return choose_form(
+        [panel_assembly(name, *size, d, nested) for size, name in names.items()],
+        [panel_c(name, *size, d) for size, name in names.items()],
+        assembly=assembly,
+    )
+
+
+def choose_form(fast: list[str], plain: list[str], *, assembly: bool) -> str:
+    """Return C with panels in plain C and, with ``assembly``, in assembly for targets that run it."""
+    in_c = "\n\n".join(plain)
     if not assembly:
-        return f"{STRUCT}\n\n{plain}"
-    panels = "\n\n".join(panel_assembly(name, *size, d, nested) for size, name in names.items())
-    choice = f"#if PULP_ASSEMBLY\n\n{panels}\n\n#else\n\n{plain}\n\n#endif"
+        return f"{STRUCT}\n\n{in_c}"
+    choice = "\n\n".join(["#if PULP_ASSEMBLY", *fast, "#else", in_c, "#endif"])
     return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
 
 
@@ -98,17 +107,17 @@ def panel_assembly(
         if walk.is_far:
             text.add(f"sw {walk.register}, {_KEPT + 4 * number}(sp)", f"li {walk.register}, {walk.move}")
     if p.b.is_scattered:
-        text.add(f"li {_GROUPS}, {p.b.distance}")
+        text.add(f"li {GROUPS_REGISTER}, {p.b.distance}")
     text.add(f"addi a0, a0, {p.a.start}", f"addi a1, a1, {p.b.start}")
     text.add(f"sw a0, {_A_START}(sp)", f"sw a1, {_B_START}(sp)", f"sw a2, {_C_START}(sp)")
-    text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
+    text.add(f"sw a3, {_SETTINGS}(sp)", setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
 
     text.add("1:", f"lw {_A}, {_A_START}(sp)", f"lw {_B}, {_B_START}(sp)", f"lw a3, {_SETTINGS}(sp)")
-    text.add(_setting(_DEPTH, "depth", "a3"), _setting("a0", "segments", "a3"))
+    text.add(setting(_DEPTH, "depth", "a3"), setting("a0", "segments", "a3"))
     if nested and p.b.is_scattered:
-        text.add(_setting("a1", "groups", "a3"), f"sw a1, {_GROUPS_LEFT}(sp)")
+        text.add(setting("a1", "groups", "a3"), f"sw a1, {_GROUPS_LEFT}(sp)")
     elif nested:
-        text.add(_setting(_GROUPS, "groups", "a3"))
+        text.add(setting(GROUPS_REGISTER, "groups", "a3"))
     text.add(f"addi {_DEPTH}, {_DEPTH}, -1", *(f"mv {register}, zero" for register in p.accumulators))
     p.sum(nested)
     p.store()
@@ -123,7 +132,8 @@ def panel_assembly(
     return f"void {name}(const float *, const float *, float *, const struct panel *);\n__asm__(\n{text}\n);"
 
 
-def _setting(register: str, field: str, pointer: str) -> str:
+def setting(register: str, field: str, pointer: str) -> str:
+    """Return the load of a field of the panel's settings."""
     return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
 
 
@@ -149,7 +159,7 @@ class OperandWalk:
                 return f"P_LWR({register}, {self.register}, {self.pointer})"
             return f"P_LW({register}, {self.move}, {self.pointer})"
         if self.is_scattered:
-            return f"P_LWR({register}, {_GROUPS}, {self.pointer})"
+            return f"P_LWR({register}, {GROUPS_REGISTER}, {self.pointer})"
         if self.is_chained:
             return f"P_LW({register}, {self.distance}, {self.pointer})"
         return self.load_near(register, number)
@@ -195,40 +205,59 @@ class PanelWriter:
         """Return the product of a row and a column."""
         return self.multiply_with(r, c, c)
 
+    def start_sum(self, r: int, c: int) -> str:
+        """Return the first product of a row and a column: nothing is added to it."""
+        accumulator = self.accumulators[r * self.columns + c]
+        return f"fmul.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[c]}"
+
     def multiply_with(self, r: int, c: int, number: int) -> str:
         """Return the product of a row and a column whose value is in B's register ``number``."""
         accumulator = self.accumulators[r * self.columns + c]
         return f"fmadd.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[number]}, {accumulator}"
 
-    def loads_b(self, columns: range) -> list[str]:
-        """Return the loads of some columns' values of B, and the move to the next step."""
+    def loads_b(self, columns: range) -> list[list[str]]:
+        """Return the loads of some columns' values of B, the last one with the move to the next step."""
         if columns[-1] == self.columns - 1:
-            return [self.load_b(c) for c in columns]
-        return [*(self.b.load_near(_B_REGISTERS[c], c) for c in columns), self.b.move_on()]
+            return [[self.load_b(c)] for c in columns]
+        near = [[self.b.load_near(_B_REGISTERS[c], c)] for c in columns]
+        return [*near[:-1], [*near[-1], self.b.move_on()]]
 
-    def steps(self, columns: range) -> list[str]:
-        """Return the inner loop: one step of the sum, and the loads for the next."""
+    def step(self, columns: range, *, start: bool = False, ahead: bool = True) -> list[str]:
+        """Return the products of a step with the loads between them: the inner loop.
+
+        With ``start`` the sums begin with this step. Without ``ahead`` it is the last one, which loads
+        nothing for a next.
+        """
+        order, loads_b = step_order(self.rows, len(columns)), self.loads_b(columns)
         body: list[str] = []
-        for r in range(self.rows - 1):
-            body += [*(self.multiply(r, c) for c in columns), self.load_a(r)]
-        loads, last = self.loads_b(columns), len(columns) - 1
-        for i, c in enumerate(columns):
-            body += [self.multiply(self.rows - 1, c), *(loads[i : i + 1] if i < last else [])]
-        return [*body, self.load_a(self.rows - 1), *loads[last:]]
+        for number, (r, c) in enumerate(order.products, 1):
+            body.append(self.start_sum(r, columns[c]) if start else self.multiply(r, columns[c]))
+            for load in order.after(number):
+                if ahead or not load.ahead:
+                    body += [self.load_a(load.number)] if load.operand == "a" else loads_b[load.number]
+        return body
+
+    def first_loads(self, columns: range) -> list[str]:
+        """Return the loads before the first step."""
+        loads_b = self.loads_b(columns)
+        lines: list[str] = []
+        for load in step_order(self.rows, len(columns)).before_the_first_step():
+            lines += [self.load_a(load.number)] if load.operand == "a" else loads_b[load.number]
+        return lines
 
     def segment(self, columns: range) -> list[str]:
         """Return a segment of the sum of some columns; label 6 is at its last instruction."""
-        rows, body = range(self.rows), self.steps(columns)
-        first = [*self.loads_b(columns), *(self.load_a(r) for r in rows)]
+        body = self.step(columns)
         inner = [f"beqz {_DEPTH}, 4f", f"LP_SETUP(0, {_DEPTH}, {len(body)}, 5)"]
         inner += [*body[:-1], "5:", body[-1], "4:"]
-        last = [self.multiply(r, c) for r in rows for c in columns]
         skip = [
             f"lw a0, {_SETTINGS}(sp)",
-            _setting("a1", "a_segment", "a0"),
-            _setting("a2", "b_segment", "a0"),
+            setting("a1", "a_segment", "a0"),
+            setting("a2", "b_segment", "a0"),
         ]
-        return [*first, *inner, *last, *skip, f"add {_A}, {_A}, a1", "6:", f"add {_B}, {_B}, a2"]
+        last = self.step(columns, ahead=False)
+        return [*self.first_loads(columns), *inner, *last, *skip, f"add {_A}, {_A}, a1", "6:",
+                f"add {_B}, {_B}, a2"]  # fmt: skip
 
     def segments(self, columns: range) -> None:
         """Write a loop over segments; a0 holds their number."""
@@ -245,32 +274,41 @@ class PanelWriter:
 
     def next_group(self) -> None:
         """Write the end of a group of segments."""
-        groups = "a3" if self.b.is_scattered else _GROUPS
+        groups = "a3" if self.b.is_scattered else GROUPS_REGISTER
         if self.b.is_scattered:  # the register holds the distance of columns
             self.text.add(f"lw a3, {_GROUPS_LEFT}(sp)", "addi a3, a3, -1", f"sw a3, {_GROUPS_LEFT}(sp)")
         else:
-            self.text.add(f"addi {_GROUPS}, {_GROUPS}, -1")
+            self.text.add(f"addi {GROUPS_REGISTER}, {GROUPS_REGISTER}, -1")
         self.text.add(f"lw a0, {_SETTINGS}(sp)")
-        self.text.add(_setting("a1", "a_group", "a0"), _setting("a2", "b_group", "a0"))
-        self.text.add(_setting("a0", "segments", "a0"), f"add {_A}, {_A}, a1", f"add {_B}, {_B}, a2")
+        self.text.add(setting("a1", "a_group", "a0"), setting("a2", "b_group", "a0"))
+        self.text.add(setting("a0", "segments", "a0"), f"add {_A}, {_A}, a1", f"add {_B}, {_B}, a2")
         self.text.add(f"bnez {groups}, 3b")
 
     def store(self) -> None:
         """Write the end of a block: add to what is there where that is asked for, store, move on."""
-        d, columns = self.d, range(self.columns)
+        d = self.d
         self.text.add(f"lw a0, {_C_START}(sp)", f"lw a1, {_SETTINGS}(sp)")
         self.text.add(f"addi a2, a0, {4 * self.columns * d.c_column}", f"sw a2, {_C_START}(sp)")
-        self.text.add(_setting("a2", "accumulate", "a1"), _setting("a1", "c_row", "a1"))
+        self.text.add(setting("a2", "accumulate", "a1"), setting("a1", "c_row", "a1"))
         self.text.add("beqz a2, 7f", "mv a2, a0")
+        self.add_what_is_there()
+        self.text.add("7:")
+        self.store_block()
+
+    def add_what_is_there(self) -> None:
+        """Add the values at a2, in rows a1 bytes apart, to the sums."""
+        columns = range(self.columns)
         for r in range(self.rows):
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
-            self.text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c * d.c_column}(a2)" for c in columns))
+            self.text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c * self.d.c_column}(a2)" for c in columns))
             self.text.add("add a2, a2, a1")
             self.text.add(*(f"fadd.s {mine[c]}, {mine[c]}, {_B_REGISTERS[c]}" for c in columns))
-        self.text.add("7:")
+
+    def store_block(self) -> None:
+        """Store the sums at a0, in rows a1 bytes apart."""
         for r in range(self.rows):
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
-            self.text.add(*(f"sw {mine[c]}, {4 * c * d.c_column}(a0)" for c in columns))
+            self.text.add(*(f"sw {mine[c]}, {4 * c * self.d.c_column}(a0)" for c in range(self.columns)))
             self.text.add(*(["add a0, a0, a1"] if r < self.rows - 1 else []))
 
 

@@ -116,7 +116,7 @@ def test_bench_as_json(capsys):
         (["matmul:m=8"], "n is missing; matmul has the keys m, n, k"),
         (["--runner", "gvsoc", "relu:elements=8"], "--runner gvsoc: there is none on PATH or in GVSOC_HOME"),
         (["relu:elements=8192,source=l1"], "take source=l2"),
-        (["matmul:m=8,n=8,k=8,dtype=float16,batch=2"], "float16 cannot be compiled"),
+        (["relu:elements=8", "--tuning-records", "absent"], "cannot read the tuning records absent"),
     ],
 )
 def test_bench_refuses_in_one_line(arguments, message, capsys):

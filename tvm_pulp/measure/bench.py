@@ -129,8 +129,6 @@ def measure_workload(
             )
     try:
         lowered = lowering(function, features, resident)
-        if workload.dtype == "float16" and str(lowered.attrs["pulp.schedule"]) == "generic":
-            raise UserError("float16 cannot be compiled without a template yet; use float32")
         with tempfile.TemporaryDirectory() as folder:
             elf = build_program(lowered, features, Path(folder), resident)
             arrays = random_arguments(function)

@@ -9,6 +9,7 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
+from tvm_pulp.schedules.microkernels.flat_panel import flat_panel_assembly, flat_panel_source
 from tvm_pulp.schedules.microkernels.panel import (
     Distances,
     block_sizes_with_rests,
@@ -22,7 +23,7 @@ from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 
 SIZES = [(rows, columns) for rows in (4, 3, 2, 1) for columns in (4, 3, 2, 1)]
-BLOCKS, DEPTHS, SEGMENTS, GROUPS = 2, (1, 2, 7), 3, 2
+BLOCKS, DEPTHS, SEGMENTS, GROUPS = 2, (1, 2, 3, 7), 3, 2
 D = Distances(a_row=11, a_step=2, b_column=3, b_step=5, c_column=2)
 SKIPS = {"a_segment": 3, "b_segment": -4, "a_group": 5, "b_group": 2}
 C_ROW, LENGTH = 40, 600
@@ -58,15 +59,16 @@ static void worker(void *argument) {{
 
 
 def expected(
-    a: np.ndarray, b: np.ndarray, rows: int, columns: int, depth: int, accumulate: bool
-) -> np.ndarray:
+    a: np.ndarray, b: np.ndarray, rows: int, columns: int, depth: int, accumulate: bool,
+    segments: int, groups: int,
+) -> np.ndarray:  # fmt: skip
     """Follow the path of a panel step by step."""
     c = np.full(LENGTH, 0.5)
     for block in range(BLOCKS):
         x, y = 40, 40 + block * columns * D.b_column
         total = np.zeros((rows, columns))
-        for _ in range(GROUPS):
-            for _ in range(SEGMENTS):
+        for _ in range(groups):
+            for _ in range(segments):
                 for _ in range(depth):
                     total += np.outer(
                         a[x + D.a_row * np.arange(rows)], b[y + D.b_column * np.arange(columns)]
@@ -82,18 +84,22 @@ def expected(
 
 
 @pytest.mark.parametrize("assembly", [True, False])
-def test_every_block_size(assembly: bool, chip: Features, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flat", [True, False])
+def test_every_block_size(flat: bool, assembly: bool, chip: Features, tmp_path: Path) -> None:
+    segments, groups = (1, 1) if flat else (SEGMENTS, GROUPS)
     names = {size: f"panel_{size[0]}x{size[1]}" for size in SIZES}
     text = _MAIN.format(
-        panels=panel_source(names, D, assembly=assembly, nested=True),
+        panels=flat_panel_source(names, D, assembly=assembly)
+        if flat
+        else panel_source(names, D, assembly=assembly, nested=True),
         tests=2 * len(DEPTHS) * len(SIZES),
         length=LENGTH,
         names=", ".join(names.values()),
         depths=", ".join(map(str, DEPTHS)),
         depth_count=len(DEPTHS),
         blocks=BLOCKS,
-        segments=SEGMENTS,
-        groups=GROUPS,
+        segments=segments,
+        groups=groups,
         c_row=4 * C_ROW,
         **{name: 4 * skip for name, skip in SKIPS.items()},
     )
@@ -115,7 +121,8 @@ def test_every_block_size(assembly: bool, chip: Features, tmp_path: Path) -> Non
     for rows, columns in SIZES:
         for depth in DEPTHS:
             for accumulate in (False, True):
-                want = expected(a.astype(np.float64), b.astype(np.float64), rows, columns, depth, accumulate)
+                sizes = rows, columns, depth, accumulate, segments, groups
+                want = expected(a.astype(np.float64), b.astype(np.float64), *sizes)
                 np.testing.assert_allclose(
                     found[number], want, atol=1e-5, err_msg=f"{rows}x{columns}, depth {depth}"
                 )
@@ -134,6 +141,13 @@ def test_the_inner_loop_fits_the_core_s_own_instruction_cache() -> None:
     start = next(i for i, line in enumerate(lines) if "LP_SETUP(1" in line)
     end = next(i for i, line in enumerate(lines) if '"6:' in line)
     assert 4 * (end - start) <= 512
+
+
+def test_a_flat_panel_fits_the_core_s_own_instruction_cache() -> None:
+    text = flat_panel_assembly("p", 4, 4, Distances(64, 1, 1, 64))
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    block = lines[lines.index('"1:\\n"') : lines.index('"ret\\n"')]
+    assert 4 * sum(not line.endswith(':\\n"') for line in block) <= 512
 
 
 def test_operands_out_of_reach_are_told() -> None:
