@@ -76,6 +76,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.max_pool import MaxPoolTemplate
+    from tvm_pulp.schedules.movement import MovementTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
@@ -89,6 +90,7 @@ def templates() -> list[Template]:
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),
+        MovementTemplate(),
         ElementwiseTemplate(),
     ]
 
