@@ -15,6 +15,7 @@ from tvm_pulp.passes.operators.max_pool2d import (
 )
 from tvm_pulp.passes.operators.pooling import Pool2d
 from tvm_pulp.passes.rewrite import static_shape
+from tvm_pulp.schedules.max_pool import MaxPoolTemplate
 
 LARGEST_IMAGE = 16384
 """Bytes of a channel's data, result and their gradients that any L1 holds."""
@@ -24,12 +25,13 @@ LARGEST_IMAGE = 16384
 def max_pool2d(call: Differentiated) -> Sequence[relax.Var | None]:
     """Give each window's gradient to its first maximum, found anew: that saves memory between the passes.
 
-    Small images are done by one kernel, larger ones by two, whose intermediate result is in L2.
+    Small images are done by one kernel where there is a template for it, others by two, whose intermediate
+    result is in L2.
     """
     attributes, shape = Pool2d(**call.parameters["pool2d"]), call.shape(0)
     elements = math.prod(shape[2:]) + math.prod(static_shape(call.output)[2:])
-    if 2 * 4 * elements <= LARGEST_IMAGE:
-        both = max_pool2d_data_gradient(call.layer, "data_gradient", attributes, shape)
+    both = max_pool2d_data_gradient(call.layer, "data_gradient", attributes, shape)
+    if 2 * 4 * elements <= LARGEST_IMAGE and MaxPoolTemplate().match(both) is not None:
         return [call.emit(both, [call.arguments[0], call.gradient])]
     indices = call.emit(
         max_pool2d_indices(call.layer, "indices", attributes, shape), [call.arguments[0], call.output]
