@@ -39,6 +39,14 @@ KERNELS = [
     "relu:elements=65536,step=data-grad",
     "add:elements=65536",
     "sgd:elements=65536,momentum=yes",
+    *(
+        f"{kernel}:channels=16,h=32,w=32,batch=4,step={step}"
+        for kernel in ("batch_norm", "max_pool", "avg_pool", "mean")
+        for step in ("forward", "data-grad")
+    ),
+    "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1",
+    "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1,step=data-grad",
+    "bias_gradient:channels=16,h=32,w=32,batch=4",
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "cross_entropy:classes=10,batch=8,step=training",
