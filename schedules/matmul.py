@@ -13,7 +13,14 @@ from dataclasses import asdict
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.matmul_build import MatmulBuilder
-from tvm_pulp.schedules.matmul_model import block_sizes, estimate_cycles, is_valid, search, tile_sizes
+from tvm_pulp.schedules.matmul_model import (
+    block_sizes,
+    estimate_cycles,
+    is_valid,
+    search,
+    split_sizes,
+    tile_sizes,
+)
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes, MatmulWorkload
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
@@ -57,8 +64,10 @@ class MatmulTemplate:
             "tile_k": tile_sizes(w.k, 1),
             "tile_batch": tile_sizes(w.batch, 1),
             "block_rows": block_sizes(w.m),
-            "block_columns": block_sizes(w.n),
+            "block_columns": block_sizes(w.n, w.m),
             "order": list(range(len(LOOP_ORDERS))),
+            "copies": [2, 3],
+            "split_k": split_sizes(w, features.cores),
         }
 
     def default(self, workload: MatmulWorkload, features: ClusterFeatures) -> dict[str, int]:
@@ -96,11 +105,7 @@ def _check_shapes(workload: MatmulWorkload) -> None:
     for position, parameter in enumerate(workload.function.params):
         for extent in buffer_shape(parameter):
             have[position] *= extent
-    want = [
-        w.m * w.k * (w.batch if w.batch_a else 1),
-        w.k * w.n * (w.batch if w.batch_b else 1),
-        w.m * w.n * (1 if w.reduce_batch else w.batch),
-    ]
+    want = list(w.elements)
     if have != want:
         raise UserError(
             f"matmul '{workload.name}' has arguments of {have} elements where its attributes say {want}"
