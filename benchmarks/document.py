@@ -77,8 +77,9 @@ PARTS: dict[str, tuple[str, str, list[Column]]] = {
         """\
 Mean cycles over 12 start skews, warm, on `pulp-open`: 8 cores, 4 FPUs, 64 KiB of L1. Tensors are in L2,
 transfers included, unless the kernel says `source=l1`. The bound is the larger of what the cores and FPUs
-need and what the DMA needs to move each tensor once (8 bytes a cycle each way). Overlap: share of the cycles
-with a transfer in flight and workers at work, in proportion to the workers that are. Naive: the same
+need and what the DMA needs to move each tensor once (8 bytes a cycle each way). Products with the zeros of a
+padding count as MAC, as is usual, but not in the bound: our kernels leave them out. Overlap: share of the
+cycles with a transfer in flight and workers at work, in proportion to the workers that are. Naive: the same
 computation by the generic lowering, without templates.""",
         KERNELS,
     ),
@@ -87,7 +88,8 @@ computation by the generic lowering, without templates.""",
         """\
 Batch 8, SGD with momentum, one whole step, transfers included. **L2 is raised to 128 MiB by the target
 option** (`-l2-bytes=134217728`), as the activations of a batch of 8 exceed 1.5 MiB. The bound counts the
-multiply-accumulates and the bytes that the DMA moved; batch norms, loss and update are left out of it.""",
+multiply-accumulates, here with those of the padding, and the bytes that the DMA moved; batch norms, loss and
+update are left out of it.""",
         NETS,
     ),
     "trainlib": (
@@ -108,7 +110,8 @@ multiply-accumulates, or elements of ReLU and SGD.""",
         "The first guess",
         """\
 Cycles with the tiles that the analytic model picks, and the best of a search that measures: the settings of
-the knobs with the lowest estimates of all that fit L1, those that give the same code once.""",
+the knobs with the lowest estimates of all that fit L1, those that give the same code once. Of the smallest
+shapes every setting is measured.""",
         SEARCH,
     ),
     "simulator": ("The simulator", "Instructions a second of host time.", SIMULATOR),

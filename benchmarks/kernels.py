@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+LAYOUTS = ("nn", "tn", "nt")
 STEPS = ("forward", "data-grad", "weight-grad")
 
 
 def _matmuls() -> list[str]:
     kernels = []
-    for layout in ("nn", "tn", "nt"):
+    for layout in LAYOUTS:
         for shape in ("m=64,n=64,k=64,source=l1", "m=32,n=32,k=32,source=l1"):
             kernels.append(f"matmul:{shape},layout={layout}")
         for shape in ("m=64,n=64,k=64", "m=50,n=37,k=61", "m=256,n=256,k=256"):
@@ -40,7 +41,8 @@ KERNELS = [
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
-    "matmul:m=64,n=64,k=64,layout=nt,dtype=float16,source=l1",
+    *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
+    *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]
 
 SEARCHED = [
@@ -50,3 +52,6 @@ SEARCHED = [
     "conv2d:cin=16,cout=16,h=12,w=12,pad=1,step=weight-grad",
 ]
 """Shapes whose tiles are searched, beside the tiles that the analytic model picks."""
+
+SEARCHED_IN_FULL = ["linear:inputs=32,outputs=8"]
+"""Shapes small enough to measure every setting that there is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relax
 
 from tvm_pulp.passes.finish_graph import name_kernels
+from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.training_graph import TrainingGraph, add_inference
 
@@ -25,4 +26,5 @@ def build_inference(model: Model) -> TrainingGraph:
     single = with_batch(model, 1)
     builder = relax.BlockBuilder()
     add_inference(builder, single)
-    return TrainingGraph(name_kernels(builder.finalize()), single, None, (), {})
+    module = name_kernels(fuse_elementwise(builder.finalize()))
+    return TrainingGraph(module, single, None, (), {})

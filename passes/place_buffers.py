@@ -53,12 +53,32 @@ def place_buffers(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     arena_bytes : int
         Size of the arena.
     """
+    return place_beside(lifetimes, ())
+
+
+def place_beside(lifetimes: Sequence[Lifetime], fixed: Sequence[Lifetime]) -> tuple[list[int], int]:
+    """Do the same beside buffers that are at the arena's start.
+
+    Parameters
+    ----------
+    lifetimes : sequence of Lifetime
+        Buffers to place.
+    fixed : sequence of Lifetime
+        Buffers at offset 0, never two of them at the same step.
+
+    Returns
+    -------
+    offsets : list of int
+        Of the buffers to place.
+    arena_bytes : int
+        Size of the arena.
+    """
     orders: list[Callable[[Lifetime], tuple[int, ...]]] = [
         lambda life: (-life.size, life.first),
         lambda life: (-life.size * (life.last - life.first + 1), life.first),
         lambda life: (life.first, -life.size),
     ]
-    plans = [_first_fit(lifetimes, order) for order in orders]
+    plans = [_first_fit(lifetimes, fixed, order) for order in orders]
     return min(plans, key=lambda plan: plan[1])
 
 
@@ -71,20 +91,23 @@ def peak_bytes(lifetimes: Sequence[Lifetime]) -> int:
 
 
 def _first_fit(
-    lifetimes: Sequence[Lifetime], order: Callable[[Lifetime], tuple[int, ...]]
+    lifetimes: Sequence[Lifetime],
+    fixed: Sequence[Lifetime],
+    order: Callable[[Lifetime], tuple[int, ...]],
 ) -> tuple[list[int], int]:
     offsets = [0] * len(lifetimes)
     placed: list[int] = []
-    end = 0
+    end = max((aligned(life.size) for life in fixed), default=0)
     for index in sorted(range(len(lifetimes)), key=lambda i: order(lifetimes[i])):
         life = lifetimes[index]
         offset = 0
-        neighbours = sorted(
+        neighbours = [(0, aligned(other.size)) for other in fixed if life.overlaps(other)]
+        neighbours += (
             (offsets[i], offsets[i] + aligned(lifetimes[i].size))
             for i in placed
             if life.overlaps(lifetimes[i])
         )
-        for start, stop in neighbours:
+        for start, stop in sorted(neighbours):
             if offset + aligned(life.size) <= start:
                 break
             offset = max(offset, stop)

@@ -41,6 +41,9 @@ class TrainConfig:
     freeze_until
         Name of the last layer that stays frozen: it and all layers before it are not trained; None freezes
         none.
+    latent_layer
+        Name or number of the layer whose output the training starts from, see `split_at_latent`: it and all
+        before it are frozen, and computed in integers. None: the training starts from the inputs.
     keep_gradients
         Return the gradients of the mini-batch too (after loss and output), for checks.
 
@@ -59,6 +62,7 @@ class TrainConfig:
     micro_batch: int | None = None
     trainable: tuple[str, ...] = ("*",)
     freeze_until: str | None = None
+    latent_layer: str | None = None
     keep_gradients: bool = False
 
     def __post_init__(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from tvm import IRModule, relax
 
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
+from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.layer_names import layer_names
 from tvm_pulp.passes.loss import LABELS, emit_loss, labels_type, loss_source
 from tvm_pulp.passes.lower_forward import lower_forward
@@ -23,6 +25,38 @@ from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters, training_batch_norms
 
 
+class FrozenStage(Protocol):
+    """The layers before the latents, which do not learn; `IntegerStage` is one."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the network's inputs."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """What its kernels read, by name."""
+        ...
+
+    def input_variables(self, batch: int) -> list[relax.Var]:
+        """Make variables for the inputs of a batch."""
+        ...
+
+    def parameter_variables(self) -> dict[str, relax.Var]:
+        """Make variables for the parameters, by name."""
+        ...
+
+    def emit(
+        self,
+        builder: relax.BlockBuilder,
+        inputs: Sequence[relax.Var],
+        parameters: Mapping[str, relax.Var],
+        batch: int,
+    ) -> relax.Var:
+        """Emit the kernels within a dataflow block; the result are the latents, float32 ``[batch, ...]``."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingGraph:
     """A model's training step, see docs/architecture.md, section 2.
@@ -32,13 +66,15 @@ class TrainingGraph:
     module : IRModule
         Relax functions ``train_step``, or ``gradient_step`` and ``update_step``, and ``infer``; PrimFuncs.
     model : Model
-        As imported, with the batch size of one forward pass.
+        As imported, with the batch size of one forward pass; behind a frozen stage only what is trained.
     config : TrainConfig or None
         What it was made with; None for an inference graph.
     trainable : tuple of str
         Names of the parameters that are updated.
     states : mapping of str to ndarray
         Initial optimiser state and gradient accumulators by name.
+    frozen : FrozenStage or None
+        What the model's input is computed by, within the functions.
     """
 
     module: IRModule
@@ -46,9 +82,21 @@ class TrainingGraph:
     config: TrainConfig | None
     trainable: tuple[str, ...]
     states: Mapping[str, np.ndarray]
+    frozen: FrozenStage | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the functions' inputs."""
+        return self.model.inputs if self.frozen is None else self.frozen.inputs
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Initial values of all parameters by name, those of the frozen stage first."""
+        frozen = {} if self.frozen is None else self.frozen.parameters
+        return {**frozen, **self.model.parameters}
 
 
-def build_training(model: Model, config: TrainConfig) -> TrainingGraph:
+def build_training(model: Model, config: TrainConfig, frozen: FrozenStage | None = None) -> TrainingGraph:
     """Build the training graph of a model.
 
     Parameters
@@ -57,6 +105,8 @@ def build_training(model: Model, config: TrainConfig) -> TrainingGraph:
         In canonical form, any batch size.
     config : TrainConfig
         What to train and how.
+    frozen : FrozenStage or None
+        What computes the model's only input, the latents; None: the model's inputs are the network's.
 
     Returns
     -------
@@ -75,11 +125,12 @@ def build_training(model: Model, config: TrainConfig) -> TrainingGraph:
     model = with_batch(model, config.samples_per_pass)
     states = initial_states(model, config, trainable)
     builder = relax.BlockBuilder()
-    _add_step(builder, model, config, trainable, states)
+    _add_step(builder, model, config, trainable, states, frozen)
     if config.passes_per_step > 1:
         _add_update_step(builder, model, config, trainable, states)
-    add_inference(builder, with_batch(model, 1))
-    return TrainingGraph(name_kernels(builder.get()), model, config, trainable, states)
+    add_inference(builder, with_batch(model, 1), frozen)
+    module = name_kernels(fuse_elementwise(builder.get()))
+    return TrainingGraph(module, model, config, trainable, states, frozen)
 
 
 def _copy(variable: relax.Var) -> relax.Var:
@@ -96,9 +147,10 @@ def _add_step(
     config: TrainConfig,
     trainable: tuple[str, ...],
     states: Mapping[str, np.ndarray],
+    frozen: FrozenStage | None,
 ) -> None:
     """Add ``train_step``, or ``gradient_step`` if gradients are accumulated."""
-    forward, running = _forward_with_loss(model, config, trainable)
+    forward, running = _forward_with_loss(model, config, trainable, frozen)
     by_name = {argument.name: argument for argument in forward["forward"].params}
     module, name = differentiate(forward, "forward", [by_name[parameter] for parameter in trainable])
     function = module[name]
@@ -124,14 +176,14 @@ def _add_step(
 
 
 def _forward_with_loss(
-    model: Model, config: TrainConfig, trainable: tuple[str, ...]
+    model: Model, config: TrainConfig, trainable: tuple[str, ...], frozen: FrozenStage | None
 ) -> tuple[IRModule, list[RunningStatistics]]:
     """Build ``forward(inputs..., labels, parameters...)``.
 
     It returns the loss as a scalar, the loss ``[1]``, the output, and mean and variance of each batch norm in
     training mode.
     """
-    inputs = [_copy(variable) for variable in model.input_variables]
+    inputs, frozen_parameters = _input_variables(model, frozen)
     labels = relax.Var(LABELS, labels_type(model, config))
     parameters = {name: _copy(variable) for name, variable in model.parameter_variables.items()}
     builder = relax.BlockBuilder()
@@ -142,9 +194,11 @@ def _forward_with_loss(
         training_batch_norms(model, trainable),
         {parameters[name] for name in trainable},
     )
-    arguments = [*inputs, labels, *parameters.values()]
+    arguments = [*inputs, labels, *frozen_parameters.values(), *parameters.values()]
     with closed_on_error(lambda: builder), builder.function("forward", arguments):
         with builder.dataflow():
+            if frozen is not None:
+                inputs = [frozen.emit(builder, inputs, frozen_parameters, model.batch)]
             (output,) = lower_forward(lowering, model.function, [*inputs, *parameters.values()])
             loss = emit_loss(lowering, loss_source(model, config), labels, model, config)
             statistics = [variable for bn in lowering.running_statistics for variable in bn.statistics]
@@ -152,6 +206,15 @@ def _forward_with_loss(
             results = [builder.emit_output(result) for result in (scalar, loss, output, *statistics)]
         builder.emit_func_output(results)
     return builder.get(), lowering.running_statistics
+
+
+def _input_variables(
+    model: Model, frozen: FrozenStage | None
+) -> tuple[list[relax.Var], dict[str, relax.Var]]:
+    """Make variables for a function's inputs, and for the frozen stage's parameters."""
+    if frozen is None:
+        return [_copy(variable) for variable in model.input_variables], {}
+    return frozen.input_variables(model.batch), frozen.parameter_variables()
 
 
 def _running_update(
@@ -175,13 +238,18 @@ def _add_update_step(
     finish_function(builder, "update_step", arguments, [], IRModule(), [], updates)
 
 
-def add_inference(builder: relax.BlockBuilder, model: Model) -> None:
+def add_inference(builder: relax.BlockBuilder, model: Model, frozen: FrozenStage | None = None) -> None:
     """Add the function ``infer`` to the module that is built."""
     source = relax.BlockBuilder()
-    arguments = [_copy(variable) for variable in model.function.params]
+    inputs, frozen_parameters = _input_variables(model, frozen)
+    parameters = [_copy(variable) for variable in model.parameter_variables.values()]
+    arguments = [*inputs, *frozen_parameters.values(), *parameters]
     with closed_on_error(lambda: source), source.function("infer", arguments):
         with source.dataflow():
-            outputs = lower_forward(Lowering(source, layer_names(model), "infer"), model.function, arguments)
+            if frozen is not None:
+                inputs = [frozen.emit(source, inputs, frozen_parameters, model.batch)]
+            lowering = Lowering(source, layer_names(model), "infer")
+            outputs = lower_forward(lowering, model.function, [*inputs, *parameters])
             results = [source.emit_output(output) for output in outputs]
         source.emit_func_output(results)
     module = source.get()

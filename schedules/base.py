@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -27,6 +28,11 @@ class ClusterFeatures(Protocol):
     @property
     def has_xpulp(self) -> bool:
         """Whether hardware loops and post-increment accesses may be used."""
+        ...
+
+    @property
+    def has_fp16(self) -> bool:
+        """Whether the FPUs have half-precision instructions."""
         ...
 
 
@@ -65,6 +71,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
+    from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
@@ -72,6 +79,7 @@ def templates() -> list[Template]:
 
     return [
         MatmulTemplate(),
+        Float16MatmulTemplate(),
         Conv2dTemplate(),
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
@@ -108,12 +116,35 @@ def lower(function: PrimFunc, target: Any, resident: Collection[str] = ()) -> Pr
     features: ClusterFeatures = _features(target)
     if resident:
         return _lower_resident(function, features, resident)
+    choice = choose(function, features)
+    return lower_generic(function, features) if choice is None else choice.build(features)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The template that takes a function, and its default knobs."""
+
+    template: Template
+    workload: Workload
+    knobs: dict[str, int]
+
+    def build(self, features: ClusterFeatures) -> PrimFunc:
+        """Return the function in the cluster dialect."""
+        return self.template.build(self.workload, self.knobs, features)
+
+    def estimate_cycles(self, features: ClusterFeatures) -> float:
+        """Estimate the cycles of a call."""
+        return self.template.estimate_cycles(self.workload, self.knobs, features)
+
+
+def choose(function: PrimFunc, features: ClusterFeatures) -> Choice | None:
+    """Return the first template that applies; None where that is left to the generic lowering."""
     for template in templates():
         workload = template.match(function)
         knobs = template.default(workload, features) if workload is not None else None
         if knobs is not None:
-            return template.build(workload, knobs, features)
-    return lower_generic(function, features)
+            return Choice(template, workload, knobs)
+    return None
 
 
 def _lower_resident(function: PrimFunc, features: ClusterFeatures, names: Collection[str]) -> PrimFunc:

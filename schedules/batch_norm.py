@@ -78,6 +78,7 @@ class BatchNormTemplate:
             "streamed": [0, 1],
             "tile_images": tile_sizes(s.images, 1),
             "tile_pixels": tile_sizes(s.pixels, 4),
+            "separate": [0, 1],
         }
 
     def default(self, workload: NormWorkload, features: ClusterFeatures) -> dict[str, int] | None:

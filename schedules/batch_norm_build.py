@@ -28,6 +28,7 @@ from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
     EQ,
     Bind,
+    Buffer,
     Evaluate,
     Expr,
     PrimFunc,
@@ -63,6 +64,9 @@ class NormTiles:
         Workers that share a channel of a resident tile; all of them share a streamed one.
     streamed : int
         Whether a channel passes through L1 once a sweep.
+    separate : int
+        Whether the results of a resident tile have L1 of their own, so that the tile stays as it is: for
+        tensors that live in L1.
     """
 
     tile_channels: int
@@ -70,12 +74,13 @@ class NormTiles:
     streamed: int
     tile_images: int
     tile_pixels: int
+    separate: int = 0
 
     def valid(self, s: NormSizes) -> NormTiles:
         """Return the tiles with what the mode prescribes."""
         if self.streamed:
             return NormTiles(1, 1, 1, self.tile_images, self.tile_pixels)
-        return NormTiles(self.tile_channels, self.parts, 0, s.images, s.pixels)
+        return NormTiles(self.tile_channels, self.parts, 0, s.images, s.pixels, self.separate)
 
     def counts(self, s: NormSizes) -> tuple[int, int, int]:
         """Return the number of tiles along channels, images and pixels."""
@@ -104,7 +109,8 @@ class NormTiles:
     def l1_bytes(self, s: NormSizes, cores: int) -> int:
         """Return the L1 that all copies need."""
         read, overwritten = self.copies(s)
-        copies = (read if s.backward else 0) + overwritten
+        tensors = 2 if s.backward else 1
+        copies = read * (tensors + 1) if self.separate else read * (tensors - 1) + overwritten
         return 16 * (copies * ceil_div(self.elements(), 4) + ceil_div(self.state_elements(cores), 4))
 
 
@@ -142,15 +148,21 @@ class BatchNormBuilder:
     def build(self) -> PrimFunc:
         """Return the function."""
         s, t = self.s, self.t
-        read, overwritten = t.copies(s)
         elements = t.elements()
-        self.tile_l1, first = self.l1.allocate(
-            "data_l1", elements * (read if s.backward else overwritten), "float32"
-        )
-        declarations = [first]
+        declarations: list[Stmt] = []
+
+        def tiles(name: str, copies: int) -> Buffer:
+            buffer, declaration = self.l1.allocate(name, elements * copies, "float32")
+            declarations.append(declaration)
+            return buffer
+
+        read, overwritten = t.copies(s)
+        self.tile_l1 = tiles("data_l1", read if s.backward or t.separate else overwritten)
+        self.worked_on = self.tile_l1  # what holds the results in the end
         if s.backward:
-            self.gradient_l1, second = self.l1.allocate("gradient_l1", elements * overwritten, "float32")
-            declarations.append(second)
+            self.gradient_l1 = self.worked_on = tiles("gradient_l1", read if t.separate else overwritten)
+        if t.separate:
+            self.worked_on = tiles("result_l1", read)
         self.state, third = self.l1.allocate("state", t.state_elements(self.features.cores), "float32")
         body = self.loop.run(self._loads, self._stores, self._compute)
         return kernel_function(
@@ -164,7 +176,11 @@ class BatchNormBuilder:
                 "pulp.tile": self._describe(),
                 "pulp.micro_kernels": [
                     batch_norm_source(
-                        s, parts=t.parts, resident=not t.streamed, assembly=self.features.has_xpulp
+                        s,
+                        parts=t.parts,
+                        resident=not t.streamed,
+                        assembly=self.features.has_xpulp,
+                        separate=bool(t.separate),
                     )
                 ],
             },
@@ -184,12 +200,18 @@ class BatchNormBuilder:
             return index(0)
         return self.analyzer.simplify(tirx.floormod(tile, copies) * self.t.elements())
 
-    def _places(self, tile: Expr) -> tuple[Expr, Expr | None]:
-        """Return where the copies of data and gradient start."""
+    def _places(self, tile: Expr) -> tuple[Expr, Expr]:
+        """Return where a tile's copies start: of what is only read, and of what is worked on in place."""
         read, overwritten = self.t.copies(self.s)
+        return self._copy(tile, read), self._copy(tile, read if self.t.separate else overwritten)
+
+    def _inputs(self, tile: Expr) -> list[tuple[Buffer, Buffer, Expr]]:
+        """Return the L1 buffer of each tensor that is read, the argument, and the start of a tile's copy."""
+        read_at, worked_at = self._places(tile)
+        last_at = read_at if self.t.separate else worked_at
         if self.s.backward:
-            return self._copy(tile, read), self._copy(tile, overwritten)
-        return self._copy(tile, overwritten), None
+            return [(self.tile_l1, self.data, read_at), (self.gradient_l1, self.gradient, last_at)]
+        return [(self.tile_l1, self.data, last_at)]
 
     def _box(self, axes: dict[Var, TileAxis]) -> Box:
         s = self.s
@@ -202,18 +224,15 @@ class BatchNormBuilder:
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         box = self._box(self.loop.at(tile))
-        data_at, gradient_at = self._places(tile)
-        steps = [transfer(slot, self.tile_l1, data_at, self.data, box, TO_L1, self.analyzer)]
-        if gradient_at is not None:
-            step = transfer(slot, self.gradient_l1, gradient_at, self.gradient, box, TO_L1, self.analyzer)
-            steps.append(step)
-        return steps
+        return [
+            transfer(slot, l1, at, argument, box, TO_L1, self.analyzer)
+            for l1, argument, at in self._inputs(tile)
+        ]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
-        data_at, gradient_at = self._places(tile)
-        source, at = (self.tile_l1, data_at) if gradient_at is None else (self.gradient_l1, gradient_at)
-        step = transfer(slot, source, at, self.result, self._box(axes), TO_L2, self.analyzer)
+        at = self._places(tile)[1]
+        step = transfer(slot, self.worked_on, at, self.result, self._box(axes), TO_L2, self.analyzer)
         if not self.t.streamed:
             return [step]
         last = self.analyzer.simplify(EQ(axes[self.sweep].offset, self.s.sweeps - 1))
@@ -231,10 +250,12 @@ class BatchNormBuilder:
             binds.append(Bind(var, value))
             return var
 
-        data_at, gradient_at = self._places(tile)
-        pointers = [address_of(element(self.tile_l1, name("data_start", data_at)))]
-        if gradient_at is not None:
-            pointers.append(address_of(element(self.gradient_l1, name("gradient_start", gradient_at))))
+        pointers = [
+            address_of(element(l1, name(f"{argument.name}_start", at)))
+            for l1, argument, at in self._inputs(tile)
+        ]
+        if self.t.separate:
+            pointers.append(address_of(element(self.worked_on, name("result_start", self._places(tile)[1]))))
         pointers.append(address_of(element(self.state, 0)))
         first = name("first_channel", axes[self.channel].offset)
         vectors = [address_of(element(vector, first)) for vector in self.vectors]

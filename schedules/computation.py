@@ -115,15 +115,21 @@ def read_computations(function: PrimFunc) -> list[Computation]:
         For a block that is not one store (an external or tuple-valued computation), or a type that the
         target lacks.
     """
-    parameters = tuple(function.params)
-    for buffer in parameters:
+    return inline_intermediates(read_blocks(function), tuple(function.params))
+
+
+def read_blocks(function: PrimFunc) -> list[Computation]:
+    """Read a PrimFunc made of TE blocks as it stands, a computation a block.
+
+    Raises as `read_computations`.
+    """
+    for buffer in function.params:
         if buffer_dtype(buffer) in ("int64", "float64", "uint64"):
             raise UserError(
                 f"tensor '{buffer.name}' has type {buffer_dtype(buffer)}, which the cluster lacks: "
                 "cast it to 32 bits"
             )
-    computations = [_read_block(realize, function) for realize in _blocks(function.body)]
-    return _inline(computations, parameters)
+    return [_read_block(realize, function) for realize in _blocks(function.body)]
 
 
 def _blocks(node: Stmt) -> list[BlockRealize]:
@@ -209,7 +215,9 @@ def simplify_indices(node: Expr, analyzer: arith.Analyzer) -> Expr:
     return rewrite(node, replace)
 
 
-def _inline(computations: list[Computation], parameters: tuple[Buffer, ...]) -> list[Computation]:
+def inline_intermediates(
+    computations: list[Computation], parameters: tuple[Buffer, ...]
+) -> list[Computation]:
     """Put elementwise intermediate results into the expressions that use them."""
     result: list[Computation] = []
     pending = list(computations)

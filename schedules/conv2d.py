@@ -27,6 +27,7 @@ from tvm_pulp.schedules.conv2d_workload import (
     Conv2dWorkload,
     WindowAxis,
 )
+from tvm_pulp.schedules.epilogue import INPUTS, read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 
@@ -37,7 +38,7 @@ class Conv2dTemplate:
 
     def match(self, function: PrimFunc) -> Conv2dWorkload | None:
         """Return the workload of a float32 convolution, None for anything else."""
-        if function.attrs is None or "pulp.conv2d" not in function.attrs or len(function.params) != 3:
+        if function.attrs is None or "pulp.conv2d" not in function.attrs:
             return None
         kind = str(function.attrs.get("pulp.operator", ""))
         details = {str(key): value for key, value in function.attrs["pulp.conv2d"].items()}
@@ -45,7 +46,15 @@ class Conv2dTemplate:
             return None
         if any(buffer_dtype(parameter) != "float32" for parameter in function.params):
             return None
-        first, second, third = (buffer_shape(parameter) for parameter in function.params)
+        epilogue = None
+        if "pulp.epilogue" in function.attrs:
+            epilogue = read_epilogue(function, _channels(function, kind))
+            if epilogue is None:
+                return None
+        elif len(function.params) != 3:
+            return None
+        result = function.params[2] if epilogue is None else epilogue.result
+        first, second, third = (buffer_shape(tensor) for tensor in (*function.params[:INPUTS], result))
         data, weight, output = {
             FORWARD: (first, second, third),
             DATA_GRADIENT: (third, second, first),
@@ -64,9 +73,10 @@ class Conv2dTemplate:
         if depthwise:
             groups = 1
         sizes = Conv2dSizes(
-            kind, data[0], weight[1], weight[0] // groups, height, width, sections, depthwise, groups
-        )
-        return Conv2dWorkload(function, sizes)
+            kind, data[0], weight[1], weight[0] // groups, height, width, sections, depthwise, groups,
+            None if epilogue is None else epilogue.sizes,
+        )  # fmt: skip
+        return Conv2dWorkload(function, sizes, epilogue)
 
     def knobs(self, workload: Conv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, loop orders and numbers of partial sums to choose from."""
@@ -94,3 +104,12 @@ class Conv2dTemplate:
     def build(self, workload: Conv2dWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
         """Return the function in the cluster dialect."""
         return Conv2dBuilder(workload, Conv2dBlocking.of(workload.sizes, knobs), features).build()
+
+
+def _channels(function: PrimFunc, kind: str) -> int:
+    """Return the channels of the result of the forward step or of the data gradient; 0 for the weights'."""
+    weight = buffer_shape(function.params[1])
+    if kind == WEIGHT_GRADIENT:
+        return 0
+    groups = int(function.attrs["pulp.conv2d"]["groups"])
+    return weight[0] if kind == FORWARD else weight[1] * groups

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tvm_pulp.schedules.conv2d_tiling import (
     Conv2dBlocking,
     axis_extents,
+    epilogue_elements,
     loop_axes,
     periods,
     reduction_axes,
@@ -28,6 +29,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     when,
 )
+from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, conv2d_source
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_source
@@ -35,6 +37,7 @@ from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
     Bind,
+    Buffer,
     Evaluate,
     Expr,
     PrimFunc,
@@ -70,8 +73,14 @@ class Conv2dBuilder:
         self.loop = TileLoop(axes, [self.variables[a] for a in reduction_axes(s)], self.analyzer)
         # the image is the data, or the output's gradient, which comes first, for the data gradient;
         # the weight gradient takes the output's gradient first and the data second
-        first, second, self.result = (flat_argument(p) for p in workload.function.params)
-        self.arguments = [first, second, self.result]
+        arguments = {parameter: flat_argument(parameter) for parameter in workload.function.params}
+        self.arguments = list(arguments.values())
+        first, second = self.arguments[:2]
+        self.result: Buffer | None = self.arguments[2]
+        self.epilogue: EpilogueBuilder | None = None
+        if workload.epilogue is not None:
+            self.result = arguments.get(workload.epilogue.output)
+            self.epilogue = EpilogueBuilder(workload.epilogue, arguments, self.loop, features, self.analyzer)
         self.image, self.operand = (second, first) if s.kind == WEIGHT_GRADIENT else (first, second)
         self.l1 = L1Allocator()
 
@@ -84,11 +93,19 @@ class Conv2dBuilder:
         self.image_period, self.operand_period, self.result_period = same_for
         names = "image_l1", "gradient_l1" if s.kind == WEIGHT_GRADIENT else "weight_l1", "result_l1"
         buffers, declarations = [], []
-        for name, size, period in zip(names, elements, same_for, strict=True):
-            buffer, declare = self.l1.allocate(name, size * (2 if period < self.loop.total else 1), "float32")
+        copies = [2 if period < self.loop.total else 1 for period in same_for]
+        if self.epilogue is not None:
+            copies[2] = self.epilogue.result_copies
+        for name, size, number in zip(names, elements, copies, strict=True):
+            buffer, declare = self.l1.allocate(name, size * number, "float32")
             buffers.append(buffer)
             declarations.append(declare)
         self.image_l1, self.operand_l1, self.result_l1 = buffers
+        micro_kernels = [self._micro_kernel()]
+        if self.epilogue is not None:
+            others = epilogue_elements(s, b)
+            declarations += self.epilogue.declare(self.l1, self.result_l1, self.result_elements, others)
+            micro_kernels.append(self.epilogue.source())
         body = self.loop.run(self._loads, self._stores, self._compute)
         return kernel_function(
             self.workload.function,
@@ -99,7 +116,7 @@ class Conv2dBuilder:
             {
                 "pulp.schedule": "conv2d",
                 "pulp.tile": self._describe(),
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": micro_kernels,
             },
         )
 
@@ -185,6 +202,8 @@ class Conv2dBuilder:
             self.loop.when_new(tile, self.image_period, image),
             self.loop.when_new(tile, self.operand_period, operand),
         ]
+        if self.epilogue is not None:
+            steps += self.epilogue.loads(tile, slot, self._result_box(axes))
         return [step for step in steps if step is not None]
 
     def _image_start(self, tile: Expr) -> Expr:
@@ -226,8 +245,8 @@ class Conv2dBuilder:
         )
         return box, self.analyzer.simplify(shift * s.taps)
 
-    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, axes = self.s, self.loop.at(tile)
+    def _result_box(self, axes: Axes) -> Box:
+        s = self.s
         (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
         rows = self._at(axes, "y")
         if s.kind == WEIGHT_GRADIENT:
@@ -240,13 +259,25 @@ class Conv2dBuilder:
                 (s.height.out, s.width.out) if s.kind == FORWARD else (s.height.source, s.width.source)
             )
             parts = [(s.batch, self._at(axes, "n")), (total, made), (height, rows)]
-        box = Box(
+        return Box(
             (*(extent for extent, _ in parts), inner),
             (*(axis.offset for _, axis in parts), index(0)),
             (*(axis.size for _, axis in parts), index(inner)),
         )
-        start = self.loop.copy_start(tile, self.result_period, self.result_elements)
-        return [transfer(slot, self.result_l1, start, self.result, box, TO_L2, self.analyzer)]
+
+    def _result_start(self, tile: Expr) -> Expr:
+        """Return where a tile's result lies."""
+        if self.epilogue is not None:
+            return self.epilogue.result_start(tile)
+        return self.loop.copy_start(tile, self.result_period, self.result_elements)
+
+    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        box = self._result_box(self.loop.at(tile))
+        steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
+        if self.result is not None:
+            start = self._result_start(tile)
+            steps.append(transfer(slot, self.result_l1, start, self.result, box, TO_L2, self.analyzer))
+        return steps
 
     # work
 
@@ -267,7 +298,7 @@ class Conv2dBuilder:
             + self._operand_box(axes)[1]
         )
         operand = name("operand_start", start)
-        result = name("result_start", self.loop.copy_start(tile, self.result_period, self.result_elements))
+        result = name("result_start", self._result_start(tile))
         reduced = self.loop.reduction_tiles
         accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
         image, output, inner, row = (self._at(axes, axis) for axis in "nocy")
@@ -289,7 +320,11 @@ class Conv2dBuilder:
             *sizes, accumulate,
         )  # fmt: skip
         work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
-        return sequence(work, self._sum_parts(tile, result)) if self.b.parts > 1 else work
+        if self.b.parts > 1:
+            work = sequence(work, self._sum_parts(tile, result))
+        if self.epilogue is not None:
+            work = sequence(work, self.epilogue.compute(tile, self._result_box(axes), 1))
+        return work
 
     def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:
         """Add up the partial sums of the weight gradient after its last tile."""

@@ -6,11 +6,12 @@ import heapq
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.microkernels.conv2d import by_taps, conv2d_distances
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
@@ -156,8 +157,26 @@ def periods(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
 def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:
     """Return the bytes of L1: two copies of what changes from tile to tile, one of the rest."""
     total = math.prod(counts(s, b).values())
-    sizes = zip(tile_elements(s, b), periods(s, b), strict=True)
-    return _ITEM * sum(size * (2 if same_for < total else 1) for size, same_for in sizes)
+    sizes = list(zip(tile_elements(s, b), periods(s, b), strict=True))
+    plain = sizes if s.epilogue is None else sizes[:2]
+    found = _ITEM * sum(size * (2 if same_for < total else 1) for size, same_for in plain)
+    if s.epilogue is not None:
+        reduced = reduction_tiles(s, b)
+        one, result = epilogue_elements(s, b), sizes[2][0]
+        found += s.epilogue.l1_bytes(_ITEM * one, _ITEM * result, total // reduced, reduced)
+    return found
+
+
+def reduction_tiles(s: Conv2dSizes, b: Conv2dBlocking) -> int:
+    """Return the tiles of the tile loop that make up one of the result."""
+    number = counts(s, b)
+    return math.prod(number[axis] for axis in reduction_axes(s))
+
+
+def epilogue_elements(s: Conv2dSizes, b: Conv2dBlocking) -> int:
+    """Return the elements of a tile of the tensors that an epilogue works on, partial sums added up."""
+    step = ALIGNMENT // _ITEM
+    return ceil_div(tile_elements(s, b)[2], b.parts * step) * step
 
 
 def is_valid(s: Conv2dSizes, b: Conv2dBlocking, limit: int) -> bool:
@@ -182,6 +201,12 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     work = compute_cycles(s, b, cores) + total * _CYCLES_A_TILE
     if b.parts > 1:
         work += total / result_period * (result * _CYCLES_A_PARTIAL / cores + _CYCLES_A_BLOCK)
+    if s.epilogue is not None:
+        results = total / reduction_tiles(s, b)
+        loads += results * s.epilogue.loads * store
+        row = b.tile_y * (s.width.source if s.kind == DATA_GRADIENT else s.width.out)
+        work += results * s.epilogue.compute_cycles(result / b.parts, row, cores)
+        store *= s.epilogue.stores
     return max(work, loads, total / result_period * store) + load_image + load_operand + store
 
 
@@ -262,7 +287,20 @@ def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
 
 @lru_cache(maxsize=4096)
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
-    """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
+    """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does.
+
+    With an epilogue it is that of the convolution alone, if it fits and nothing is better by far.
+    """
+    best = _least(s, cores, limit)
+    if best is not None and s.epilogue is not None:
+        alone = search(replace(s, epilogue=None), cores, limit)
+        if alone is not None and is_valid(s, alone, limit):
+            estimates = (estimate_cycles(s, b, cores) for b in (alone, best))
+            return alone if is_about(*estimates) else best
+    return best
+
+
+def _least(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     knobs = knob_values(s, cores)
     found: list[tuple[float, int, Conv2dBlocking]] = []
     for number, values in enumerate(itertools.product(*knobs.values())):

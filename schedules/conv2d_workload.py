@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
 FORWARD, DATA_GRADIENT, WEIGHT_GRADIENT = "conv2d", "conv2d_data_gradient", "conv2d_weight_gradient"
@@ -32,11 +33,16 @@ class WindowAxis:
         return (outputs - 1) * self.stride + self.reach + 1
 
     @cached_property
-    def inside(self) -> float:
-        """Share of all pairs of a window and a tap that lie inside the data, not in the padding."""
+    def pairs_inside(self) -> int:
+        """Number of pairs of a window and a tap that lie inside the data, not in the padding."""
         places = [w * self.stride - self.before + k * self.dilation
                   for w in range(self.out) for k in range(self.taps)]  # fmt: skip
-        return sum(0 <= place < self.source for place in places) / len(places)
+        return sum(0 <= place < self.source for place in places)
+
+    @property
+    def inside(self) -> float:
+        """Share of all pairs of a window and a tap that lie inside the data."""
+        return self.pairs_inside / (self.out * self.taps)
 
     # The data gradient gathers from the output's gradient: position i of the data takes part in the windows
     # (i + before - tap * dilation) / stride. Positions are taken in classes of equal remainder modulo the
@@ -85,6 +91,7 @@ class Conv2dSizes:
     sections: int = 1
     depthwise: bool = False
     groups: int = 1
+    epilogue: EpilogueSizes | None = None
 
     @property
     def image_axis(self) -> str:
@@ -114,10 +121,11 @@ class Conv2dSizes:
 
 @dataclass(frozen=True)
 class Conv2dWorkload:
-    """A kernel of one of the conv2d classes."""
+    """A kernel of one of the conv2d classes, and what follows in it."""
 
     function: PrimFunc
     sizes: Conv2dSizes
+    epilogue: Epilogue | None = None
 
     @property
     def name(self) -> str:

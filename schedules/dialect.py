@@ -64,6 +64,17 @@ def sequence(*steps: Stmt | Iterable[Stmt] | None) -> Stmt:
     return flat[0] if len(flat) == 1 else SeqStmt(flat)
 
 
+def parts_of(node: Stmt) -> list[Stmt]:
+    """Return the statements inside a statement."""
+    if isinstance(node, SeqStmt):
+        return list(node.seq)
+    if isinstance(node, For | AttrStmt):
+        return [node.body]
+    if isinstance(node, IfThenElse):
+        return [node.then_case] if node.else_case is None else [node.then_case, node.else_case]
+    return []
+
+
 def serial(variable: Var, extent: int | Expr, body: Stmt) -> Stmt:
     """Return a loop that every worker that reaches it runs in full."""
     return For(variable, index(0), index(extent), ForKind.SERIAL, body)

@@ -1,11 +1,13 @@
-"""Elementwise kernels over flat tensors: rectifiers and their gradients, sums, the optimiser's step.
+"""Elementwise kernels over flat tensors: rectifiers and their gradients, sums, biases, the optimiser's step.
 
 Tiles of a run of elements, ping-pong buffers with DMA both ways beside the work; what is overwritten in place
-has a third copy. A worker does a run of a tile's elements by a stream.
+has a third copy. A worker does a run of a tile's elements by a stream, a row at a time where operands are
+broadcast; those are in L1 whole.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,14 +24,15 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.elementwise_source import inputs, tile_function
 from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
-from tvm_pulp.schedules.microkernels.stream import instructions, streams_source
 from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import (
     Bind,
+    Buffer,
     Evaluate,
     Expr,
     PrimFunc,
@@ -37,6 +40,7 @@ from tvm_pulp.target.tvm_names import (
     Var,
     address_of,
     arith,
+    buffer_shape,
     call_extern,
     tirx,
 )
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TRANSFER = 35.0
 _CYCLES_A_TILE = 280.0
+_CYCLES_A_ROW = 90.0
 _MOST_TILES = 512
 
 
@@ -59,12 +64,19 @@ class ElementwiseWorkload:
 
     def copies(self, tiles: int) -> list[int]:
         """Return for each tensor its copies in L1."""
-        both = zip(self.flat.read, self.flat.written, strict=True)
-        return [min(tiles, 3 if read and written else 2) for read, written in both]
+        kinds = zip(self.flat.read, self.flat.written, self.flat.repeated, strict=True)
+        return [1 if repeated else min(tiles, 3 if read and written else 2)
+                for read, written, repeated in kinds]  # fmt: skip
+
+    @property
+    def broadcast(self) -> list[Buffer]:
+        """Tensors that are in L1 whole."""
+        repeated = [t for t, is_it in zip(self.flat.tensors, self.flat.repeated, strict=True) if is_it]
+        return [*self.flat.row_scalars, *repeated]
 
 
 class ElementwiseTemplate:
-    """The template of functions of one elementwise stage without broadcasting but of single elements."""
+    """The template of functions of one elementwise stage, see `flat_stream` for what may be broadcast."""
 
     name = "elementwise"
 
@@ -93,19 +105,23 @@ class ElementwiseTemplate:
 
     def l1_bytes(self, workload: ElementwiseWorkload, knobs: dict[str, int]) -> int:
         """Return the L1 that the tiles need."""
-        size = knobs["tile_elements"]
-        copies = workload.copies(ceil_div(workload.flat.elements, size))
-        return sum(copies) * ceil_div(size, 4) * 16
+        size, flat = knobs["tile_elements"], workload.flat
+        copies = workload.copies(ceil_div(flat.elements, size))
+        tiled = sum(n for n, repeated in zip(copies, flat.repeated, strict=True) if not repeated)
+        whole = sum(ceil_div(_elements(tensor), 4) * 16 for tensor in workload.broadcast)
+        return tiled * ceil_div(size, 4) * 16 + whole
 
     def estimate_cycles(
         self, workload: ElementwiseWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         flat, size = workload.flat, knobs["tile_elements"]
-        floats = sum(s.operation in ("add", "subtract", "multiply_add", "multiply") for s in flat.stream.body)
-        work = max(instructions(flat.stream), 2 * floats) * ceil_div(size, features.cores)
+        work: float = flat.cycles_an_element * ceil_div(size, features.cores)
+        if flat.row < flat.elements:
+            work += _CYCLES_A_ROW * (size / features.cores / flat.row + 1)
         move = _CYCLES_A_TRANSFER + 4 * size / _DMA_BYTES_A_CYCLE
-        inwards, outwards = sum(flat.read) * move, sum(flat.written) * move
+        inwards = (sum(flat.read) - sum(flat.repeated)) * move
+        outwards = sum(flat.written) * move
         tiles = flat.elements / size
         return tiles * max(work + _CYCLES_A_TILE, inwards, outwards) + inwards + outwards
 
@@ -128,11 +144,17 @@ class _Builder:
 
     def build(self) -> PrimFunc:
         declarations = []
-        self.buffers = []
         self.pitch = ceil_div(self.size, 4) * 4
-        for tensor, copies in zip(self.flat.tensors, self.copies, strict=True):
-            buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", self.pitch * copies, "float32")
+        self.buffers = []
+        for tensor, copies, repeated in zip(self.flat.tensors, self.copies, self.flat.repeated, strict=True):
+            size = _elements(tensor) if repeated else self.pitch * copies
+            buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", size, "float32")
             self.buffers.append(buffer)
+            declarations.append(declaration)
+        self.row_buffers = []
+        for tensor in self.flat.row_scalars:
+            buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", _elements(tensor), "float32")
+            self.row_buffers.append(buffer)
             declarations.append(declaration)
         body = self.loop.run(
             self._moves(self.flat.read, TO_L1), self._moves(self.flat.written, TO_L2), self._compute
@@ -146,7 +168,7 @@ class _Builder:
             {
                 "pulp.schedule": "elementwise",
                 "pulp.tile": f"elements {self.size}/{self.flat.elements}",
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": [tile_function(self.flat, assembly=self.features.has_xpulp)],
             },
         )
 
@@ -165,14 +187,26 @@ class _Builder:
         def transfers(tile: Expr, slot: Expr) -> list[Stmt]:
             place = self.loop.at(tile)[self.axis]
             box = Box((self.flat.elements,), (place.offset,), (place.size,))
-            return [
+            moved = [
                 transfer(slot, self.buffers[n], self._start(n, tile), self._argument(t), box, direction,
                          self.analyzer)
                 for n, t in enumerate(self.flat.tensors)
-                if which[n]
+                if which[n] and not self.flat.repeated[n]
             ]  # fmt: skip
+            first = direction == TO_L1 and as_int(tile) == 0
+            return [*(self._broadcast(slot) if first else []), *moved]
 
-        return transfers if any(which) else None
+        return transfers if any(which) or (direction == TO_L1 and self.workload.broadcast) else None
+
+    def _broadcast(self, slot: Expr) -> list[Stmt]:
+        """Return the transfers of what stays in L1 for all tiles."""
+        repeated = [buffer for buffer, is_it in zip(self.buffers, self.flat.repeated, strict=True) if is_it]
+        moved = []
+        for tensor, buffer in zip(self.workload.broadcast, [*self.row_buffers, *repeated], strict=True):
+            box = Box((_elements(tensor),), (index(0),), (index(_elements(tensor)),))
+            argument = self._argument(tensor)
+            moved.append(transfer(slot, buffer, index(0), argument, box, TO_L1, self.analyzer))
+        return moved
 
     def _compute(self, tile: Expr) -> Stmt:
         binds: list[Stmt] = []
@@ -188,36 +222,15 @@ class _Builder:
             address_of(element(buffer, name(f"{buffer.name}_start", self._start(n, tile))))
             for n, buffer in enumerate(self.buffers)
         ]
-        scalars = [address_of(element(self._argument(s), 0)) for s in self._inputs()]
-        size = name("elements", self.loop.at(tile)[self.axis].size)
+        scalars = [address_of(element(self._argument(s), 0)) for s in inputs(self.flat)]
+        rows = [address_of(element(buffer, 0)) for buffer in self.row_buffers]
+        place = self.loop.at(tile)[self.axis]
+        size = name("elements", place.size)
+        position = [name("position", place.offset)] if self.flat.row < self.flat.elements else []
         worker = Var("worker", "int32")
-        call = call_extern("int32", "elementwise_tile", worker, size, *pointers, *scalars)
+        call = call_extern("int32", "elementwise_tile", worker, size, *position, *pointers, *rows, *scalars)
         return sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
 
-    def _inputs(self) -> list[Expr]:
-        return [scalar for scalar in self.flat.scalars if not isinstance(scalar, float)]
 
-    def _micro_kernel(self) -> str:
-        flat = self.flat
-        parameters = "".join(f", float *{pointer}" for pointer in flat.stream.pointers)
-        parameters += "".join(f", const float *input{n}" for n in range(len(self._inputs())))
-        values, count = [], 0
-        for scalar in flat.scalars:
-            if isinstance(scalar, float):
-                values.append(f"{scalar!r}f")
-            else:
-                values.append(f"*input{count}")
-                count += 1
-        settings = "".join(f"\n  s.scalar[{n}] = {value};" for n, value in enumerate(values))
-        at = ", ".join(f"{pointer} + begin" for pointer in flat.stream.pointers)
-        return f"""\
-{streams_source([flat.stream], assembly=self.features.has_xpulp)}
-
-/* The share of worker `core` in a tile: a run of elements. */
-static void elementwise_tile(int core, int32_t elements{parameters}) {{
-  const int32_t fours = (elements + 3) / 4, begin = 4 * pulp_chunk(core, PULP_CORES, fours);
-  const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
-  if (begin >= end) return;
-  struct stream s = {{.length = end - begin, .segments = 1, .at = {{{at}}}}};{settings}
-  pulp_elementwise(&s);
-}}"""
+def _elements(tensor: Buffer) -> int:
+    return math.prod(buffer_shape(tensor))

@@ -1,8 +1,14 @@
-"""Turn an elementwise stage over flat tensors into a stream of `microkernels.stream`."""
+"""Turn an elementwise stage into a stream of `microkernels.stream`.
+
+The tensors are flat; a *row* is a run of elements that a broadcast operand divides them into. An operand of
+one element a row (a bias a channel) is a scalar of the stream that changes from row to row, one that repeats
+in each row (a bias a feature) a pointer that starts anew.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +16,14 @@ import numpy as np
 from tvm_pulp.schedules.collapse import collapse
 from tvm_pulp.schedules.computation import Program, Stage
 from tvm_pulp.schedules.expressions import same
-from tvm_pulp.schedules.microkernels.stream import POINTERS, SCALARS, Step, Stream
+from tvm_pulp.schedules.microkernels.stream import (
+    POINTERS,
+    SCALARS,
+    Step,
+    Stream,
+    fits_registers,
+    instructions,
+)
 from tvm_pulp.target.tvm_names import (
     GT,
     LT,
@@ -31,6 +44,17 @@ from tvm_pulp.target.tvm_names import (
     buffer_shape,
 )
 
+_SHORTEST_ROW = 16
+"""Elements of a row for which setting up a stream pays."""
+_FLOAT_OPERATIONS = ("add", "subtract", "multiply_add", "multiply")
+
+
+@dataclass(frozen=True)
+class RowScalar:
+    """A tensor of one element a row; from its end it starts again."""
+
+    tensor: Buffer
+
 
 @dataclass(frozen=True)
 class FlatStream:
@@ -44,18 +68,35 @@ class FlatStream:
         Parameters of the function, one a pointer.
     read, written : tuple of bool
         Whether the stream reads and writes each of them.
-    scalars : tuple of float or Buffer
-        Constants, and parameters of one element.
+    repeated : tuple of bool
+        Whether each of them has one row only, which is read again for each row.
+    scalars : tuple of float, Buffer or RowScalar
+        Constants, parameters of one element, and operands of one element a row.
     elements : int
-        Of each tensor.
+        Of the tensors that are not repeated.
+    row : int
+        Elements of a row; all elements where nothing is broadcast.
     """
 
     stream: Stream
     tensors: tuple[Buffer, ...]
     read: tuple[bool, ...]
     written: tuple[bool, ...]
-    scalars: tuple[float | Buffer, ...]
+    repeated: tuple[bool, ...]
+    scalars: tuple[float | Buffer | RowScalar, ...]
     elements: int
+    row: int
+
+    @property
+    def row_scalars(self) -> tuple[Buffer, ...]:
+        """Tensors of one element a row."""
+        return tuple(scalar.tensor for scalar in self.scalars if isinstance(scalar, RowScalar))
+
+    @property
+    def cycles_an_element(self) -> int:
+        """Cycles that an element takes one worker: its instructions, or the FPU that two workers share."""
+        floats = sum(step.operation in _FLOAT_OPERATIONS for step in self.stream.body)
+        return max(instructions(self.stream), 2 * floats)
 
 
 class _NotFlat(Exception):
@@ -68,18 +109,20 @@ def flat_stream(program: Program) -> FlatStream | None:
     Returns
     -------
     FlatStream or None
-        None where a tensor is broadcast, permuted or not float32, an operation is not known, or there are
-        more tensors or constants than a stream has.
+        None where a tensor is permuted, not float32 or broadcast along other axes than the first or the last
+        ones, rows are short, an operation is not known, or there are more tensors, constants or values than
+        a stream has room for.
     """
     if len(program.stages) != 1 or program.stages[0].reduction:
         return None
     stage, views = collapse(program.stages[0])
-    if len(stage.spatial) != 1 or any(buffer_dtype(p) != "float32" for p in program.parameters):
+    if any(buffer_dtype(p) != "float32" for p in program.parameters):
         return None
     try:
-        return _Converter(stage, {view.buffer: view.base for view in views.views}).convert()
+        found = _Converter(stage, {view.buffer: view.base for view in views.views}).convert()
     except _NotFlat:
         return None
+    return found if fits_registers(found.stream) else None
 
 
 @dataclass
@@ -87,21 +130,32 @@ class _Converter:
     stage: Stage
     bases: dict[Buffer, Buffer]
     tensors: list[Buffer] = field(default_factory=list)
+    repeated: list[bool] = field(default_factory=list)
     loaded: dict[int, str] = field(default_factory=dict)
-    scalars: list[float | Buffer] = field(default_factory=list)
+    scalars: list[float | Buffer | RowScalar] = field(default_factory=list)
     values: dict[Var, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     rectified: set[str] = field(default_factory=set)
+
+    @property
+    def elements(self) -> int:
+        return math.prod(axis.extent for axis in self.stage.spatial)
+
+    @property
+    def row(self) -> int:
+        return self.stage.spatial[-1].extent if self.stage.spatial else 1
 
     def convert(self) -> FlatStream:
         kept = []
         for store in self.stage.stores:
             self.values[store.var] = self.value(store.value)
             if store.kept:
-                kept.append((self.tensor(store.out), self.values[store.var]))
+                kept.append((self.tensor(store.out, False), self.values[store.var]))
         # all loads come before all stores, so that a tensor may be overwritten
         self.steps += [Step("store", "", (f"p{tensor}", value)) for tensor, value in kept]
         if len(self.tensors) > POINTERS or len(self.scalars) > SCALARS:
+            raise _NotFlat
+        if len(self.stage.spatial) > 1 and self.row < _SHORTEST_ROW:
             raise _NotFlat
         written = {tensor for tensor, _ in kept}
         numbers = range(len(self.tensors))
@@ -116,23 +170,25 @@ class _Converter:
             tuple(self.tensors),
             tuple(n in self.loaded for n in numbers),
             tuple(n in written for n in numbers),
+            tuple(self.repeated),
             tuple(self.scalars),
-            self.stage.spatial[0].extent,
+            self.elements,
+            self.row if len(self.stage.spatial) > 1 else self.elements,
         )
 
-    def tensor(self, buffer: Buffer) -> int:
+    def tensor(self, buffer: Buffer, repeated: bool) -> int:
         for number, known in enumerate(self.tensors):
             if known.same_as(buffer):
                 return number
-        if math.prod(buffer_shape(buffer)) != self.stage.spatial[0].extent:
+        if math.prod(buffer_shape(buffer)) != (self.row if repeated else self.elements):
             raise _NotFlat
         self.tensors.append(buffer)
+        self.repeated.append(repeated)
         return len(self.tensors) - 1
 
-    def scalar(self, value: float | Buffer) -> str:
+    def scalar(self, value: float | Buffer | RowScalar) -> str:
         for number, known in enumerate(self.scalars):
-            both = isinstance(value, float) and isinstance(known, float)
-            if value == known if both else known is value:
+            if _same_scalar(known, value):
                 return f"s{number}"
         self.scalars.append(value)
         return f"s{len(self.scalars) - 1}"
@@ -171,12 +227,17 @@ class _Converter:
 
     def load(self, node: Expr) -> str:
         base = self.bases.get(node.source, node.source)
-        if math.prod(buffer_shape(base)) == 1 < self.stage.spatial[0].extent:
+        if math.prod(buffer_shape(base)) == 1 < self.elements:
             return self.scalar(base)
         indices = [i for i, n in zip(node.indices, buffer_shape(node.source), strict=True) if n != 1]
-        if len(indices) != 1 or not same(indices[0], self.stage.spatial[0].var):
+        axes = [axis.var for axis in self.stage.spatial]
+        count = len(indices)
+        if _alike(indices, axes[-count - 1 : -1]) and count < len(axes):
+            return self.scalar(RowScalar(base))
+        repeated = count == 1 < len(axes)
+        if not _alike(indices, axes[-1:] if repeated else axes):
             raise _NotFlat
-        tensor = self.tensor(base)
+        tensor = self.tensor(base, repeated)
         if tensor not in self.loaded:
             self.loaded[tensor] = self.step("load", f"p{tensor}")
         return self.loaded[tensor]
@@ -208,6 +269,19 @@ class _Converter:
         last = float(np.nextafter(np.float32(high.value), np.float32(0)))
         value, passed = self.value(above), self.value(node.true_value)
         return self.step("where_between", value, passed, self.scalar(last))
+
+
+def _same_scalar(first: float | Buffer | RowScalar, second: float | Buffer | RowScalar) -> bool:
+    if isinstance(first, float) or isinstance(second, float):
+        return isinstance(first, float) and isinstance(second, float) and first == second
+    if isinstance(first, RowScalar) or isinstance(second, RowScalar):
+        both = isinstance(first, RowScalar) and isinstance(second, RowScalar)
+        return both and bool(first.tensor.same_as(second.tensor))
+    return bool(first.same_as(second))
+
+
+def _alike(first: Sequence[Expr], second: Sequence[Expr]) -> bool:
+    return len(first) == len(second) > 0 and all(map(same, first, second))
 
 
 def _less(node: Expr) -> tuple[Expr, Expr]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import (
@@ -18,6 +19,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     when,
 )
+from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
 from tvm_pulp.schedules.microkernels.outer_product import GROUP, outer_product_source
@@ -46,7 +48,10 @@ Axes = dict[Var, TileAxis]
 
 
 class MatmulBuilder:
-    """Builds one function; see `MatmulTemplate`."""
+    """Builds one function; see `MatmulTemplate`. Other types of elements have classes of their own."""
+
+    schedule = "matmul"
+    dtype = "float32"
 
     def __init__(self, workload: MatmulWorkload, blocking: Blocking, features: ClusterFeatures) -> None:
         self.workload = workload
@@ -59,7 +64,14 @@ class MatmulBuilder:
         axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
         ahead = blocking.copies - 1
         self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer, ahead)
-        self.a, self.b_argument, self.c = (flat_argument(p) for p in workload.function.params)
+        arguments = {parameter: flat_argument(parameter) for parameter in workload.function.params}
+        self.arguments = list(arguments.values())
+        self.a, self.b_argument = self.arguments[:2]
+        self.c: Buffer | None = self.arguments[2]
+        self.epilogue: EpilogueBuilder | None = None
+        if workload.epilogue is not None:
+            self.c = arguments.get(workload.epilogue.output)
+            self.epilogue = EpilogueBuilder(workload.epilogue, arguments, self.loop, features, self.analyzer)
         self.l1 = L1Allocator()
 
     def build(self) -> PrimFunc:
@@ -73,7 +85,9 @@ class MatmulBuilder:
         buffers: list[Buffer] = []
         for name, size, same_for in zip(names, elements, periods, strict=True):
             copies = blocking.copies if same_for < self.loop.total else 1
-            buffer, declaration = self.l1.allocate(name, size * copies, "float32")
+            if name == "c_l1" and self.epilogue is not None:
+                copies = self.epilogue.result_copies
+            buffer, declaration = self.l1.allocate(name, size * copies, self.dtype)
             buffers.append(buffer)
             declarations.append(declaration)
         self.a_l1, self.b_l1, self.c_l1 = buffers
@@ -83,19 +97,28 @@ class MatmulBuilder:
             declarations.append(declaration)
         self.a_elements, self.b_elements, self.c_elements = elements
         self.a_period, self.b_period, self.c_period = periods
+        declarations += self._scratch()
+        micro_kernels = [self._micro_kernel()]
+        if self.epilogue is not None:
+            declarations += self.epilogue.declare(self.l1, self.c_l1, self.c_elements, self.c_elements)
+            micro_kernels.append(self.epilogue.source())
         body = self.loop.run(self._loads, self._stores, self._compute, store_once=self.whole_c)
         return kernel_function(
             self.workload.function,
-            [self.a, self.b_argument, self.c],
+            self.arguments,
             sequence(declarations, body),
             self.l1,
             self.features.cores,
             {
-                "pulp.schedule": "matmul",
+                "pulp.schedule": self.schedule,
                 "pulp.tile": self._describe(),
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": micro_kernels,
             },
         )
+
+    def _scratch(self) -> list[Stmt]:
+        """Return the declarations of buffers beside the tiles."""
+        return []
 
     def _describe(self) -> str:
         w, b = self.w, self.b
@@ -109,10 +132,10 @@ class MatmulBuilder:
         d = distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w))
         c_extents = (str(w.m), str(w.n)) if self.whole_c else ("m", "n")
         if w.is_outer_product:
-            rests = _rests(w.n, b.tile_n, GROUP)
+            column_rests = rests(w.n, b.tile_n, GROUP)
             return outer_product_source(
                 (b.tile_m, b.tile_n),
-                rests,
+                column_rests,
                 d,
                 self.features.cores,
                 c_extents=c_extents,
@@ -121,8 +144,8 @@ class MatmulBuilder:
         return matmul_source(
             block_rows=b.block_rows,
             block_columns=b.block_columns,
-            row_rests=_rests(w.m, b.tile_m, b.block_rows),
-            column_rests=_rests(w.n, b.tile_n, b.block_columns),
+            row_rests=rests(w.m, b.tile_m, b.block_rows),
+            column_rests=rests(w.n, b.tile_n, b.block_columns),
             d=d,
             batched=w.batch > 1 and not w.reduce_batch,
             segmented=w.reduce_batch,
@@ -189,6 +212,8 @@ class MatmulBuilder:
         return Box(shape, tuple(axes[v].offset for v in order), tuple(axes[v].size for v in order))
 
     def _c_start(self, tile: Expr) -> Expr:
+        if self.epilogue is not None:
+            return self.epilogue.result_start(tile)
         if self.whole_c:
             return self._whole_box(self.loop.at(tile), not self.w.reduce_batch, "m", "n")[1]
         return self._copy(tile, self.c_period, self.c_elements)
@@ -208,12 +233,22 @@ class MatmulBuilder:
             start = self._copy(tile, same_for, elements)
             step = transfer(slot, l1, start, l2, box, TO_L1, self.analyzer)
             steps.append(self.loop.when_new(tile, same_for, step))
+        if self.epilogue is not None:
+            steps += self.epilogue.loads(tile, slot, self._c_box(axes))
         return [step for step in steps if step is not None]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        start = index(0) if self.whole_c else self._c_start(tile)
         box = self._c_box(self.loop.at(tile))
-        return [transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer)]
+        steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
+        if self.c is not None:
+            start = index(0) if self.whole_c else self._c_start(tile)
+            steps.append(transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer))
+        return steps
+
+    def _parts(self, tile: Expr, name: Callable[[str, Expr], Expr]) -> list[Expr]:
+        """Return the arguments that say which part of a sum a tile is."""
+        reduced = self.loop.reduction_tiles
+        return [name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)]
 
     def _compute(self, tile: Expr) -> Stmt:
         w = self.w
@@ -235,11 +270,9 @@ class MatmulBuilder:
         b = name("b_start", self._copy(tile, self.b_period, self.b_elements) + b_shift)
         c = name("c_start", self._c_start(tile))
         m, n, k, images = (name(f"{text}_size", axes[v[text[0]]].size) for text in ("m", "n", "k", "batch"))
-        reduced = self.loop.reduction_tiles
-        accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
         worker = Var("worker", "int32")
         call = call_extern(
-            "int32", "matmul_tile", worker,
+            "int32", f"{self.schedule}_tile", worker,
             address_of(element(self.a_l1, a)),
             address_of(element(self.b_l1, b)),
             address_of(element(self.c_l1, c)),
@@ -248,13 +281,16 @@ class MatmulBuilder:
             *((index(1), images) if w.reduce_batch else (images, index(1))),
             name("a_image", a_image) if w.batch_a else index(0),
             name("b_image", b_image) if w.batch_b else index(0),
-            accumulate,
+            *self._parts(tile, name),
         )  # fmt: skip
         work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
-        if self.b.split_k == 1:
+        if self.b.split_k > 1:
+            count = w.elements[2] if self.whole_c else m * n * (index(1) if w.reduce_batch else images)
+            work = sequence(work, self._add_partial_sums(tile, index(0) if self.whole_c else c, count))
+        if self.epilogue is None:
             return work
-        count = w.elements[2] if self.whole_c else m * n * (index(1) if w.reduce_batch else images)
-        return sequence(work, self._add_partial_sums(tile, index(0) if self.whole_c else c, count))
+        box = self._c_box(axes)
+        return sequence(work, self.epilogue.compute(tile, box, len(box.shape) - 2))
 
     def _add_partial_sums(self, tile: Expr, c: Expr, count: int | Expr) -> Stmt:
         """Return the addition of what the workers that share a sum found, once that is complete."""
@@ -271,7 +307,7 @@ class MatmulBuilder:
         return steps if ended is None else when(ended, steps)
 
 
-def _rests(extent: int, tile: int, block: int) -> set[int]:
+def rests(extent: int, tile: int, block: int) -> set[int]:
     """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
     sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
     return {size % block for size in sizes}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
 """Orders of the tile loops over batch, rows and columns; the sum always runs inside."""
 
-_ITEM = 4
 _LARGEST_WHOLE = 2048
 """Bytes up to which a tensor is moved as a whole: once instead of a few bytes for each tile."""
 _CYCLES_OF_RELIEF = 60
@@ -32,6 +33,7 @@ class MatmulSizes:
     batch_a: bool
     batch_b: bool
     reduce_batch: bool
+    epilogue: EpilogueSizes | None = None
 
     @property
     def reduction(self) -> str:
@@ -74,10 +76,11 @@ class MatmulSizes:
 
 @dataclass(frozen=True)
 class MatmulWorkload:
-    """A kernel of the matmul class."""
+    """A kernel of the matmul class, and what follows in it."""
 
     function: PrimFunc
     sizes: MatmulSizes
+    epilogue: Epilogue | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +104,14 @@ class Blocking:
         Of the tiles that change: 2, or 3 where the DMA must not stand still.
     split_k : int
         Workers that share a block's sum; their partial sums are added in a tree.
+    item : int
+        Bytes of an element.
+    moves_whole : bool
+        Whether a small tensor can lie in L1 as a whole.
     """
+
+    item: ClassVar[int] = 4
+    moves_whole: ClassVar[bool] = True
 
     tile_m: int
     tile_n: int
@@ -113,11 +123,14 @@ class Blocking:
     copies: int = 2
     split_k: int = 1
 
-    @staticmethod
-    def of(workload: MatmulSizes, knobs: Mapping[str, int]) -> Blocking:
-        """Return the blocking for knobs, clipped to the workload's extents."""
+    @classmethod
+    def of(cls, workload: MatmulSizes, knobs: Mapping[str, int]) -> Self:
+        """Return the blocking for knobs, clipped to the workload's extents.
+
+        Records from before there were ``copies`` and ``split_k`` mean 2 and 1.
+        """
         w = workload
-        return Blocking(
+        return cls(
             min(knobs["tile_m"], w.m),
             min(knobs["tile_n"], w.n),
             min(knobs["tile_k"], w.k),
@@ -125,8 +138,8 @@ class Blocking:
             min(knobs["block_rows"], w.m, knobs["tile_m"]),
             min(knobs["block_columns"], w.n, knobs["tile_n"]),
             knobs["order"],
-            knobs["copies"],
-            knobs["split_k"],
+            knobs.get("copies", 2),
+            knobs.get("split_k", 1),
         )
 
     def tile(self, axis: str) -> int:
@@ -182,10 +195,10 @@ class Blocking:
         """Tell whether A, B and C lie in L1 as a whole though a tile needs a part of them only."""
         total = math.prod(self.counts(w).values())
         a, b, c = (
-            _ITEM * size <= _LARGEST_WHOLE and same_for < total
+            self.moves_whole and self.item * size <= _LARGEST_WHOLE and same_for < total
             for size, same_for in zip(w.elements, self._tile_periods(w), strict=True)
         )
-        return a, b, c
+        return a, b, c and w.epilogue is None
 
     def loop_order(self, w: MatmulSizes) -> str:
         """Return the axes of the tile loop, outermost first."""
@@ -212,7 +225,7 @@ class Blocking:
             self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1),
             self.tile_m * self.tile_n * self.images_c(w),
         )
-        step = ALIGNMENT // _ITEM
+        step = ALIGNMENT // self.item
         a, b, c = (
             ceil_div(size if whole else tile, step) * step
             for size, tile, whole in zip(w.elements, tiles, self.whole(w), strict=True)
@@ -221,15 +234,24 @@ class Blocking:
 
     def tile_bytes(self, w: MatmulSizes) -> tuple[int, int, int]:
         """Return the bytes of a tile of A, B and C."""
-        a, b, c = (size * _ITEM for size in self.tile_elements(w))
+        a, b, c = (size * self.item for size in self.tile_elements(w))
         return a, b, c
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles, copies of those that change from tile to tile, and partial sums."""
         total = math.prod(self.counts(w).values())
         sizes = list(zip(self.tile_bytes(w), self.periods(w), strict=True))
-        tiles = sum(size * (self.copies if same_for < total else 1) for size, same_for in sizes)
-        return tiles + (self.split_k - 1) * sizes[2][0]
+        plain = sizes if w.epilogue is None else sizes[:2]
+        found = sum(size * (self.copies if same_for < total else 1) for size, same_for in plain)
+        if w.epilogue is not None:
+            reduced = self.reduction_tiles(w)
+            found += w.epilogue.l1_bytes(sizes[2][0], sizes[2][0], total // reduced, reduced)
+        return found + (self.split_k - 1) * sizes[2][0]
+
+    def reduction_tiles(self, w: MatmulSizes) -> int:
+        """Return the tiles of the tile loop that make up one of C."""
+        counts = self.counts(w)
+        return math.prod(counts[axis] for axis in w.reduction)
 
 
 def _period(order: str, counts: Mapping[str, int], used: str) -> int:

@@ -23,6 +23,7 @@ from tvm_pulp.schedules.dialect import (
     serial,
     when,
 )
+from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 from tvm_pulp.schedules.microkernels.quantized_conv2d import padding_source, quantized_conv2d_source
@@ -37,7 +38,6 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     read_workload,
     search,
 )
-from tvm_pulp.schedules.quantized_matmul import rests
 from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer

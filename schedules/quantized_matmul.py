@@ -19,6 +19,7 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.quantized_matmul_model import (
@@ -196,9 +197,3 @@ class _Builder:
             places.get("bias", index(0)), places["result"], axes[self.row].size, axes[self.column].size,
         )  # fmt: skip
         return parallel(worker, self.features.cores, Evaluate(call))
-
-
-def rests(extent: int, tile: int, block: int) -> set[int]:
-    """Return what is left over after whole register blocks, in full and in edge tiles."""
-    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
-    return {size % block for size in sizes}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, as_int, ceil_div, sequence
+from tvm_pulp.schedules.dialect import ALIGNMENT, TO_L2, as_int, ceil_div, parallel, parts_of, sequence
 from tvm_pulp.schedules.expressions import rewrite
 from tvm_pulp.target.expressions import call_name
 from tvm_pulp.target.tvm_names import (
@@ -27,6 +27,7 @@ from tvm_pulp.target.tvm_names import (
     PrimFunc,
     SeqStmt,
     Stmt,
+    Var,
     address_of,
     buffer_dtype,
     buffer_shape,
@@ -45,6 +46,9 @@ def tensor_bytes(parameter: Buffer) -> int:
 def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc | None:
     """Put tensors in the place of their L1 copies.
 
+    A tensor that is only read keeps its values: an L1 buffer that another tensor leaves from cannot stand for
+    it. Where a result's L1 buffer holds more than the result (partial sums), workers copy the result.
+
     Parameters
     ----------
     function
@@ -55,19 +59,29 @@ def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc 
     Returns
     -------
     PrimFunc or None
-        None where a transfer moves only a part of such a tensor.
+        None where a transfer moves only a part of such a tensor, or a kernel works in place on the L1 copy of
+        one for the results of another.
     """
     tensors = [function.params[number] for number in resident]
     copies: dict[Buffer, Buffer] = {}  # L1 buffer → tensor
+    stores: list[tuple[Buffer, Buffer]] = []  # L1 buffer, tensor
     for call in _calls(function.body, _STARTS):
         l1, l2 = (argument.args[0] for argument in call.args[2:4])
+        if as_int(call.args[-1]) == TO_L2:
+            stores.append((l1.source, l2.source))
         tensor = next((t for t in tensors if t.same_as(l2.source)), None)
         if tensor is None:
+            continue
+        if _aligned_bytes(l1.source) > _aligned_bytes(tensor):
+            if not _moves_all(call, l1, l2, tensor) or as_int(call.args[-1]) != TO_L2:
+                return None
             continue
         if not _moves_all(call, l1, l2, tensor) or not copies.get(l1.source, tensor).same_as(tensor):
             return None
         copies[l1.source] = tensor
-    body = _Remover(copies).statement(function.body)
+    if any(l1 in copies and not copies[l1].same_as(tensor) for l1, tensor in stores):
+        return None
+    body = _Remover(copies, tensors).statement(function.body)
     used = {_slot(call) for call in _calls(body, _STARTS)}
     if None not in used:
         body = _without_waits(body, used)
@@ -85,11 +99,24 @@ def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc 
     )
 
 
+def transferred(function: PrimFunc) -> list[int]:
+    """Return the numbers of the parameters that a function in the cluster dialect transfers.
+
+    Workers access the others where they are.
+    """
+    moved = [call.args[3].args[0].source for call in _calls(function.body, _STARTS)]
+    return [n for n, parameter in enumerate(function.params) if any(b.same_as(parameter) for b in moved)]
+
+
 def _moves_all(call: Expr, l1: Expr, l2: Expr, tensor: Buffer) -> bool:
     """Tell whether a transfer moves a whole tensor from or to the start of its L1 buffer."""
     starts = [as_int(place.indices[0]) for place in (l1, l2)]
     one_line = _extern_name(call) == "dma_start_1d"
     return one_line and starts == [0, 0] and as_int(call.args[4]) == tensor_bytes(tensor)
+
+
+def _aligned_bytes(buffer: Buffer) -> int:
+    return ceil_div(tensor_bytes(buffer), ALIGNMENT) * ALIGNMENT
 
 
 def _extern_name(value: Expr) -> str | None:
@@ -98,21 +125,10 @@ def _extern_name(value: Expr) -> str | None:
     return None
 
 
-def _parts(node: Stmt) -> list[Stmt]:
-    """Return the statements inside a statement."""
-    if isinstance(node, SeqStmt):
-        return list(node.seq)
-    if isinstance(node, For | AttrStmt):
-        return [node.body]
-    if isinstance(node, IfThenElse):
-        return [node.then_case] if node.else_case is None else [node.then_case, node.else_case]
-    return []
-
-
 def _calls(node: Stmt, names: Sequence[str]) -> Iterator[Expr]:
     if isinstance(node, Evaluate) and _extern_name(node.value) in names:
         yield node.value
-    for part in _parts(node):
+    for part in parts_of(node):
         yield from _calls(part, names)
 
 
@@ -125,10 +141,14 @@ def _is_nothing(node: Stmt) -> bool:
 
 
 class _Remover:
-    """Rebuilds statements without the transfers of some L1 buffers, which tensors stand for."""
+    """Rebuilds statements without the transfers of some L1 buffers, which tensors stand for.
 
-    def __init__(self, copies: dict[Buffer, Buffer]) -> None:
+    Other transfers of the ``tensors`` become copies by the workers.
+    """
+
+    def __init__(self, copies: dict[Buffer, Buffer], tensors: Sequence[Buffer]) -> None:
         self.copies = copies
+        self.tensors = tensors
 
     def expression(self, node: Expr) -> Expr:
         def replace(part: Expr) -> Expr | None:
@@ -167,10 +187,21 @@ class _Remover:
         if isinstance(node, Bind):
             return Bind(node.var, self.expression(node.value))
         if isinstance(node, Evaluate):
-            if _extern_name(node.value) in _STARTS and node.value.args[2].args[0].source in self.copies:
-                return sequence()
+            if _extern_name(node.value) in _STARTS:
+                l1, l2 = (node.value.args[n].args[0].source for n in (2, 3))
+                if l1 in self.copies:
+                    return sequence()
+                if any(tensor.same_as(l2) for tensor in self.tensors):
+                    return _copy(l1, l2)
             return Evaluate(self.expression(node.value))
         raise ValueError(f"no statement of the cluster dialect: {type(node).__name__}")
+
+
+def _copy(source: Buffer, tensor: Buffer) -> Stmt:
+    """Return a loop in which the workers copy the first elements of a buffer to a tensor."""
+    element = Var("element", "int32")
+    body = BufferStore(tensor, load(source, [element]), [element])
+    return parallel(element, math.prod(buffer_shape(tensor)), body)
 
 
 def _without_waits(node: Stmt, used: Collection[Any]) -> Stmt:
@@ -211,7 +242,7 @@ def _is_barrier(node: Stmt) -> bool:
 def _allocations(node: Stmt) -> Iterator[Buffer]:
     if isinstance(node, AllocBuffer):
         yield node.buffer
-    for part in _parts(node):
+    for part in parts_of(node):
         yield from _allocations(part)
 
 
@@ -232,7 +263,7 @@ def _compact(
     for buffer in buffers:
         if str(buffer.name) in offsets and str(buffer.name) not in removed:
             start = offsets[str(buffer.name)]
-            intervals.append((start, start + ceil_div(tensor_bytes(buffer), ALIGNMENT) * ALIGNMENT))
+            intervals.append((start, start + _aligned_bytes(buffer)))
     for start, end in sorted(intervals):
         if kept and start <= kept[-1][1]:
             kept[-1][1] = max(kept[-1][1], end)

@@ -71,8 +71,7 @@ def build_resident(
         everything and the other knobs by the template's estimate. None where neither can be.
     """
     default = template.default(workload, features)
-    whole = _whole_knobs(template, workload, features)
-    for knobs in (default, whole):
+    for knobs in (default, *_whole_knobs(template, workload, features)):
         if knobs is not None:
             function = remove_transfers(template.build(workload, knobs, features), resident)
             if function is not None:
@@ -80,16 +79,21 @@ def build_resident(
     return None
 
 
-def _whole_knobs(template: Template, workload: Workload, features: ClusterFeatures) -> dict[str, int] | None:
-    """Return the knobs of one tile with the lowest estimate: knobs named ``tile_…`` are sizes of tiles."""
+def _whole_knobs(template: Template, workload: Workload, features: ClusterFeatures) -> list[dict[str, int]]:
+    """Return the knobs of one tile, the lowest estimate first: knobs named ``tile_…`` are sizes of tiles.
+
+    A knob named ``separate`` decides whether results have a place of their own in L1; of the others only the
+    best choice for each of its values is kept.
+    """
     values = template.knobs(workload, features)
     choices = [[max(list_)] if name.startswith("tile_") else list_ for name, list_ in values.items()]
-    best: tuple[float, dict[str, int]] | None = None
+    best: dict[int, tuple[float, dict[str, int]]] = {}
     for chosen in itertools.product(*choices):
         knobs = dict(zip(values, chosen, strict=True))
         if isinstance(template, ValidatesKnobs) and not template.is_valid(workload, knobs, _NO_LIMIT):
             continue
         cycles = template.estimate_cycles(workload, knobs, features)
-        if best is None or cycles < best[0]:
-            best = cycles, knobs
-    return None if best is None else best[1]
+        separate = knobs.get("separate", 0)
+        if separate not in best or cycles < best[separate][0]:
+            best[separate] = cycles, knobs
+    return [knobs for _, knobs in sorted(best.values(), key=lambda entry: entry[0])]

@@ -6,9 +6,21 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.dialect import barrier, bind, ceil_div, dma_wait, index, sequence, serial, when
+from tvm_pulp.schedules.dialect import (
+    barrier,
+    bind,
+    ceil_div,
+    dma_wait,
+    index,
+    parts_of,
+    sequence,
+    serial,
+    when,
+)
 from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.target.tvm_names import EQ, Expr, Stmt, Var, arith, tirx
+from tvm_pulp.target.tvm_names import EQ, Expr, For, Stmt, Var, arith, tirx
+
+_TILE = "tile"
 
 Transfers = Callable[[Expr, Expr], list[Stmt]]
 """Transfers of a tile: number of the tile and DMA slot → statements."""
@@ -53,7 +65,7 @@ class TileLoop:
         self.analyzer = analyzer
         self.total = math.prod(axis.count for axis in axes)
         self.reduction_tiles = math.prod(axis.count for axis in axes if axis.var in reduction)
-        self.tile = Var("tile", "int32")
+        self.tile = Var(_TILE, "int32")
         self._range(self.tile, 0, self.total - 1)
 
     def _range(self, var: Var, low: int, high: int) -> None:
@@ -110,7 +122,15 @@ class TileLoop:
 
     def when_new(self, tile: Expr, same_for: int, body: Stmt) -> Stmt | None:
         """Return ``body`` for the first of each ``same_for`` tiles only."""
-        condition = self.analyzer.simplify(EQ(tirx.floormod(tile, same_for), 0))
+        return self._when(EQ(tirx.floormod(tile, same_for), 0), body)
+
+    def when_complete(self, tile: Expr, body: Stmt) -> Stmt | None:
+        """Return ``body`` for the tiles that end a sum only."""
+        ended = self.last_in_reduction(tile)
+        return body if ended is None else self._when(ended, body)
+
+    def _when(self, condition: Expr, body: Stmt) -> Stmt | None:
+        condition = self.analyzer.simplify(condition)
         if self.analyzer.can_prove(condition):
             return body
         return None if self.analyzer.can_prove(tirx.Not(condition)) else when(condition, body)
@@ -184,6 +204,12 @@ class TileLoop:
         between = [prepare(zero), barrier()] if prepare else []
         after = [barrier(), *stores(zero, index(2)), dma_wait(2)] if stores else []
         return sequence(*before, *between, compute(zero), *after)
+
+
+def tile_count(node: Stmt) -> int:
+    """Return the most tiles of a loop over tiles in a function's body."""
+    own = int(node.extent.value) if isinstance(node, For) and str(node.loop_var.name) == _TILE else 1
+    return max([own, *map(tile_count, parts_of(node))])
 
 
 def period(axes: list[TiledAxis], used: Collection[Var]) -> int:

@@ -26,6 +26,12 @@ class Kernel:
         The scheduled TIR, for people.
     l1_buffers : mapping of str to tuple of int
         Buffers in the scratch: offset and size in bytes.
+    moved : tuple of bool
+        For each parameter whether the kernel transfers it; the workers access others where they are.
+    tiles : int
+        Rounds of transfers and work.
+    in_l1 : Kernel or None
+        The same on tensors that are in L1 where this one transfers them; None if there is no such.
     """
 
     name: str
@@ -35,3 +41,6 @@ class Kernel:
     source: str
     text: str
     l1_buffers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    moved: tuple[bool, ...] = ()
+    tiles: int = 1
+    in_l1: Kernel | None = None

@@ -21,9 +21,10 @@ class Buffer:
         "input", "labels", "loss", "output", "parameter", "state", "gradient" or "activation".
         All but activations have a symbol of their own.
     level : str
-        Memory level, "L2".
+        Memory level, "L1" or "L2": where the call that it is an argument of finds it.
     offset : int or None
-        Bytes from the start of the arena for an activation, None for a named tensor.
+        Bytes from the start of L1 (the kernels' scratch), or in L2 from the start of the arena for an
+        activation, None for a named tensor.
     bytes : int
         Size.
     shape : tuple of int
@@ -55,12 +56,61 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """A transfer of a whole tensor between L2 and L1 that the network function does, not a kernel.
+
+    Attributes
+    ----------
+    tensor : Buffer
+        Its place in L2.
+    l1_offset : int
+        Its place in L1.
+    to_l1 : bool
+        The direction.
+    start, ready : int
+        It is started before call `start`, with no kernel at work, and complete before call `ready`: the same,
+        or the next one. The number of calls stands for the end of the function.
+    """
+
+    tensor: Buffer
+    l1_offset: int
+    to_l1: bool
+    start: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A tensor's time in L1: from before call `first` to the end of call `last`, at the buffer's offset."""
+
+    buffer: Buffer
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class FunctionPlan:
-    """A network function: "train_step", "gradient_step", "update_step" or "infer"."""
+    """A network function: "train_step", "gradient_step", "update_step" or "infer".
+
+    Attributes
+    ----------
+    name : str
+        Of the function.
+    calls : tuple of Call
+        In order.
+    arena_bytes : int
+        What its activations and gradients take of the arena in L2.
+    stays : tuple of Stay
+        Tensors in L1, beside the kernels' scratch.
+    transfers : tuple of Transfer
+        That bring them there and take them out.
+    """
 
     name: str
     calls: tuple[Call, ...]
     arena_bytes: int
+    stays: tuple[Stay, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +126,7 @@ class MemoryPlan:
     arena_bytes : int
         Size of the arena in L2.
     l1_bytes : int
-        Scratch in L1 of the largest kernel.
+        L1: the kernels' scratch, and the tensors that stay there meanwhile.
     """
 
     functions: tuple[FunctionPlan, ...]

@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from tvm_pulp.target.expressions import call_name
+from tvm_pulp.target.half_precision import half_bits, in_single_precision
 from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, flat_index
 from tvm_pulp.target.tvm_names import (
     EQ,
@@ -53,7 +54,7 @@ from tvm_pulp.target.tvm_names import (
 
 C_TYPES = {
     "float32": "float",
-    "float16": "_Float16",
+    "float16": "pulp_half",  # see runtime/kernels/pulp_half.h
     "int64": "int64_t",
     "int32": "int32_t",
     "int16": "int16_t",
@@ -247,9 +248,13 @@ class ExpressionPrinter:
             value = int(node.value)
             return (str(value), _PRIMARY) if value >= 0 else (f"({value})", _PRIMARY)
         if isinstance(node, FloatImm):
-            return float_literal(float(node.value)), _PRIMARY
+            number, is_half = float(node.value), expr_dtype(node) == "float16"
+            return hex(half_bits(number)) if is_half else float_literal(number), _PRIMARY
         if isinstance(node, Var):
             return self.names[node], _PRIMARY
+        wider = in_single_precision(node)
+        if wider is not None:
+            return self._print(wider)
         if isinstance(node, BufferLoad):
             return self.element(node.source, list(node.indices)), _PRIMARY
         if isinstance(node, FloorDiv | FloorMod):
@@ -262,6 +267,8 @@ class ExpressionPrinter:
             return "!" + self._at(node.a, _UNARY), _UNARY
         if isinstance(node, Select):
             return self._conditional(node.condition, node.true_value, node.false_value)
+        if isinstance(node, Cast) and "float16" in (expr_dtype(node), expr_dtype(node.value)):
+            return self._half_conversion(node)
         if isinstance(node, Cast):
             return f"({c_type(expr_dtype(node))}){self._at(node.value, _UNARY)}", _UNARY
         if isinstance(node, Let):
@@ -269,6 +276,17 @@ class ExpressionPrinter:
         if isinstance(node, Call):
             return self._call(node)
         raise ValueError(f"cannot print {type(node).__name__} as C: {node}")
+
+    def _half_conversion(self, node: Cast) -> tuple[str, int]:
+        """A conversion from or to float16, by way of float32."""
+        to, source = expr_dtype(node), expr_dtype(node.value)
+        if to == source:
+            return self._print(node.value)
+        if source == "float16":
+            text = f"pulp_half_to_float({self(node.value)})"
+            return (text, _PRIMARY) if to == "float32" else (f"({c_type(to)}){text}", _UNARY)
+        value = node.value if source == "float32" else Cast("float32", node.value)
+        return f"pulp_float_to_half({self(value)})", _PRIMARY
 
     def _infix(self, left: Expr, right: Expr, symbol: str, level: int) -> tuple[str, int]:
         if symbol == "+" and isinstance(right, IntImm) and int(right.value) < 0:

@@ -93,7 +93,10 @@ class _KernelPrinter:
             parameters.append(f"{constant}{kind} *restrict {self.names[parameter]}")
         self.statement(self.function.body)
         arguments = ", ".join(["int core", "char *l1", *parameters])
-        head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"', ""]
+        head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"']
+        if "pulp_half" in "\n".join([*parameters, *self.lines]):
+            head.append('#include "pulp_half.h"')
+        head.append("")
         for source in self.attributes.get("pulp.micro_kernels", ()):
             head += [str(source).rstrip("\n"), ""]
         words = set(re.findall(r"\w+", "\n".join(self.lines)))

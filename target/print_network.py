@@ -1,16 +1,18 @@
 """Print the network: one C function a network function, calling the kernels in order.
 
-All workers run a network function together after one fork, with a barrier after each kernel.
+All workers run a network function together after one fork, with a barrier after each kernel. Between kernels
+core 0 starts the transfers of the plan, which bring tensors to L1 for the next kernel while this one computes
+and take out what is needed later; they are complete at the barrier before they are needed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan
+from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Transfer
 from tvm_pulp.target.print_expressions import c_type
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
 from tvm_pulp.target.print_main import print_main
@@ -19,6 +21,7 @@ from tvm_pulp.target.symbols import symbol_of
 SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
 PARAMETERS = "parameters"
+_FIRST_SLOT = 8
 _INITIALISED = ("parameter", "state")
 
 
@@ -87,18 +90,31 @@ def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarr
         symbol = symbol_of(model, buffer)
         stored = is_stored(values[buffer.name])
         content = f'.incbin "{PARAMETERS}/{symbol}.bin"' if stored else f".zero {buffer.bytes}"
-        lines += [
-            "",
-            f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */",
-            f'  .section .data.tensors.{symbol}, "aw", %progbits',
-            "  .balign 16",
-            f"  .globl {symbol}",
-            f"  .type {symbol}, %object",
-            f"  .size {symbol}, {buffer.bytes}",
-            f"{symbol}:",
-            f"  {content}",
-        ]
+        lines += ["", f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */"]
+        lines += stored_tensor(symbol, buffer.bytes, content)
     return "\n".join([*lines, ""])
+
+
+def _slot(ready: int) -> int:
+    """The DMA slot of transfers that have to be complete before a call; kernels use those below."""
+    return _FIRST_SLOT + ready % 2
+
+
+def _wait(ready: int) -> str:
+    return f"dma_wait({_slot(ready)});"
+
+
+def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
+    """Give the lines of assembly that place a tensor of so many bytes, written by the loader, in L2."""
+    return [
+        f'  .section .data.tensors.{symbol}, "aw", %progbits',
+        "  .balign 16",
+        f"  .globl {symbol}",
+        f"  .type {symbol}, %object",
+        f"  .size {symbol}, {size}",
+        f"{symbol}:",
+        f"  {content}",
+    ]
 
 
 class _Network:
@@ -124,7 +140,7 @@ class _Network:
             f"PULP_PERSISTENT uint32_t {model}_cycles;\n"
             f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
             *self.arena(),
-            "/* Scratch of the kernel that runs. */\nstatic char *l1;",
+            "/* L1: scratch of the kernel that runs, and tensors between kernels. */\nstatic char *l1;",
             *([_FINISH.replace("@MODEL@", model)] if calls else []),
             *(self.function(function) for function in self.plan.functions),
             self.worker(),
@@ -163,23 +179,60 @@ class _Network:
             "  uint32_t start = pulp_cycles();",
         ]
         for index, call in enumerate(function.calls):
-            lines += self.call(index, call)
+            lines += self.moves(function.transfers, index)
+            lines += self.call(index, call, function.transfers)
+        lines += self.moves(function.transfers, len(function.calls))
         return "\n".join([*lines, "  (void)core, (void)start;", "}"])
 
-    def call(self, index: int, call: Call) -> list[str]:
+    def moves(self, transfers: Sequence[Transfer], index: int) -> list[str]:
+        """Start the transfers before a call; wait at once for those that nothing hides."""
+        started = [t for t in transfers if t.start == index]
+        exposed = [t for t in started if t.ready == index]
+        # what takes L1 up follows what leaves it
+        order = [t for t in exposed if not t.to_l1]
+        lines = [self.move(t) for t in order]
+        if order:
+            lines.append(_wait(index))
+        lines += [self.move(t) for t in exposed if t.to_l1]
+        lines += [self.move(t) for t in started if t.ready != index]
+        if any(t.to_l1 for t in exposed):
+            lines.append(_wait(index))
+        if not lines:
+            return []
+        block = ["", "  if (core == 0) {", *(f"    {line}" for line in lines), "  }"]
+        return [*block, "  cluster_barrier();"] if exposed else block
+
+    def move(self, transfer: Transfer) -> str:
+        """A line that starts a transfer."""
+        tensor = transfer.tensor
+        direction = "DMA_L2_TO_L1" if transfer.to_l1 else "DMA_L1_TO_L2"
+        return (
+            f"dma_start_1d({_slot(transfer.ready)}, l1 + {transfer.l1_offset}, {self.address(tensor)}, "
+            f"{tensor.bytes}, {direction}); /* {comment(tensor.name)} */"
+        )
+
+    def call(self, index: int, call: Call, transfers: Sequence[Transfer] = ()) -> list[str]:
         tensors = ", ".join(f"{comment(b.name)} {shape_text(b.shape)}" for b in call.arguments)
         arguments = ", ".join(["core", "l1", *map(self.argument, call.arguments)])
+        waited = any(t.start <= index and t.ready == index + 1 for t in transfers)
         return [
             "",
             f"  /* {comment(call.layer or call.kernel)}: {tensors} */",
             f"  {self.symbols[call.kernel]}({arguments});",
+            *([f"  if (core == 0) {_wait(index + 1)}"] if waited else []),
             f"  start = finish_kernel(core, {index}, start);",
         ]
 
     def argument(self, buffer: Buffer) -> str:
-        if buffer.kind != "activation":
+        if buffer.level == "L2" and buffer.kind != "activation":
             return symbol_of(self.model, buffer)
-        return f"({c_type(buffer.dtype)} *)(void *)(arena + {buffer.offset})"
+        return f"({c_type(buffer.dtype)} *)(void *)({self.address(buffer)})"
+
+    def address(self, buffer: Buffer) -> str:
+        """Where a tensor starts."""
+        if buffer.level == "L1":
+            return f"l1 + {buffer.offset}"
+        return f"arena + {buffer.offset}" if buffer.kind == "activation" else symbol_of(self.model, buffer)
 
     def worker(self) -> str:
         cases = "".join(f"    case {COMMANDS[f.name]}: {f.name}(core); break;\n" for f in self.plan.functions)

@@ -100,7 +100,7 @@ class Toolchain:
                 "BUILD": Path(build).name,
             }
             arguments = [f"{name}={value}" for name, value in variables.items()]
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 [make, "--no-print-directory", f"-j{jobs}", *arguments, PROGRAM],
                 cwd=directory,
                 env=_environment(),
@@ -108,14 +108,14 @@ class Toolchain:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-            )
-            lines = []
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                if " -c " in line:  # make prints a command before it runs it
-                    on_source()
-            failed = process.wait() != 0
+            ) as process:
+                lines = []
+                assert process.stdout is not None
+                for line in process.stdout:
+                    lines.append(line)
+                    if " -c " in line:  # make prints a command before it runs it
+                        on_source()
+                failed = process.wait() != 0
         if failed:
             raise UserError(explain_failure("".join(lines), directory))
         return directory / PROGRAM

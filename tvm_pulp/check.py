@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,11 @@ from tvm_pulp.batches import load_batches
 from tvm_pulp.comparison import LOSS_TOLERANCE, TENSOR_TOLERANCE, CheckReport, Rows
 from tvm_pulp.execution import RunResult, read_tensors, start, step
 from tvm_pulp.oracle import Oracle
+from tvm_pulp.oracle.integer import dequantize, run_integer
 from tvm_pulp.package.forward import model_from_json
+from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
+from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.runners.base import Runner
 from tvm_pulp.runners.simulator import SimulatorRunner
@@ -69,12 +72,13 @@ def check(
     free = Oracle(model, config, metadata.trainable)
     stepwise = Oracle(model, config, metadata.trainable)
     exact = Oracle(model, config, metadata.trainable, dtype=torch.float64)
+    latents = _latents(package, model) if config.latent_layer is not None else _inputs
     session = start(package, runner or SimulatorRunner(timing=False))
     rows = Rows()
     results, reference_losses = [], []
     for index in tqdm(range(steps), desc="check", unit="step", disable=not progress):
         samples = batches.step(index)
-        labels = {name: samples[name] for name in samples if name != "labels"}, samples["labels"]
+        labels = latents(samples), samples["labels"]
         before = read_tensors(session, metadata)
         stepwise.load(before)
         exact.load(before)
@@ -92,3 +96,19 @@ def check(
                 rows.add(name, actual[name], value, TENSOR_TOLERANCE, index, values[name])
     run = RunResult(tuple(results), read_tensors(session, metadata))
     return CheckReport(rows.rows(), run, np.array(reference_losses))
+
+
+def _inputs(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Samples less their labels."""
+    return {name: array for name, array in samples.items() if name != "labels"}
+
+
+def _latents(package: Package, model: Model) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Return what computes the trained part's input in NumPy, as the integer graph in the package does."""
+    graph = read_integer_graph(package.directory / "src")
+
+    def latents(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = run_integer(graph, _inputs(samples))
+        return {model.inputs[0]: dequantize(values[graph.output.name], graph.output)}
+
+    return latents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,30 @@ import numpy as np
 import tvm
 from tqdm import tqdm
 
+from tvm_pulp.calibration.samples import open_samples
 from tvm_pulp.frontends import load_model
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
+from tvm_pulp.package.integer_graph import write_integer_graph
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
+from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import Quantization, integer_network
+from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, integer_stage, train_on_latents
 from tvm_pulp.reports.plan import plan_report
+from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
-from tvm_pulp.target.plan import MemoryPlan
+from tvm_pulp.target.plan import FunctionPlan, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -62,7 +67,8 @@ def compile(
     train : TrainConfig or None
         What to train and how; None compiles inference only.
     quantization : Quantization or None
-        Infer in integers of 8 bits, calibrated on samples.
+        Infer in integers of 8 bits, calibrated on samples; with `train`: the layers up to
+        `train.latent_layer` only.
     input_shapes : mapping or None
         For inputs with dynamic shapes.
     model_format : str or None
@@ -86,20 +92,22 @@ def compile(
     """
     if train is not None and train.keep_gradients and train.passes_per_step > 1:
         raise UserError("keep_gradients shows the gradients of one pass: leave micro_batch out to keep them")
-    if train is not None and quantization is not None:
-        raise UserError("a network that trains is not quantised: leave out the calibration or the training")
+    if train is not None:
+        _check_latent_layer(train, quantization)
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
-    graph = _graph(imported, train, quantization)
+    graph, stage = _graph(imported, train, quantization)
+    graph = replace(graph, module=fuse_epilogue(graph.module, features))
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
     plan = plan_memory(graph, kernels, features)
     holder = tempfile.TemporaryDirectory(prefix="tvm-pulp-")
     directory = Path(holder.name)
+    kernels = _called(kernels, plan)
     sources = {name: kernel.source for name, kernel in kernels.items()}
-    values = {**graph.model.parameters, **graph.states}
+    values = {**graph.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
     project.write(directory, module_name, plan, sources, values, features, passes_per_step)
     elf = tools.build(directory, on_source=bar.update)
@@ -108,15 +116,43 @@ def compile(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
     _write_package(directory, graph, kernels, plan, metadata)
+    if quantization is not None and stage is not None:
+        _write_integers(directory / "src", stage, quantization)
     return Package(directory, metadata, holder)
 
 
-def _graph(model: Model, train: TrainConfig | None, quantization: Quantization | None) -> TrainingGraph:
+def _called(kernels: Mapping[str, Kernel], plan: MemoryPlan) -> dict[str, Kernel]:
+    """Return the kernels that a plan calls: of each the one for tensors in L2, in L1, or both."""
+    called = {call.kernel for function in plan.functions for call in function.calls}
+    variants = (k for kernel in kernels.values() for k in (kernel, kernel.in_l1) if k is not None)
+    return {kernel.name: kernel for kernel in variants if kernel.name in called}
+
+
+def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -> None:
+    if train.latent_layer is None and quantization is not None:
+        raise UserError(
+            "a network that trains is quantised up to its latent layer only: name it (--latent-layer), or "
+            "leave out the calibration"
+        )
+    if train.latent_layer is not None and quantization is None:
+        raise UserError(
+            f"latent layer '{train.latent_layer}': the layers up to it are quantised, so give sample data "
+            "(--calibration); to freeze them in float32 name the layer by --freeze-until"
+        )
+
+
+def _graph(
+    model: Model, train: TrainConfig | None, quantization: Quantization | None
+) -> tuple[TrainingGraph, IntegerStage | None]:
+    """Build the graph, and what of it is in integers."""
+    if train is not None and quantization is not None:
+        return train_on_latents(model, train, quantization)
     if train is not None:
-        return build_training(model, train)
+        return build_training(model, train), None
     if quantization is not None:
-        return build_integer_inference(*integer_network(model, quantization))
-    return build_inference(model)
+        stage = integer_stage(model, quantization)
+        return build_integer_inference(stage.model, stage.graph(INFERENCE_BATCH)), stage
+    return build_inference(model), None
 
 
 def _metadata(
@@ -165,15 +201,39 @@ def _buffers(
     """Return what each kernel may touch in its scratch and in the arena, for the simulator's checks."""
     found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
     for function in plan.functions:
-        for call in function.calls:
+        for number, call in enumerate(function.calls):
             scratch = dict(kernels[call.kernel].l1_buffers)
-            arena = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})["arena"]
-            for buffer in call.arguments:
-                if buffer.offset is not None:
-                    place = (buffer.offset, buffer.bytes)
-                    if arena.setdefault(buffer.name, place) != place:
-                        arena[f"{buffer.name} in {function.name}"] = place
+            places = found.setdefault(call.kernel, {"scratch": scratch, "arena": {}})
+            following = (t.tensor for t in function.transfers if t.start == number + 1)
+            for buffer in (*call.arguments, *following):
+                if buffer.level == "L2" and buffer.offset is not None:
+                    _name_place(places["arena"], buffer.name, (buffer.offset, buffer.bytes), function.name)
+            for name, place in _stays_around(function, number).items():
+                _name_place(places["scratch"], name, place, function.name)
     return found
+
+
+def _name_place(places: dict[str, tuple[int, int]], name: str, place: tuple[int, int], function: str) -> None:
+    if places.setdefault(name, place) != place:
+        places[f"{name} in {function}"] = place
+
+
+def _stays_around(function: FunctionPlan, call: int) -> dict[str, tuple[int, int]]:
+    """Return what is in L1 beside a kernel's scratch from the start of a call to that of the next one.
+
+    Transfers for the next call start in between: what then follows in the same bytes shares an entry.
+    """
+    stays = [s for s in function.stays if s.first <= call + 1 and s.last >= call]
+    found: list[tuple[list[str], int, int]] = []
+    for stay in sorted(stays, key=lambda stay: stay.buffer.offset or 0):
+        start = stay.buffer.offset or 0
+        end = start + stay.buffer.bytes
+        if found and start < found[-1][2]:
+            names, first, last = found[-1]
+            found[-1] = ([*names, stay.buffer.name], first, max(last, end))
+        else:
+            found.append(([stay.buffer.name], start, end))
+    return {" then ".join(names): (start, end - start) for names, start, end in found}
 
 
 def _write_package(
@@ -187,10 +247,19 @@ def _write_package(
     (directory / "metadata.json").write_text(json.dumps(metadata.to_json(), indent=1))
     (directory / "parameters").mkdir(exist_ok=True)
     with (directory / "parameters" / "initial.npz").open("wb") as file:
-        np.savez(file, **{**graph.model.parameters, **graph.states})  # type: ignore[arg-type]
+        np.savez(file, **{**graph.parameters, **graph.states})  # type: ignore[arg-type]
     source = directory / "src"
     source.mkdir(exist_ok=True)
     (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))
     (source / "plan.txt").write_text(plan_report(plan) + "\n")
     (source / "relax.txt").write_text(graph.module.script())
     (source / "kernels.txt").write_text("\n\n".join(kernel.text for kernel in kernels.values()))
+
+
+def _write_integers(directory: Path, stage: IntegerStage, options: Quantization) -> None:
+    """Write the integer graph, from which the latents can be computed in NumPy, and what it loses."""
+    graph = stage.graph(INFERENCE_BATCH)
+    write_integer_graph(directory, graph)
+    samples = open_samples(options.calibration, stage.model).first(COMPARED_SAMPLES)
+    report = quantization_report(layer_errors(stage.model, graph, samples))
+    (directory / "quantization.txt").write_text(report + "\n")

@@ -6,11 +6,15 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tvm import IRModule
 from tvm_ffi import structural_equal, structural_hash
 
 from tvm_pulp.schedules.base import lower
+from tvm_pulp.schedules.remove_transfers import transferred
+from tvm_pulp.schedules.resident import resident_bytes
+from tvm_pulp.schedules.tile_loop import tile_count
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.print_kernel import print_kernel
@@ -100,11 +104,26 @@ def _make(names: list[str]) -> list[Kernel]:
     assert _work is not None
     functions, features = _work
     lowered = lower(functions[names[0]], features)
+    in_l1 = _on_tensors_in_l1(functions[names[0]], lowered, features)
     kernels = []
     for name in names:
         attributes = {key: functions[name].attrs[key] for key in PERSONAL if key in functions[name].attrs}
-        kernels.append(_kernel(name, lowered.with_attrs(attributes)))
+        kernel = _kernel(name, lowered.with_attrs(attributes))
+        if in_l1 is not None:
+            kernel = replace(kernel, in_l1=_kernel(f"{name}_in_l1", in_l1.with_attrs(attributes)))
+        kernels.append(kernel)
     return kernels
+
+
+def _on_tensors_in_l1(function: PrimFunc, lowered: PrimFunc, features: Features) -> PrimFunc | None:
+    """Return the function on tensors in L1 where it transfers them now; None where the schedule cannot."""
+    moved = [str(function.params[number].name) for number in transferred(lowered)]
+    bytes_ = resident_bytes(function, transferred(lowered))
+    if not moved or bytes_ > features.kernel_l1_bytes:
+        return None
+    in_l1 = lower(function, features, moved)
+    same = in_l1.attrs["pulp.schedule"] == lowered.attrs["pulp.schedule"]
+    return in_l1 if same and not transferred(in_l1) else None
 
 
 def l1_buffers(lowered: PrimFunc) -> dict[str, tuple[int, int]]:
@@ -114,6 +133,7 @@ def l1_buffers(lowered: PrimFunc) -> dict[str, tuple[int, int]]:
 
 
 def _kernel(name: str, lowered: PrimFunc) -> Kernel:
+    moved = transferred(lowered)
     return Kernel(
         name=name,
         layer=str(lowered.attrs["pulp.layer"]),
@@ -122,4 +142,6 @@ def _kernel(name: str, lowered: PrimFunc) -> Kernel:
         source=print_kernel(lowered, name),
         text=lowered.script(),
         l1_buffers=l1_buffers(lowered),
+        moved=tuple(number in moved for number in range(len(lowered.params))),
+        tiles=tile_count(lowered.body),
     )

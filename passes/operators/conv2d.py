@@ -11,7 +11,16 @@ from typing import Any
 
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.passes.operators.kernel import (
+    Scalar,
+    Shape,
+    argument,
+    make_kernel,
+    rounded,
+    value_if,
+    widened,
+    within,
+)
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
@@ -87,10 +96,17 @@ class Conv2d:
             highest = (extents[0][axis] - 1) * stride + (extents[1][axis] - 1) * step - before
             conditions += within(at, -before, highest, int(tensor.shape[2 + axis]))
             position.append(at)
-        return value_if(conditions, tensor(*leading, *position))
+        return value_if(conditions, widened(tensor(*leading, *position)))
 
 
-def conv2d(layer: str, work: str, attributes: Conv2d, data_shape: Shape, weight_shape: Shape) -> PrimFunc:
+def conv2d(
+    layer: str,
+    work: str,
+    attributes: Conv2d,
+    data_shape: Shape,
+    weight_shape: Shape,
+    dtype: str = "float32",
+) -> PrimFunc:
     """Make the forward kernel.
 
     Parameters
@@ -101,13 +117,17 @@ def conv2d(layer: str, work: str, attributes: Conv2d, data_shape: Shape, weight_
         Strides and so on.
     data_shape, weight_shape
         ``[batch, channels, height, width]`` and ``[output channels, channels / groups, kh, kw]``.
+    dtype
+        Of all tensors, ``"float32"`` or ``"float16"``; sums are of float32, rounded once.
 
     Returns
     -------
     PrimFunc
         Operator class ``"conv2d"``: data, weight, output.
     """
-    data, weight = argument("data", data_shape), argument("weight", weight_shape)
+    data, weight = (
+        argument(name, shape, dtype) for name, shape in (("data", data_shape), ("weight", weight_shape))
+    )
     shape = attributes.output_shape(data_shape, weight_shape)
     _, channels, *taps = weight_shape
     channel = te.reduce_axis((0, channels), name="channel")
@@ -116,12 +136,12 @@ def conv2d(layer: str, work: str, attributes: Conv2d, data_shape: Shape, weight_
     def compute(n: Scalar, o: Scalar, h: Scalar, w: Scalar) -> Scalar:
         source = (n, attributes.input_channel(o, channel, weight_shape))
         element = attributes.padded(data, source, (h, w), (row, column), (shape[2:], taps))
-        return te.sum(element * weight[o, channel, row, column], axis=[channel, row, column])
+        return te.sum(element * widened(weight(o, channel, row, column)), axis=[channel, row, column])
 
     output = te.compute(shape, compute, name="output")
     return make_kernel(
         [data, weight],
-        [output],
+        [rounded(output, dtype)],
         operator="conv2d",
         layer=layer,
         work=work,

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from tvm import te
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.passes.operators.kernel import (
+    Scalar,
+    Shape,
+    argument,
+    make_kernel,
+    rounded,
+    value_if,
+    widened,
+    within,
+)
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
@@ -76,7 +85,12 @@ class WindowAxis:
 
 
 def conv2d_data_gradient(
-    layer: str, work: str, attributes: Conv2d, data_shape: Shape, weight_shape: Shape
+    layer: str,
+    work: str,
+    attributes: Conv2d,
+    data_shape: Shape,
+    weight_shape: Shape,
+    dtype: str = "float32",
 ) -> PrimFunc:
     """Make the kernel of the data gradient.
 
@@ -88,6 +102,8 @@ def conv2d_data_gradient(
         Of the forward convolution.
     data_shape, weight_shape
         Of the forward convolution.
+    dtype
+        See `conv2d.conv2d`.
 
     Returns
     -------
@@ -95,8 +111,8 @@ def conv2d_data_gradient(
         Operator class ``"conv2d_data_gradient"``: output gradient, weight, data gradient.
     """
     output_shape = attributes.output_shape(data_shape, weight_shape)
-    gradient = argument("output_gradient", output_shape)
-    weight = argument("weight", weight_shape)
+    gradient = argument("output_gradient", output_shape, dtype)
+    weight = argument("weight", weight_shape, dtype)
     outputs, inputs = weight_shape[0] // attributes.groups, weight_shape[1]
     axes = [
         WindowAxis(
@@ -120,13 +136,13 @@ def conv2d_data_gradient(
             source = group if outputs == 1 else group * outputs + out
         oh, kh, row_conditions = axes[0].cover(h, row)
         ow, kw, column_conditions = axes[1].cover(w, column)
-        product = gradient[n, source, oh, ow] * weight[source, channel, kh, kw]
+        product = widened(gradient(n, source, oh, ow)) * widened(weight(source, channel, kh, kw))
         return te.sum(value_if(row_conditions + column_conditions, product), axis=[out, row, column])
 
     result = te.compute(data_shape, compute, name="data_gradient")
     return make_kernel(
         [gradient, weight],
-        [result],
+        [rounded(result, dtype)],
         operator="conv2d_data_gradient",
         layer=layer,
         work=work,

@@ -7,7 +7,7 @@ import math
 from tvm import te
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, rounded, widened
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LONGEST_SUM = 4096
@@ -43,7 +43,12 @@ def _largest_divisor(number: int, limit: int) -> int:
 
 
 def conv2d_weight_gradient(
-    layer: str, work: str, attributes: Conv2d, data_shape: Shape, weight_shape: Shape
+    layer: str,
+    work: str,
+    attributes: Conv2d,
+    data_shape: Shape,
+    weight_shape: Shape,
+    dtype: str = "float32",
 ) -> PrimFunc:
     """Make the kernel of the weight gradient, or of its partial sums.
 
@@ -55,6 +60,8 @@ def conv2d_weight_gradient(
         Of the forward convolution.
     data_shape, weight_shape
         Of the forward convolution.
+    dtype
+        See `conv2d.conv2d`.
 
     Returns
     -------
@@ -64,7 +71,8 @@ def conv2d_weight_gradient(
         over axis 0.
     """
     output_shape = attributes.output_shape(data_shape, weight_shape)
-    gradient, data = argument("output_gradient", output_shape), argument("data", data_shape)
+    gradient = argument("output_gradient", output_shape, dtype)
+    data = argument("data", data_shape, dtype)
     batch, _, height, width = output_shape
     images, rows = weight_gradient_sections(output_shape, weight_shape)
     sections = batch // images * (height // rows)
@@ -82,7 +90,7 @@ def conv2d_weight_gradient(
             oh = (section % per_image if batch > 1 else section) * rows + row
         channel = attributes.input_channel(o, i, weight_shape)
         element = attributes.padded(data, (n, channel), (oh, column), (kh, kw), (output_shape[2:], taps))
-        return te.sum(gradient[n, o, oh, column] * element, axis=[image, row, column])
+        return te.sum(widened(gradient(n, o, oh, column)) * element, axis=[image, row, column])
 
     if sections == 1:
         result = te.compute(weight_shape, lambda *i: term(0, *i), name="weight_gradient")
@@ -90,7 +98,7 @@ def conv2d_weight_gradient(
         result = te.compute((sections, *weight_shape), term, name="weight_gradient_partial")
     return make_kernel(
         [gradient, data],
-        [result],
+        [rounded(result, dtype)],
         operator="conv2d_weight_gradient",
         layer=layer,
         work=work,

@@ -38,6 +38,18 @@ def broadcast_element(tensor: te.Tensor, indices: Sequence[Scalar]) -> Scalar:
     return tensor(*(0 if extent == 1 else index for extent, index in zip(extents, own, strict=True)))
 
 
+def widened(value: Scalar) -> Scalar:
+    """Return a float16 value as float32; others as they are."""
+    return value.astype("float32") if str(value.ty.dtype) == "float16" else value
+
+
+def rounded(result: te.Tensor, dtype: str) -> te.Tensor:
+    """Return a float32 result in another type, by the name that it had."""
+    if dtype == "float32":
+        return result
+    return te.compute(result.shape, lambda *i: result(*i).astype(dtype), name=f"{result.op.name}_{dtype}")
+
+
 def number(value: float) -> Scalar:
     """Make a float32 constant."""
     return const(value, "float32")

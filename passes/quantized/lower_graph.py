@@ -6,7 +6,7 @@ Images lie with their channels innermost (NHWC) between the kernels; the graph's
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,21 +46,14 @@ def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGr
         With the function ``infer`` only: float32 inputs, the float32 output that the last bytes stand for.
         Its model has the integer weights, biases, multipliers and tables as parameters.
     """
-    lowering = _Lowering(graph)
-    source = lowering.builder
-    parameters = lowering.collect()
-    inputs = {
-        o.source: relax.Var(o.source, relax.TensorType(o.source_shape, "float32")) for o in _quantizers(graph)
-    }
-    variables = {
-        name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
-        for name, value in parameters.items()
-    }
-    arguments = [*(inputs[name] for name in graph.inputs), *variables.values()]
-    with closed_on_error(lambda: source), source.function(WORK, arguments):
+    source = relax.BlockBuilder()
+    parameters = integer_parameters(graph)
+    inputs, variables = integer_inputs(graph), parameter_variables(parameters)
+    with closed_on_error(lambda: source), source.function(WORK, [*inputs, *variables.values()]):
         with source.dataflow():
-            result = source.emit_output(lowering.run(inputs, variables))
+            result = source.emit_output(emit_integer_graph(source, graph, inputs, variables, "output"))
         source.emit_func_output(result)
+    arguments = [*inputs, *variables.values()]
     module = source.get()
     bound, found = resolve(module[WORK])
     builder = relax.BlockBuilder()
@@ -69,8 +62,57 @@ def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGr
     return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
 
 
-def _quantizers(graph: g.QuantizedGraph) -> list[g.Quantize]:
-    return [operator for operator in graph.operators if isinstance(operator, g.Quantize)]
+def integer_inputs(graph: g.QuantizedGraph) -> list[relax.Var]:
+    """Variables for the float32 inputs, in the order of the graph."""
+    shapes = {o.source: o.source_shape for o in graph.operators if isinstance(o, g.Quantize)}
+    return [relax.Var(name, relax.TensorType(shapes[name], "float32")) for name in graph.inputs]
+
+
+def integer_parameters(graph: g.QuantizedGraph) -> dict[str, np.ndarray]:
+    """Give what the kernels read: weights, biases, multipliers and tables, by names of the layers."""
+    return {
+        _parameter(operator, name): value
+        for operator in graph.operators
+        for name, value in _constants(operator).items()
+    }
+
+
+def parameter_variables(parameters: Mapping[str, np.ndarray]) -> dict[str, relax.Var]:
+    """Variables of the shapes and types of parameters, by name."""
+    return {
+        name: relax.Var(name, relax.TensorType(value.shape, str(value.dtype)))
+        for name, value in parameters.items()
+    }
+
+
+def emit_integer_graph(
+    builder: relax.BlockBuilder,
+    graph: g.QuantizedGraph,
+    inputs: Sequence[relax.Var],
+    parameters: Mapping[str, relax.Var],
+    result: str,
+) -> relax.Var:
+    """Emit a graph's kernels.
+
+    Parameters
+    ----------
+    builder : relax.BlockBuilder
+        Inside a dataflow block.
+    graph : QuantizedGraph
+        Of the batch size of `inputs`.
+    inputs : sequence of Var
+        float32, in the order of the graph's inputs.
+    parameters : mapping of str to Var
+        Of `integer_parameters`.
+    result : str
+        What the result is, for the name of the last kernel.
+
+    Returns
+    -------
+    Var
+        The float32 tensor that the graph's last bytes stand for.
+    """
+    return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
 
 
 def physical_axes(rank: int) -> tuple[int, ...]:
@@ -92,25 +134,18 @@ def _moves(shape: Shape) -> bool:
 
 
 class _Lowering:
-    """Walks over the operators; `collect` and `run` see them in the same order."""
+    """Walks over the operators."""
 
-    def __init__(self, graph: g.QuantizedGraph) -> None:
+    def __init__(
+        self, builder: relax.BlockBuilder, graph: g.QuantizedGraph, parameters: Mapping[str, relax.Var]
+    ) -> None:
+        self.builder = builder
         self.graph = graph
-        self.builder = relax.BlockBuilder()
-        self.values: dict[str, relax.Var] = {}
-        self.parameters: dict[str, relax.Var] = {}
-
-    def collect(self) -> dict[str, np.ndarray]:
-        """Weights and the like by names of the layers."""
-        found: dict[str, np.ndarray] = {}
-        for operator in self.graph.operators:
-            for name, value in _constants(operator).items():
-                found[_parameter(operator, name)] = value
-        return found
-
-    def run(self, inputs: dict[str, relax.Var], parameters: dict[str, relax.Var]) -> relax.Var:
-        """Emit the kernels; return the float output."""
         self.parameters = parameters
+        self.values: dict[str, relax.Var] = {}
+
+    def run(self, inputs: Mapping[str, relax.Var], result: str) -> relax.Var:
+        """Emit the kernels; return the float output."""
         for operator in self.graph.operators:
             if isinstance(operator, g.Quantize):
                 output = operator.output
@@ -124,7 +159,7 @@ class _Lowering:
         output = self.graph.output
         shape = _physical(output.shape)
         kernel = quantized_elementwise.dequantize(
-            "output",
+            result,
             "dequantize",
             shape,
             _inverse(physical_axes(len(shape))),

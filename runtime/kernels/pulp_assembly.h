@@ -24,7 +24,11 @@
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
- *                     into the low or the high half of `to` */
+ *                     into the low or the high half of `to`
+ *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
+ *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
+ *   VFCPKA_H_S        two single-precision numbers, rounded, into the halves of `to`
+ *   FCVT_H_S, FCVT_S_H  between half and single precision */
 #ifdef PULP_MNEMONICS
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
@@ -36,6 +40,12 @@
 #define PV_SHUFFLE2_B(to, from, selectors) "pv.shuffle2.b " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
+#define PV_PACK_H(to, high, low) "pv.pack.h " #to ", " #high ", " #low "\n"
+#define PV_SHUFFLE2_H(to, from, selectors) "pv.shuffle2.h " #to ", " #from ", " #selectors "\n"
+#define VFDOTPEX_S_H(sum, a, b) "vfdotpex.s.h " #sum ", " #a ", " #b "\n"
+#define VFCPKA_H_S(to, low, high) "vfcpka.h.s " #to ", " #low ", " #high "\n"
+#define FCVT_H_S(to, from) "fcvt.h.s " #to ", " #from "\n"
+#define FCVT_S_H(to, from) "fcvt.s.h " #to ", " #from "\n"
 #define LP_SETUP(level, count, instructions, label) "lp.setup x" #level ", " #count ", " #label "f\n"
 #define PV_DOTUSP_B(to, a, b) "pv.dotusp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTUSP_B(sum, a, b) "pv.sdotusp.b " #sum ", " #a ", " #b "\n"
@@ -56,6 +66,12 @@
 #define PV_SHUFFLE2_B(to, from, selectors) ".insn r 0x57, 1, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
+#define PV_PACK_H(to, high, low) ".insn r 0x57, 0, 0x68, " #to ", " #high ", " #low "\n"
+#define PV_SHUFFLE2_H(to, from, selectors) ".insn r 0x57, 0, 0x64, " #to ", " #from ", " #selectors "\n"
+#define VFDOTPEX_S_H(sum, a, b) ".insn r 0x33, 0, 0x4b, " #sum ", " #a ", " #b "\n"
+#define VFCPKA_H_S(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n"
+#define FCVT_H_S(to, from) ".insn r 0x53, 0, 0x22, " #to ", " #from ", x0\n"
+#define FCVT_S_H(to, from) ".insn r 0x53, 0, 0x20, " #to ", " #from ", x2\n"
 #define LP_SETUP(level, count, instructions, label) \
   ".insn i 0x7b, 4, x" #level ", " #count ", 2*" #instructions "\n"
 #define PV_DOTUSP_B(to, a, b) ".insn r 0x57, 1, 0x44, " #to ", " #a ", " #b "\n"

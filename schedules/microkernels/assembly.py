@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import struct
 
+LARGEST_IMMEDIATE = 2047
+"""Largest offset of a load, or constant of an addition, that an instruction can hold."""
+
 _MACRO = re.compile(r"[A-Z][A-Z0-9_]*\(")
 
 
@@ -30,3 +33,16 @@ def float_bits(value: float) -> int:
     """Return the bits of a float32 as an unsigned integer."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
     return int(bits)
+
+
+def add_constant(register: str, value: int, scratch: str) -> list[str]:
+    """Return instructions that add a constant; one that needs ``scratch`` takes three, whatever it is."""
+    if -LARGEST_IMMEDIATE - 1 <= value <= LARGEST_IMMEDIATE:
+        return [f"addi {register}, {register}, {value}"] if value else []
+    high = (value + 0x800) >> 12
+    low = value - (high << 12)
+    return [
+        f"lui {scratch}, {high & 0xFFFFF}",
+        f"addi {scratch}, {scratch}, {low}",
+        f"add {register}, {register}, {scratch}",
+    ]

@@ -7,13 +7,15 @@ part of one channel, and a step is one sweep over it.
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.batch_norm_streams import CLIP, NONE, NormSizes, streams
-from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.stream import Stream, streams_source
 
 STATE_OF_A_WORKER = 5
 """Floats of L1 that a worker needs between the steps of a streamed channel."""
 
 
-def batch_norm_source(s: NormSizes, *, parts: int, resident: bool, assembly: bool) -> str:
+def batch_norm_source(
+    s: NormSizes, *, parts: int, resident: bool, assembly: bool, separate: bool = False
+) -> str:
     """Return C for ``batch_norm_tile`` (resident) or ``batch_norm_step`` (streamed).
 
     Parameters
@@ -26,15 +28,15 @@ def batch_norm_source(s: NormSizes, *, parts: int, resident: bool, assembly: boo
         Whether a tile holds whole channels.
     assembly
         Whether the target has Xpulp.
+    separate
+        Whether the results of a resident tile go to one of their own.
     """
-    body = {
-        (False, True): _forward_tile,
-        (True, True): _backward_tile,
-        (False, False): _forward_step,
-        (True, False): _backward_step,
-    }[s.backward, resident]
-    pieces = [streams_source(streams(s, resident), assembly=assembly), _statistics(s), body(s, parts)]
-    return "\n\n".join(pieces)
+    if resident:
+        body = (_backward_tile if s.backward else _forward_tile)(s, parts, separate)
+    else:
+        body = _backward_step(s) if s.backward else _forward_step(s)
+    sweeps = streams_source(streams(s, resident, separate), assembly=assembly)
+    return "\n\n".join([sweeps, _statistics(s), body])
 
 
 def _statistics(s: NormSizes) -> str:
@@ -95,8 +97,8 @@ def _share_of_a_channel(s: NormSizes, parts: int) -> str:
         length = f"pulp_chunk(part + 1, {parts}, {s.pixels}) - begin"
     return f"""\
   const int32_t part = core % {parts}, pitch = channels * {s.pixels}, begin = {begin};
-  struct stream s = {{.length = {length}, .segments = {images}}};
-  s.skip = 4 * (pitch - s.length);"""
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.length = {length}, s.segments = {images}, s.skip = 4 * (pitch - s.length);"""
 
 
 def _channels(parts: int, body: str) -> str:
@@ -111,7 +113,11 @@ def _barrier(parts: int) -> str:
     return "\n  cluster_barrier();\n" if parts > 1 else "\n"
 
 
-def _forward_tile(s: NormSizes, parts: int) -> str:
+def _result_parameter(separate: bool) -> str:
+    return ", float *result" if separate else ""
+
+
+def _forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     at = f"    s.at[0] = tile + begin + c * {s.pixels};"
     first = f"{at}\n    pulp_norm_sum(&s);\n    sums[c * {parts} + part] = s.sum[0];"
     mean = f"norm_total(sums + c * {parts}, {parts}) * NORM_SHARE"
@@ -120,8 +126,9 @@ def _forward_tile(s: NormSizes, parts: int) -> str:
     s.scalar[0] = {mean};
     pulp_norm_deviations(&s);
     squares[c * {parts} + part] = s.sum[0];"""
+    to = f"\n    s.at[1] = result + begin + c * {s.pixels};" if separate else ""
     third = f"""\
-{at}
+{at}{to}
     const float middle = {mean};
     const float spread = norm_total(squares + c * {parts}, {parts}) * NORM_SHARE;
     const float reciprocal = pulp_rsqrtf(spread + NORM_EPSILON);
@@ -129,11 +136,12 @@ def _forward_tile(s: NormSizes, parts: int) -> str:
     s.scalar[1] = offset[c] - middle * s.scalar[0];{_limit(s, 2, False)}
     pulp_norm_apply(&s);
 {_forward_results(s, "part == 0", "c")}"""
+    place = "" if separate else " in place"
     return f"""\
-/* Normalise a tile of {s.images} x channels x {s.pixels} elements in place; {parts} workers share a
+/* Normalise a tile of {s.images} x channels x {s.pixels} elements{place}; {parts} workers share a
  * channel. The other pointers are at the first channel's elements. */
-static void batch_norm_tile(int core, float *tile, float *sums, float *squares, int32_t channels,
-                            {_forward_parameters(s)}) {{
+static void batch_norm_tile(int core, float *tile{_result_parameter(separate)}, float *sums, float *squares,
+                            int32_t channels, {_forward_parameters(s)}) {{
 {_share_of_a_channel(s, parts)}
 {_channels(parts, first)}{_barrier(parts)}{_channels(parts, second)}{_barrier(parts)}{_channels(parts, third)}
 }}"""
@@ -174,27 +182,33 @@ def _coefficients(c: str) -> str:
     s.scalar[2] = -(factor * by_offset * NORM_SHARE);"""
 
 
-def _backward_tile(s: NormSizes, parts: int) -> str:
-    at = f"    s.at[0] = tile + begin + c * {s.pixels};\n    s.at[1] = gradient + begin + c * {s.pixels};"
+def _backward_tile(s: NormSizes, parts: int, separate: bool) -> str:
+    def at(stream: Stream) -> str:
+        tiles = {"x": "tile", "g": "gradient", "r": "result"}
+        places = [f"s.at[{i}] = {tiles[p]} + begin + c * {s.pixels};" for i, p in enumerate(stream.pointers)]
+        return "\n".join(f"    {place}" for place in places)
+
+    sums, gradients = streams(s, True, separate)
     first = f"""\
-{at}
+{at(sums)}
     s.scalar[0] = center[c];{_mask(s, "c", 1)}
     pulp_norm_sums(&s);
     sums[c * {parts} + part] = s.sum[0];
     products[c * {parts} + part] = s.sum[1];"""
     second = f"""\
-{at}
+{at(gradients)}
     const float by_offset = norm_total(sums + c * {parts}, {parts});
     const float by_scale = norm_total(products + c * {parts}, {parts}) * inverse[c];
 {_coefficients("c")}
     s.scalar[3] = factor;
     pulp_norm_gradient(&s);
 {_gradient_results(s, "part == 0", "c")}"""
+    place = "`result`" if separate else "the output's"
     return f"""\
-/* Gradients of a tile of {s.images} x channels x {s.pixels} elements, that of the data in the place of the
- * output's; {parts} workers share a channel. The other pointers are at the first channel's elements. */
-static void batch_norm_tile(int core, float *tile, float *gradient, float *sums, float *products,
-                            int32_t channels, {_backward_parameters(s)}) {{
+/* Gradients of a tile of {s.images} x channels x {s.pixels} elements, that of the data in the place of
+ * {place}; {parts} workers share a channel. The other pointers are at the first channel's elements. */
+static void batch_norm_tile(int core, float *tile, float *gradient{_result_parameter(separate)}, float *sums,
+                            float *products, int32_t channels, {_backward_parameters(s)}) {{
   (void)offset;
 {_share_of_a_channel(s, parts)}
 {_channels(parts, first)}{_barrier(parts)}{_channels(parts, second)}
@@ -203,13 +217,13 @@ static void batch_norm_tile(int core, float *tile, float *gradient, float *sums,
 
 _STEP = """\
   const int32_t begin = pulp_chunk(core, PULP_CORES, elements);
-  struct stream s = {.length = pulp_chunk(core + 1, PULP_CORES, elements) - begin, .segments = 1};
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.length = pulp_chunk(core + 1, PULP_CORES, elements) - begin, s.segments = 1, s.skip = 0;
 """
 _STEP_STATE = "  float *own = state + 2 * PULP_CORES + 3 * core, *others = state + PULP_CORES;\n"
 
 
-def _forward_step(s: NormSizes, parts: int) -> str:
-    del parts
+def _forward_step(s: NormSizes) -> str:
     return f"""\
 /* A sweep over `elements` of a channel, in place; `first`: the first of the sweep. state: a float a worker
  * for the sums, another for the squares, then what each worker keeps. */
@@ -241,8 +255,7 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
 }}"""
 
 
-def _backward_step(s: NormSizes, parts: int) -> str:
-    del parts
+def _backward_step(s: NormSizes) -> str:
     weight = "    s.scalar[3] = factor;" if s.activation == NONE else _mask(s, "0", 3).lstrip("\n")
     return f"""\
 /* A sweep over `elements` of a channel, the last one in the place of the output's gradient; `first`: the

@@ -50,7 +50,7 @@ class NormSizes:
         return 2 if self.backward else 3
 
 
-def _forward_streams(activation: int) -> list[Stream]:
+def _forward_streams(activation: int, separate: bool) -> list[Stream]:
     load = Step("load", "value", ("x",))
     total = Stream("pulp_norm_sum", ("x",), (), ("total",), (load, Step("add", "total", ("total", "value"))))
     deviations = Stream(
@@ -69,14 +69,15 @@ def _forward_streams(activation: int) -> list[Stream]:
         steps.append(Step("rectify", "positive", (steps[-1].result,)))
     if activation == CLIP:
         steps.append(Step("limit", "limited", (steps[-1].result, "limit")))
-    steps.append(Step("store", "", ("x", steps[-1].result)))
+    pointers = ("x", "y") if separate else ("x",)
+    steps.append(Step("store", "", (pointers[-1], steps[-1].result)))
     scalars = ("factor", "shift", "limit") if activation == CLIP else ("factor", "shift")
-    return [total, deviations, Stream("pulp_norm_apply", ("x",), scalars, (), tuple(steps))]
+    return [total, deviations, Stream("pulp_norm_apply", pointers, scalars, (), tuple(steps))]
 
 
-def _masked(activation: int) -> tuple[list[Step], str]:
+def _masked(activation: int, source: str = "g") -> tuple[list[Step], str]:
     """Loads of data and gradient, the deviation, and the gradient where the activation is open."""
-    steps = [Step("load", "value", ("x",)), Step("load", "gradient", ("g",))]
+    steps = [Step("load", "value", ("x",)), Step("load", "gradient", (source,))]
     if activation == NONE:
         return [*steps, Step("subtract", "deviation", ("value", "mean"))], "gradient"
     steps.append(Step("multiply_add", "normal", ("value", "factor", "shift")))
@@ -92,21 +93,25 @@ def _mask_scalars(activation: int) -> tuple[str, ...]:
     return {NONE: (), RELU: ("factor", "shift"), CLIP: ("factor", "shift", "last")}[activation]
 
 
-def _backward_streams(activation: int, resident: bool) -> list[Stream]:
+def _backward_streams(activation: int, resident: bool, separate: bool) -> list[Stream]:
     masked, gradient = _masked(activation)
+    keeps = resident and activation != NONE  # the masked gradient, for the second sweep
+    result_at = "r" if separate else "g"
     sums = [
         Step("add", "total", ("total", gradient)),
         Step("multiply_add", "products", (gradient, "deviation", "products")),
     ]
-    kept = [Step("store", "", ("g", gradient))] if resident and activation != NONE else []
+    kept = [Step("store", "", (result_at, gradient))] if keeps else []
     scalars = ("mean", *_mask_scalars(activation))
-    first = Stream("pulp_norm_sums", ("x", "g"), scalars, ("total", "products"), (*masked, *kept, *sums))
+    pointers = dict.fromkeys(("x", "g", result_at) if keeps else ("x", "g"))
+    first = Stream("pulp_norm_sums", (*pointers,), scalars, ("total", "products"), (*masked, *kept, *sums))
     # in a resident tile the gradient has been masked by the first sweep
-    masked, gradient = _masked(NONE if resident else activation)
+    source = result_at if keeps else "g"
+    masked, gradient = _masked(NONE if resident else activation, source)
     result = [
         Step("multiply_add", "moved", ("deviation", "slope", "move")),
         Step("multiply_add", "result", (gradient, "weight", "moved")),
-        Step("store", "", ("g", "result")),
+        Step("store", "", (result_at, "result")),
     ]
     scalars = ("mean", "slope", "move")
     if resident or activation == NONE:
@@ -114,12 +119,26 @@ def _backward_streams(activation: int, resident: bool) -> list[Stream]:
     else:  # the factor of the normalisation is that of the gradient
         scalars += _mask_scalars(activation)
         result[1] = Step("multiply_add", "result", (gradient, "factor", "moved"))
-    return [first, Stream("pulp_norm_gradient", ("x", "g"), scalars, (), (*masked, *result))]
+    pointers = dict.fromkeys(("x", source, result_at))
+    return [first, Stream("pulp_norm_gradient", (*pointers,), scalars, (), (*masked, *result))]
 
 
-def streams(s: NormSizes, resident: bool) -> list[Stream]:
-    """Return the sweeps over the elements, in order."""
-    return _backward_streams(s.activation, resident) if s.backward else _forward_streams(s.activation)
+def streams(s: NormSizes, resident: bool, separate: bool = False) -> list[Stream]:
+    """Return the sweeps over the elements, in order.
+
+    Parameters
+    ----------
+    s
+        Sizes.
+    resident
+        Whether all elements of a channel are there in each sweep.
+    separate
+        Whether results go to a place of their own: forward a pointer ``y``, backward ``r``, which also takes
+        the masked gradient of a resident tile.
+    """
+    if s.backward:
+        return _backward_streams(s.activation, resident, separate)
+    return _forward_streams(s.activation, separate)
 
 
 def cycles_an_element(s: NormSizes, resident: bool) -> list[float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
 
 _ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
 _A_REGISTERS = ("a0", "a1")
@@ -23,7 +23,6 @@ _FRAME = 80
 _C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
 
 _FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next")
-_LARGEST_IMMEDIATE = 2047
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
 
@@ -75,7 +74,7 @@ class DotDistances:
 def longest_distance(block: int) -> int:
     """Return the largest distance of rows (or columns) that the instructions' immediate operands reach."""
     middle = block // 2
-    return _LARGEST_IMMEDIATE // max(1, middle, block - 1 - middle)
+    return LARGEST_IMMEDIATE // max(1, middle, block - 1 - middle)
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ class _DotPanelWriter:
         skips = []
         for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
             if skip:
-                skips += _add(register, skip, "a0")
+                skips += add_constant(register, skip, "a0")
         if self.e.requantize:
             text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
             text.add(
@@ -250,7 +249,7 @@ class _DotPanelWriter:
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
-        text.add(f"lw a0, {_BIAS}(sp)", *_add("a0", e.multipliers, "a1"))
+        text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
         shift = e.shift if e.narrow else e.shift - 32
         zero = "zero"
@@ -287,20 +286,6 @@ class _DotPanelWriter:
 
 def _setting(register: str, field: str, pointer: str) -> str:
     return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
-
-
-def _add(register: str, value: int, scratch: str) -> list[str]:
-    """Return instructions that add a constant."""
-    if -2048 <= value <= 2047:
-        return [f"addi {register}, {register}, {value}"] if value else []
-    # two instructions whatever the value, so that a loop's length is known
-    high = (value + 0x800) >> 12
-    low = value - (high << 12)
-    return [
-        f"lui {scratch}, {high & 0xFFFFF}",
-        f"addi {scratch}, {scratch}, {low}",
-        f"add {register}, {register}, {scratch}",
-    ]
 
 
 def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:

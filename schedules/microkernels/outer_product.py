@@ -15,7 +15,7 @@ GROUP = 8
 
 _VALUES = ("a5", "a6", "a7", "t0", "t1", "t2", "t3", "t4")
 _PRODUCTS = ("t5", "t6")
-_CYCLES_A_GROUP = 45
+_CYCLES_A_GROUP = 26
 """Of the call, the loads of B's values and the loop that calls."""
 
 

@@ -1,6 +1,6 @@
 """Loops over elements that lie side by side in L1: loads, a few operations, stores and sums.
 
-A *stream* walks along up to three tensors at the same pace: ``segments`` times ``length`` elements, with a
+A *stream* walks along a few tensors at the same pace: ``segments`` times ``length`` elements, with a
 skip after each segment. Its body is a list of operations on one element; the assembly does four elements at a
 time, operation by operation, so that no result is used by the next instruction, in a hardware loop with
 post-increment accesses. Sums are kept in several chains, which also keeps each of them short.
@@ -21,7 +21,7 @@ LANES = 4
 
 _SCRATCH = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a1", "a2", "a3", "a4", "a5", "a6", "a7")
 _SAVED = ("s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
-POINTERS, SCALARS, _SUMS = 3, 6, 2
+POINTERS, SCALARS, _SUMS = 6, 6, 2
 _LENGTH, _SEGMENTS, _SKIP, _AT = 0, 4, 8, 12
 _SCALAR = _AT + 4 * POINTERS
 _SUM = _SCALAR + 4 * SCALARS
@@ -245,6 +245,11 @@ def _access(step: Step, registers: dict[str, list[str]], lane: int, lanes: int, 
 
 def _register(registers: dict[str, list[str]], name: str, lane: int) -> str:
     return "zero" if name == "zero" else registers[name][lane]
+
+
+def fits_registers(stream: Stream) -> bool:
+    """Tell whether there are registers for all values of a stream."""
+    return _try_to_assign(stream, 1) is not None
 
 
 def _assign(stream: Stream) -> dict[str, list[str]]:

@@ -111,3 +111,12 @@ def test_console_scripts_are_installed(command):
     script = PROJECT / ".venv" / "bin" / command[0]
     script = script if script.exists() else command[0]
     assert subprocess.run([script, *command[1:]], check=True, capture_output=True).stdout
+
+
+def test_learns_on_latents_in_integers(files, tmp_path, capsys):
+    tar, batches = str(tmp_path / "learner.tar"), str(files / "batches.npz")
+    latents = ["--latent-layer", "2", "--calibration", batches, "--dump-quantization"]
+    assert main(["compile", str(files / "model.onnx"), *TRAIN, *latents, "-o", tar]) == 0
+    assert "signal/noise dB" in capsys.readouterr().out
+    assert main(["check", tar, "--inputs", batches, "--steps", "2"]) == 0
+    assert "agree with PyTorch over 2 steps" in capsys.readouterr().out

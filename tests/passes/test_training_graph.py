@@ -60,8 +60,7 @@ def test_frozen_part_costs_no_gradient() -> None:
         (
             1,  # loss
             3,  # classifier: data, weight, bias
-            1,  # pooling
-            1,  # rectifier after the sum
+            1,  # pooling, and the rectifier after the sum
             1,  # norm2: all gradients
             2,  # pointwise: data, weight
             1,  # ReLU6

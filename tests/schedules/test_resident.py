@@ -8,6 +8,8 @@ import pytest
 from tests.schedules.host_harness import run_reference
 from tests.schedules.matmul_functions import matmul_expected, matmul_function
 from tvm_pulp.measure import measure_kernel, random_arguments
+from tvm_pulp.passes.operators.batch_norm import Activation, batch_norm_training
+from tvm_pulp.passes.operators.batch_norm_gradient import batch_norm_gradient
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.passes.operators.softmax import softmax
@@ -18,6 +20,7 @@ from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
 
+CLIPPED = Activation(True, 6.0)
 PADDED = Conv2d(padding=(1, 1, 1, 1))
 FUNCTIONS = {
     "matmul": matmul_function(24, 20, 36),
@@ -25,7 +28,13 @@ FUNCTIONS = {
     "conv2d": conv2d("layer", "work", PADDED, (1, 8, 9, 7), (8, 8, 3, 3)),
     "depthwise": conv2d("layer", "work", Conv2d((1, 1), (1, 1, 1, 1), (1, 1), 8), (1, 8, 9, 7), (8, 1, 3, 3)),
     "weight gradient": conv2d_weight_gradient("layer", "work", PADDED, (1, 8, 9, 7), (8, 8, 3, 3)),
+    "partial sums": conv2d_weight_gradient(
+        "layer", "work", Conv2d((2, 2), (1, 1, 1, 1)), (1, 1, 32, 32), (8, 1, 3, 3)
+    ),
     "sgd": sgd("layer", "work", (300,), 0.9, 0.01, True),
+    "batch norm": batch_norm_training("layer", "work", (2, 12, 5, 7), 1e-5, CLIPPED, False),
+    "batch norm gradient": batch_norm_gradient("layer", "work", (2, 12, 5, 7), CLIPPED, False, True),
+    "batch norm, biased": batch_norm_gradient("layer", "work", (1, 9, 7), Activation(), True, True),
     "softmax": softmax("layer", "work", (6, 10), 1, False),
 }
 
@@ -47,7 +56,14 @@ def test_no_transfers_and_same_results(case: str, chip: Features, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("case", "schedule"), [("matmul", "matmul"), ("conv2d", "conv2d"), ("sgd", "elementwise")]
+    ("case", "schedule"),
+    [
+        ("matmul", "matmul"),
+        ("conv2d", "conv2d"),
+        ("sgd", "elementwise"),
+        ("batch norm", "batch_norm"),
+        ("batch norm gradient", "batch_norm"),
+    ],
 )
 def test_templates_are_used(case: str, schedule: str, chip: Features) -> None:
     function = FUNCTIONS[case]
@@ -55,6 +71,14 @@ def test_templates_are_used(case: str, schedule: str, chip: Features) -> None:
     assert lowered.attrs["pulp.schedule"] == schedule
     whole = lower(function, chip)
     assert int(lowered.attrs["pulp.l1_bytes"]) < int(whole.attrs["pulp.l1_bytes"])
+
+
+def test_partial_sums_stay_out_of_the_result(chip: Features) -> None:
+    function = FUNCTIONS["partial sums"]
+    text = print_kernel(lower(function, chip, names(function)), "kernel")
+    assert "4 partial sums" in text
+    assert "conv2d_tile(worker, data, output_gradient, result_l1," in text
+    assert "weight_gradient_at[0] = result_l1_at[0]" in text
 
 
 def test_only_the_result_in_l1(chip: Features, tmp_path: Path) -> None:
@@ -67,6 +91,17 @@ def test_only_the_result_in_l1(chip: Features, tmp_path: Path) -> None:
     expected = matmul_expected(function, arrays)
     measure_kernel(lowered, arrays, chip, tmp_path, runs=1, resident=["c"])
     np.testing.assert_allclose(arrays[2], expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_what_is_only_read_is_not_worked_on_in_place(chip: Features, tmp_path: Path) -> None:
+    """The template works in place of the output's gradient, unless that one is to stay."""
+    function = FUNCTIONS["batch norm gradient"]
+    lowered = lower(function, chip, ["output_gradient"])
+    assert "result_l1" in print_kernel(lowered, "kernel")
+    arrays = random_arguments(function)
+    before = arrays[0].copy()
+    measure_kernel(lowered, arrays, chip, tmp_path, runs=1, resident=["output_gradient"])
+    np.testing.assert_array_equal(arrays[0], before)
 
 
 def test_without_transfers_a_kernel_is_faster(chip: Features, tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ def test_training_options_need_train(tmp_path, capsys):
     [
         (["--calibrator", "mse"], "--calibrator is for integers; add --calibration"),
         (["--weight-bits", "4"], "--weight-bits is for integers; add --calibration"),
-        (["--calibration", "x.npz", "--train"], "leave out --calibration or --train"),
+        (["--dump-quantization"], "--dump-quantization is for integers; add --calibration"),
+        (["--latent-layer", "2"], "--latent-layer is for training; add --train"),
+        (["--calibration", "x.npz", "--train"], "name it (--latent-layer)"),
+        (["--latent-layer", "2", "--train"], "give sample data (--calibration)"),
     ],
 )
 def test_options_of_quantisation(options, message, capsys):
@@ -111,9 +114,9 @@ def test_bench_as_json(capsys):
     ("arguments", "message"),
     [
         (["matmul:m=8"], "n is missing; matmul has the keys m, n, k"),
-        (["--runner", "gvsoc", "relu:elements=8"], "--runner gvsoc"),
+        (["--runner", "gvsoc", "relu:elements=8"], "--runner gvsoc: there is none on PATH or in GVSOC_HOME"),
         (["relu:elements=8192,source=l1"], "take source=l2"),
-        (["matmul:m=8,n=8,k=8,dtype=float16,batch=2"], "float16 cannot be compiled"),
+        (["relu:elements=8", "--tuning-records", "absent"], "cannot read the tuning records absent"),
     ],
 )
 def test_bench_refuses_in_one_line(arguments, message, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -45,8 +46,6 @@ def calibrate(model: Model, samples: Samples, method: str = "min-max") -> dict[s
     choose = calibrator(method)
     names = needed_ranges(model)
     histograms: dict[str, Histogram] = {}
-    parameters = {name: torch.from_numpy(np.array(value)) for name, value in model.parameters.items()}
-    models = {model.batch: model}
 
     def observe(name: str, tensor: torch.Tensor) -> None:
         if name not in names:
@@ -60,8 +59,34 @@ def calibrate(model: Model, samples: Samples, method: str = "min-max") -> dict[s
             ) from error
 
     bar = tqdm(total=samples.count, desc="calibrate", unit="sample", disable=not sys.stderr.isatty(), delay=1)
-    with torch.no_grad(), bar:
-        for batch in samples.batches(BATCH):
+    with bar:
+        observe_tensors(model, samples.batches(BATCH), observe, bar.update)
+    return {name: choose(histogram) for name, histogram in histograms.items()}
+
+
+def observe_tensors(
+    model: Model,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    observe: Callable[[str, torch.Tensor], None],
+    progress: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Run the float network and show every input and every variable of its function to a function.
+
+    Parameters
+    ----------
+    model : Model
+        In canonical form, of any batch size.
+    batches : iterable of mapping of str to ndarray
+        ``[batch, ...]`` by input name.
+    observe : callable
+        ``observe(name, tensor)``.
+    progress : callable
+        Told the samples of a batch when it is done.
+    """
+    parameters = {name: torch.from_numpy(np.array(value)) for name, value in model.parameters.items()}
+    models = {model.batch: model}
+    with torch.no_grad():
+        for batch in batches:
             count = len(next(iter(batch.values())))
             if count not in models:
                 models[count] = with_batch(model, count)
@@ -69,5 +94,4 @@ def calibrate(model: Model, samples: Samples, method: str = "min-max") -> dict[s
             for name, tensor in inputs.items():
                 observe(name, tensor)
             forward(models[count], inputs, parameters, observe=observe)
-            bar.update(count)
-    return {name: choose(histogram) for name, histogram in histograms.items()}
+            progress(count)

@@ -38,6 +38,10 @@ class Samples:
         for start in range(0, self.count, size):
             yield self.read(start, min(start + size, self.count))
 
+    def first(self, count: int) -> Samples:
+        """Give the first so many samples, or all where there are fewer."""
+        return Samples(min(count, self.count), self.read)
+
 
 def open_samples(source: Source, model: Model) -> Samples:
     """Open calibration data for a model.

@@ -35,12 +35,17 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--cross-compiler-options", help="more options for it")
     parser.add_argument("--dump-plan", action="store_true", help="print where everything lives in memory")
     parser.add_argument("--dump-code", action="store_true", help="print the generated C kernels")
-    integers = parser.add_argument_group("inference in integers of 8 bits")
+    integers = parser.add_argument_group(
+        "integers of 8 bits", "for inference, or with --train for the layers up to --latent-layer"
+    )
     integers.add_argument(
         "--calibration", metavar="DATA", help="npz file, or folder of npy files, of samples to find ranges by"
     )
     integers.add_argument(
         "--calibrator", help="min-max (default), percentile, percentile:99.9 or mse: how ranges are chosen"
+    )
+    integers.add_argument(
+        "--dump-quantization", action="store_true", help="print what each layer loses against float32"
     )
     integers.add_argument("--weight-bits", type=int, choices=[8, 4], help="default: 8")
     training = parser.add_argument_group("training")
@@ -60,6 +65,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     training.add_argument(
         "--freeze-until", metavar="LAYER", help="freeze the layers up to this one, included"
+    )
+    training.add_argument(
+        "--latent-layer",
+        metavar="LAYER",
+        help="name or MobileNet number: compute the layers up to this one in integers (--calibration), and "
+        "train on what it yields",
     )
     training.add_argument(
         "--keep-gradients", action="store_true", help="gradients stay readable after a step"
@@ -89,6 +100,8 @@ def main(options: argparse.Namespace) -> int:
     package.export(options.output)
     if options.dump_plan:
         print((package.directory / "src" / "plan.txt").read_text())
+    if options.dump_quantization:
+        print((package.directory / "src" / "quantization.txt").read_text())
     if options.dump_code:
         print(code_report(package))
     print(f"wrote {options.output}")
@@ -105,7 +118,11 @@ def train_config(options: argparse.Namespace) -> Any:
     """
     if not options.train:
         given = {"--trainable": options.trainable, "--freeze-until": options.freeze_until}
-        given |= {"--micro-batch": options.micro_batch, "--keep-gradients": options.keep_gradients}
+        given |= {
+            "--latent-layer": options.latent_layer,
+            "--micro-batch": options.micro_batch,
+            "--keep-gradients": options.keep_gradients,
+        }
         wrong = [name for name, value in given.items() if value]
         if wrong:
             raise UserError(f"{wrong[0]} is for training; add --train")
@@ -122,6 +139,7 @@ def train_config(options: argparse.Namespace) -> Any:
         micro_batch=options.micro_batch,
         trainable=tuple(options.trainable or ("*",)),
         freeze_until=options.freeze_until,
+        latent_layer=options.latent_layer,
         keep_gradients=options.keep_gradients,
     )
 
@@ -132,16 +150,15 @@ def quantization_options(options: argparse.Namespace) -> Any:
     Raises
     ------
     UserError
-        An option of quantisation without calibration data, or with `--train`.
+        An option of quantisation without calibration data.
     """
     if options.calibration is None:
         given = {"--calibrator": options.calibrator, "--weight-bits": options.weight_bits}
+        given |= {"--dump-quantization": options.dump_quantization or None}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             raise UserError(f"{wrong[0]} is for integers; add --calibration with sample data")
         return None
-    if options.train:
-        raise UserError("a network that trains is not quantised: leave out --calibration or --train")
     from tvm_pulp.quantization import Quantization
 
     return Quantization(options.calibration, options.calibrator or "min-max", options.weight_bits or 8)

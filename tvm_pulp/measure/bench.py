@@ -12,6 +12,7 @@ import numpy as np
 from tvm_pulp.measure.arguments import random_arguments
 from tvm_pulp.measure.bound import Bound, bound_of
 from tvm_pulp.measure.dma_use import DmaUse
+from tvm_pulp.measure.gvsoc import count_on_gvsoc
 from tvm_pulp.measure.kernel import SKEWS, MeasurementError, run_program
 from tvm_pulp.measure.program import build_program
 from tvm_pulp.measure.workloads import Workload
@@ -89,8 +90,10 @@ def measure_workload(
     features: Features,
     lowering: Lower = best_lowering,
     skews: Sequence[int] = SKEWS,
+    *,
+    on_gvsoc: bool = False,
 ) -> BenchResult:
-    """Measure a workload on the built-in simulator.
+    """Measure a workload on the built-in simulator, or have GVSoC count its cycles.
 
     The first call, with the simulator's checks on, gives the result that is compared; a second run counts.
 
@@ -104,6 +107,9 @@ def measure_workload(
         How it is lowered.
     skews
         Start skews, see `measure.kernel`; a call each.
+    on_gvsoc
+        Take the cycles from GVSoC, after the built-in simulator has checked the result; what is said of the
+        DMA is still of the latter.
 
     Raises
     ------
@@ -123,8 +129,6 @@ def measure_workload(
             )
     try:
         lowered = lowering(function, features, resident)
-        if workload.dtype == "float16" and str(lowered.attrs["pulp.schedule"]) == "generic":
-            raise UserError("float16 cannot be compiled without a template yet; use float32")
         with tempfile.TemporaryDirectory() as folder:
             elf = build_program(lowered, features, Path(folder), resident)
             arrays = random_arguments(function)
@@ -135,14 +139,17 @@ def measure_workload(
                 raise MeasurementError(f"'{name}': wrong result: error {error:.3g} of the largest value")
             again = random_arguments(function)
             trace = Path(folder) / "trace.json"
-            counted = run_program(elf, lowered, again, features, [0, *skews])
+            cycles = run_program(elf, lowered, again, features, [0, *skews]).cycles
+            if on_gvsoc:
+                start = random_arguments(function)
+                cycles = count_on_gvsoc(lowered, features, start, again, [0, *skews], resident)
             traced = run_program(elf, lowered, random_arguments(function), features, [0, 0], trace=trace)
     except UserError as refusal:
         raise UserError(f"'{name}': {refusal}") from refusal
     assert traced.dma is not None
     bound = bound_of(workload, features, list(expected))
     schedule = str(lowered.attrs["pulp.schedule"])
-    return BenchResult(workload, schedule, counted.cycles[1:], bound, traced.dma, error)
+    return BenchResult(workload, schedule, cycles[1:], bound, traced.dma, error)
 
 
 def _largest_error(arrays: list[np.ndarray], expected: object) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tvm_pulp.schedules.remove_transfers import tensor_bytes
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.print_kernel import print_kernel
+from tvm_pulp.target.print_network import stored_tensor
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -31,6 +34,28 @@ int main(void) {
 """
 """The end of a program: the fabric controller has all workers run ``worker``."""
 
+# For a simulator whose memory cannot be read from outside.
+_PRINT = """\
+#include <stdio.h>
+
+/* Adler-32. */
+static uint32_t checksum(const char *bytes, uint32_t size) {{
+  uint32_t low = 1, high = 0;
+  for (uint32_t i = 0; i < size; i++) {{
+    low += (unsigned char)bytes[i];
+    if (low >= 65521) low -= 65521;
+    high += low;
+    if (high >= 65521) high -= 65521;
+  }}
+  return high << 16 | low;
+}}
+static void print_results(void) {{
+  for (uint32_t run = 0; run < kernel_runs; run++)
+    printf("kernel_cycles %u\\n", (unsigned)kernel_cycles[run]);
+{prints}
+}}
+"""
+
 # A start skew is what `kernel_skews` says: so many turns of a loop of four cycles by which the second half of
 # the workers, those that share the first half's FPUs, starts later.
 _MAIN = """\
@@ -39,8 +64,8 @@ _MAIN = """\
 extern void kernel(int core, char *l1{types});
 {tensors}
 PI_CL_L1 char scratch[{l1_bytes}] __attribute__((aligned(16)));
-PULP_PERSISTENT uint32_t kernel_runs;
-PULP_PERSISTENT uint32_t kernel_skews[{most}];
+{place} uint32_t kernel_runs;
+{place} uint32_t kernel_skews[{most}];
 PULP_PERSISTENT uint32_t kernel_starts[{most}];
 PULP_PERSISTENT uint32_t kernel_cycles[{most}];
 
@@ -79,7 +104,11 @@ static void worker(void *argument) {{
 
 
 def build_program(
-    function: PrimFunc, features: Features, directory: Path, resident: Collection[str] = ()
+    function: PrimFunc,
+    features: Features,
+    directory: Path,
+    resident: Collection[str] = (),
+    stored: tuple[Sequence[np.ndarray], Sequence[int]] | None = None,
 ) -> Path:
     """Write and build the program of a kernel.
 
@@ -96,6 +125,9 @@ def build_program(
         An empty folder.
     resident
         Names of the arguments that are in L1 while the kernel runs; the others lie in L2.
+    stored
+        Arguments and start skews that the program starts with, and then prints ``kernel_cycles N`` for each
+        call and ``tensor_I CHECKSUM`` for each argument; None: a host writes them and reads the results.
 
     Returns
     -------
@@ -106,16 +138,19 @@ def build_program(
     sources = directory / "codegen" / "host" / "src"
     sources.mkdir(parents=True, exist_ok=True)
     (sources / "kernel.c").write_text(print_kernel(function, "kernel"))
-    tensors, moves, arguments = [], [], []
+    place = "PULP_PERSISTENT" if stored is None else "extern"
+    tensors, moves, arguments, prints = [], [], [], []
     for number, parameter in enumerate(function.params):
         size = tensor_bytes(parameter)
-        tensors.append(f"PULP_PERSISTENT char tensor_{number}[{size}];")
+        tensors.append(f"{place} char tensor_{number}[{size}];")
         arguments.append(f", tensor_{number}")
+        prints.append(f'  printf("tensor_{number} %u\\n", (unsigned)checksum(tensor_{number}, {size}));')
         if str(parameter.name) in resident:
             tensors.append(f"PI_CL_L1 char local_{number}[{size}] __attribute__((aligned(16)));")
             moves.append(f"    dma_start_1d(0, local_{number}, tensor_{number}, {size}, direction);")
             arguments[-1] = f", local_{number}"
     main = _MAIN.format(
+        place=place,
         types="".join(", void *" for _ in function.params),
         tensors="\n".join(tensors),
         l1_bytes=max(16, int(function.attrs["pulp.l1_bytes"])),
@@ -123,5 +158,24 @@ def build_program(
         moves="\n".join(moves),
         arguments="".join(arguments),
     )
-    (directory / "templates" / "main.c").write_text(main + FORK_WORKERS)
+    end = FORK_WORKERS
+    if stored is not None:
+        _store(directory, sources, *stored)
+        end = _PRINT.format(prints="\n".join(prints)) + end.replace(
+            "  return 0;", "  print_results();\n  return 0;"
+        )
+    (directory / "templates" / "main.c").write_text(main + end)
     return find().build(directory)
+
+
+def _store(directory: Path, sources: Path, arrays: Sequence[np.ndarray], skews: Sequence[int]) -> None:
+    """Write the assembly that holds arguments and start skews."""
+    values = {f"tensor_{number}": array for number, array in enumerate(arrays)}
+    values["kernel_runs"] = np.array([len(skews)], np.uint32)
+    values["kernel_skews"] = np.zeros(MOST_RUNS, np.uint32)
+    values["kernel_skews"][: len(skews)] = skews
+    lines = ["/* What the kernel is called with. */"]
+    for symbol, array in values.items():
+        (directory / f"{symbol}.bin").write_bytes(array.tobytes())
+        lines += stored_tensor(symbol, array.nbytes, f'.incbin "{symbol}.bin"')
+    (sources / "stored.S").write_text("\n".join([*lines, ""]))

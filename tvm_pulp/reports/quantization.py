@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tvm_pulp.calibration.calibrate import BATCH, observe_tensors
 from tvm_pulp.calibration.samples import Samples
-from tvm_pulp.oracle.forward import forward
 from tvm_pulp.oracle.integer import dequantize, run_integer
-from tvm_pulp.passes.model import Model, with_batch
+from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.graph import QuantizedGraph, QuantizedTensor
 from tvm_pulp.reports.table import table
-
-BATCH = 16
 
 
 @dataclass
@@ -74,21 +72,16 @@ def layer_errors(model: Model, graph: QuantizedGraph, samples: Samples) -> list[
     """
     tensors = {operator.output.name: operator for operator in graph.operators}
     errors = {name: LayerError(operator.layer, name) for name, operator in tensors.items()}
-    parameters = {name: torch.from_numpy(np.array(value)) for name, value in model.parameters.items()}
     compared: set[str] = set()
-    with torch.no_grad():
-        for batch in samples.batches(BATCH):
-            integers = run_integer(graph, batch)
+    for batch in samples.batches(BATCH):
+        integers = run_integer(graph, batch)
 
-            def observe(name: str, exact: torch.Tensor, integers: dict[str, np.ndarray] = integers) -> None:
-                if name in errors:
-                    compared.add(name)
-                    _add(errors[name], exact.numpy(), integers[name], tensors[name].output)
+        def observe(name: str, exact: torch.Tensor, integers: dict[str, np.ndarray] = integers) -> None:
+            if name in errors:
+                compared.add(name)
+                _add(errors[name], exact.numpy(), integers[name], tensors[name].output)
 
-            inputs = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
-            for name, tensor in inputs.items():
-                observe(name, tensor)
-            forward(with_batch(model, len(tensor)), inputs, parameters, observe=observe)
+        observe_tensors(model, [batch], observe)
     return [error for name, error in errors.items() if name in compared]
 
 

@@ -1,47 +1,15 @@
 """The carried reference programs on a live GVSoC, against what the simulator prints for them."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tvm_pulp.runners.gvsoc import find_gvsoc, run_on_gvsoc
 from tvm_pulp.runtime.sim import Machine
 from tvm_pulp.runtime.sim.compare import compare_text, report
 
 PROGRAMS = sorted((Path(__file__).parent / "reference" / "elf").glob("*.elf"))
-
-
-def find_gvsoc() -> str | None:
-    """Look for the command on PATH, in GVSOC_HOME, and where GVSoC's own build installs it below that."""
-    home = os.environ.get("GVSOC_HOME")
-    folders = [Path(home, part) for part in ("", "bin", "install/bin")] if home else []
-    found = [shutil.which("gvsoc", path=str(folder)) for folder in folders]
-    return next((path for path in found if path), shutil.which("gvsoc"))
-
-
-def printed_by_gvsoc(command: str, program: Path, folder: Path) -> str:
-    process = subprocess.run(
-        [
-            command,
-            "--target=pulp-open",
-            f"--work-dir={folder}",
-            "--binary",
-            str(program),
-            "image",
-            "flash",
-            "run",
-        ],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout[-2000:]
-    return process.stdout
 
 
 def lines_of_program(printed: str, like: str) -> str:
@@ -53,14 +21,12 @@ def lines_of_program(printed: str, like: str) -> str:
 @pytest.mark.gvsoc
 @pytest.mark.skipif(find_gvsoc() is None, reason="there is no gvsoc on PATH or in GVSOC_HOME")
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
-def test_program_counts_as_the_gvsoc_at_hand(program: Path, tmp_path: Path) -> None:
-    command = find_gvsoc()
-    assert command is not None
+def test_program_counts_as_the_gvsoc_at_hand(program: Path) -> None:
     machine = Machine()
     machine.load(program)
     simulated = machine.run(100_000_000).stdout
     like = (program.parent.parent / "expected" / f"{program.stem}.txt").read_text()
-    there = lines_of_program(printed_by_gvsoc(command, program, tmp_path), like)
+    there = lines_of_program(run_on_gvsoc(program), like)
     found = compare_text(program.stem, there, simulated)
     assert found.mismatches == []
     assert found.measurements
@@ -90,9 +56,8 @@ def test_gvsoc_is_found_and_read(place: str, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     else:
         monkeypatch.setenv("GVSOC_HOME", str(tmp_path))
-    command = find_gvsoc()
-    assert command == str(folder / "gvsoc")
+    assert find_gvsoc() == str(folder / "gvsoc")
     program = next(path for path in PROGRAMS if path.stem == "hello-gcc14")
     expected = program.parent.parent / "expected" / "hello-gcc14.txt"
-    printed = printed_by_gvsoc(command, program, tmp_path)
+    printed = run_on_gvsoc(program)
     assert lines_of_program(printed, expected.read_text()) == expected.read_text().rstrip("\n")

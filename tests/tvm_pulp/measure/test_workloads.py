@@ -15,6 +15,8 @@ TEXTS = [
     *(f"matmul:m=5,n=7,k=3,layout={layout}" for layout in ("nn", "tn", "nt", "tt")),
     *(f"matmul:m=5,n=7,k=3,layout={layout},batch=3" for layout in ("nn", "tt")),
     "matmul:m=4,n=6,k=8,layout=nt,dtype=int8",
+    "matmul:m=5,n=7,k=3,layout=tn,dtype=float16",
+    *(f"conv2d:cin=4,cout=6,h=7,w=5,stride=2,pad=1,batch=2,dtype=float16,step={step}" for step in STEPS),
     *(f"linear:inputs=12,outputs=5,batch=3,step={step}" for step in STEPS),
     *(f"conv2d:cin=4,cout=6,h=7,w=5,kernel=3,stride=2,pad=1,batch=2,step={step}" for step in STEPS),
     *(f"conv2d:cin=4,cout=6,h=9,w=8,kernel=3,dilation=2,groups=2,pad=2,step={step}" for step in STEPS),
@@ -85,3 +87,17 @@ def test_bounds():
     assert (update.compute, update.dma) == (4000, (2 * 8000 + 1) * 4 / 8)
     bytes_ = bound_of(make_workload("matmul:m=64,n=64,k=64,dtype=int8,source=l1"), chip, [2])
     assert bytes_.cycles == 64**3 / 32
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_bound_leaves_out_products_with_padding(step):
+    """By hand: 3 rows of taps meet 4 rows of an image 10 times; the other 2 times the padding."""
+    chip = features(parse("pulp"))
+    shapes = {"conv2d:cin=16,cout=8": 128, "conv2d:cin=16,cout=8,groups=2": 64, "depthwise:channels=8": 8}
+    for text, products in shapes.items():
+        workload = make_workload(f"{text},h=4,w=4,pad=1,batch=3,step={step},source=l1")
+        assert workload.cost.macs == 3 * products * 12 * 12
+        assert bound_of(workload, chip, [2]).compute == 3 * products * 10 * 10 / chip.fpus
+    strided = make_workload(f"conv2d:cin=1,cout=1,h=5,w=8,kernel=5,stride=2,pad=2,step={step},source=l1")
+    assert strided.cost.macs == 3 * 4 * 25
+    assert bound_of(strided, chip, [2]).compute == (3 + 5 + 3) * (3 + 5 + 5 + 4) / chip.fpus

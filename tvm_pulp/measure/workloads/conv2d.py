@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
-from tvm_pulp.measure.workloads.matmul import make_product
+from tvm_pulp.measure.workloads.matmul import TOLERANCES, make_product
 from tvm_pulp.measure.workloads.workload import DTYPES, STEPS, Cost, Expected, Kind, Workload
 from tvm_pulp.passes.lowerings.conv2d import is_pointwise, pointwise_product
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.passes.operators.kernel import Shape
+from tvm_pulp.schedules.conv2d_workload import WindowAxis
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import buffer_shape
 
@@ -47,12 +49,25 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
             by_data = (step == "data-grad") == (product.a.name == "data")
             product = product.gradient_a("result") if by_data else product.gradient_b("result")
         return make_product(s, product)
-    if s.word("dtype") != "float32":
-        raise UserError(f"'{s.text}': {s.kind} in {s.word('dtype')} cannot be compiled yet; use float32")
-    function = _MAKERS[step]("kernel", s.kind, attributes, data, weight)
+    dtype = s.word("dtype")
+    if dtype == "int8":
+        raise UserError(f"'{s.text}': {s.kind} in int8 cannot be compiled yet; use float32")
+    function = _MAKERS[step]("kernel", s.kind, attributes, data, weight, dtype)
     references = {"forward": _forward, "data-grad": _data_gradient, "weight-grad": _weight_gradient}
     reference = references[step](attributes, data, weight, buffer_shape(function.params[2]))
-    return Workload(s, function, reference, Cost(macs=attributes.macs(data, weight)))
+    macs = attributes.macs(data, weight)
+    padding = macs - math.prod(weight) * data[0] * _pairs_inside(attributes, data, weight) // taps**2
+    return Workload(s, function, reference, Cost(macs, padding_macs=padding), TOLERANCES[dtype])
+
+
+def _pairs_inside(attributes: Conv2d, data: Shape, weight: Shape) -> int:
+    """Return how many pairs of an output position and a tap of its window meet the image, not the padding."""
+    top, left, _, _ = attributes.padding
+    output = attributes.output_shape(data, weight)
+    axes = zip(
+        data[2:], output[2:], weight[2:], attributes.strides, (top, left), attributes.dilation, strict=True
+    )
+    return math.prod(WindowAxis(*axis).pairs_inside for axis in axes)
 
 
 class _Taps:

@@ -15,7 +15,8 @@ from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
 _LETTERS = {"n": 0, "t": 1}
-_TOLERANCES = {"float32": 2e-5, "float16": 1e-3, "int8": 0.0}
+TOLERANCES = {"float32": 2e-5, "float16": 1e-3, "int8": 0.0}
+"""Largest error of a result, relative to the largest value, by type."""
 
 
 def _make_matmul(s: Specification) -> Workload:
@@ -77,7 +78,7 @@ def make_product(s: Specification, product: Matmul) -> Workload:
         ]
         return {2: np.einsum(subscripts, *operands, optimize=True).reshape(product.c.shape)}
 
-    return Workload(s, function, expected, Cost(macs=product.macs), _TOLERANCES[dtype])
+    return Workload(s, function, expected, Cost(macs=product.macs), TOLERANCES[dtype])
 
 
 def _low_precision(work: str, product: Matmul, dtype: str) -> PrimFunc:

@@ -26,7 +26,10 @@ class Cost:
     Attributes
     ----------
     macs : int
-        Multiply-accumulates; 0 for kernels that are not made of them.
+        Multiply-accumulates as networks are counted, those with the zeros of a padding included; 0 for
+        kernels that are not made of them.
+    padding_macs : int
+        Those of them with a zero of the padding, which nobody needs to compute.
     float_operations : int
         Operations of the FPUs otherwise: additions, multiplications, fused ones.
     instructions : int
@@ -34,6 +37,7 @@ class Cost:
     """
 
     macs: int = 0
+    padding_macs: int = 0
     float_operations: int = 0
     instructions: int = 0
 
@@ -49,7 +53,7 @@ class Cost:
                 "float16": 2 * features.fpus,
                 "int8": 4 * features.cores,
             }
-            return self.macs / a_cycle[dtype]
+            return (self.macs - self.padding_macs) / a_cycle[dtype]
         return max(self.float_operations / features.fpus, self.instructions / features.cores)
 
 

@@ -1,0 +1,72 @@
+"""The frozen stage of a network that learns: everything before the latents, in integers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from tvm_pulp.passes.model import Model, with_batch
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.passes.quantized.lower_graph import (
+    emit_integer_graph,
+    integer_inputs,
+    integer_parameters,
+    parameter_variables,
+)
+from tvm_pulp.passes.quantized.quantize import quantize_model
+from tvm_pulp.passes.quantized.walk import Ranges
+
+
+@dataclass(frozen=True)
+class IntegerStage:
+    """A network that is quantised for any batch size.
+
+    Attributes
+    ----------
+    model : Model
+        In float32, batch norms folded; its output are the latents.
+    ranges : mapping of str to (float, float)
+        Of `calibrate`.
+    weight_bits : int
+        8 or 4.
+    """
+
+    model: Model
+    ranges: Ranges
+    weight_bits: int = 8
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the float32 inputs."""
+        return self.model.inputs
+
+    @functools.cached_property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """What the kernels read, by name; the same for every batch size."""
+        return integer_parameters(self.graph(self.model.batch))
+
+    def graph(self, batch: int) -> QuantizedGraph:
+        """Quantise for a batch size."""
+        return quantize_model(with_batch(self.model, batch), self.ranges, self.weight_bits)
+
+    def input_variables(self, batch: int) -> list[relax.Var]:
+        """Make variables for the inputs of a batch."""
+        return integer_inputs(self.graph(batch))
+
+    def parameter_variables(self) -> dict[str, relax.Var]:
+        """Make variables for the parameters, by name."""
+        return parameter_variables(self.parameters)
+
+    def emit(
+        self,
+        builder: relax.BlockBuilder,
+        inputs: Sequence[relax.Var],
+        parameters: Mapping[str, relax.Var],
+        batch: int,
+    ) -> relax.Var:
+        """Emit the kernels; the result are the latents, float32 ``[batch, ...]``."""
+        return emit_integer_graph(builder, self.graph(batch), inputs, parameters, "latents")
