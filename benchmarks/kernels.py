@@ -40,6 +40,7 @@ KERNELS = [
     "sgd:elements=65536,momentum=yes",
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
+    "cross_entropy:classes=10,batch=8,step=training",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),

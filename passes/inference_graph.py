@@ -7,16 +7,18 @@ from tvm import relax
 from tvm_pulp.passes.finish_graph import name_kernels
 from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.model import Model, with_batch
-from tvm_pulp.passes.training_graph import TrainingGraph, add_inference
+from tvm_pulp.passes.training_graph import FrozenStage, TrainingGraph, add_inference
 
 
-def build_inference(model: Model) -> TrainingGraph:
+def build_inference(model: Model, frozen: FrozenStage | None = None) -> TrainingGraph:
     """Build the graph of a package that does not train.
 
     Parameters
     ----------
     model : Model
         In canonical form, any batch size.
+    frozen : FrozenStage or None
+        What computes the model's only input; None: the model's inputs are the network's.
 
     Returns
     -------
@@ -25,6 +27,6 @@ def build_inference(model: Model) -> TrainingGraph:
     """
     single = with_batch(model, 1)
     builder = relax.BlockBuilder()
-    add_inference(builder, single)
+    add_inference(builder, single, frozen)
     module = name_kernels(fuse_elementwise(builder.finalize()))
-    return TrainingGraph(module, single, None, (), {})
+    return TrainingGraph(module, single, None, (), {}, frozen)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from tvm_pulp.passes.l1_residency import CallCost, Move, Residency, Stay, Tensor, TensorUse
 from tvm_pulp.passes.place_buffers import Lifetime, aligned, place_beside
 
 _BYTES_A_CYCLE = 8.0
@@ -23,115 +24,8 @@ _CYCLES_A_WAIT = 60.0  # of all for a transfer that nothing hides: latency, barr
 _CYCLES_A_TILE = 100.0  # of a loop over tiles, beside the work
 _CYCLES_A_DIRECT_BYTE = 0.4  # workers load words from L2, 13 cycles more than from L1, 8 workers at once
 _LEAST_GAIN = 0.02  # cycles a byte and call for which a tensor takes up L1 without being used
+_MOST_CALLS = 6  # over which a transfer may extend
 _STEP_DOWN = 512  # bytes by which the budget shrinks where the plan cannot be placed
-
-
-@dataclass(frozen=True)
-class TensorUse:
-    """A call's use of a tensor.
-
-    Attributes
-    ----------
-    call : int
-        Number of the call.
-    read, written : bool
-        What the kernel does with it; a tensor that is only written is written in full.
-    moved : bool
-        Whether the kernel transfers it if it is in L2; the workers access others where they are.
-    """
-
-    call: int
-    read: bool
-    written: bool
-    moved: bool
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor and its uses, in order; `named`: it is in L2 before and after the function."""
-
-    bytes: int
-    named: bool
-    uses: tuple[TensorUse, ...]
-
-
-@dataclass(frozen=True)
-class CallCost:
-    """What a call needs of L1.
-
-    Attributes
-    ----------
-    scratch : int
-        Bytes with its tensors in L2.
-    tiles : int
-        Rounds of transfers and work then, the one beside the other.
-    scratch_in_l1 : int or None
-        Bytes beside the tensors where all of them are in L1; None if the kernel cannot work so.
-    """
-
-    scratch: int
-    tiles: int
-    scratch_in_l1: int | None
-
-
-@dataclass(frozen=True)
-class Move:
-    """A transfer of a whole tensor, started before call `start`, complete before call `ready`.
-
-    Where the two are the same, nothing hides it.
-    """
-
-    start: int
-    ready: int
-
-    @property
-    def exposed(self) -> bool:
-        """Whether all wait for it."""
-        return self.start == self.ready
-
-
-@dataclass
-class Stay:
-    """A tensor's time in L1.
-
-    Attributes
-    ----------
-    tensor : int
-        Number of the tensor.
-    uses : list of TensorUse
-        The calls that find it there.
-    fetch, store : Move or None
-        From and to L2.
-    offset : int
-        Bytes from the start of the kernels' scratch.
-    """
-
-    tensor: int
-    uses: list[TensorUse]
-    fetch: Move | None = None
-    store: Move | None = None
-    offset: int = 0
-
-    @property
-    def first(self) -> int:
-        """First call during which it takes up L1."""
-        call = self.uses[0].call
-        return call if self.fetch is None else min(call, self.fetch.start)
-
-    @property
-    def last(self) -> int:
-        """Last call during which it takes up L1."""
-        call = self.uses[-1].call
-        return call if self.store is None else max(call, self.store.ready - 1)
-
-
-@dataclass(frozen=True)
-class Residency:
-    """The calls that work on tensors in L1, the tensors' stays there, and the bytes of L1 in all."""
-
-    calls: frozenset[int]
-    stays: tuple[Stay, ...]
-    l1_bytes: int
 
 
 def keep_in_l1(tensors: Sequence[Tensor], calls: Sequence[CallCost], limit: int) -> Residency:
@@ -202,12 +96,15 @@ class _Planner:
     scratch: list[int] = field(init=False)
     taken: list[int] = field(init=False)  # bytes of L1 at each call
     held: list[set[int]] = field(init=False)  # calls for which a tensor is counted in `taken`
+    idle: dict[bool, list[float]] = field(init=False)  # cycles of each call without a transfer to L1, to L2
 
     def __post_init__(self) -> None:
         self.scratch = [
             call.scratch_in_l1 or 0 if i in self.chosen else call.scratch for i, call in enumerate(self.calls)
         ]
         self.taken = list(self.scratch)
+        hiding = [call.cycles if i in self.chosen else 0.0 for i, call in enumerate(self.calls)]
+        self.idle = {True: list(hiding), False: list(hiding)}
         self.held = [set() for _ in self.tensors]
         for number, tensor in enumerate(self.tensors):
             self._hold(number, {u.call for u in tensor.uses if u.moved and u.call in self.chosen})
@@ -298,15 +195,22 @@ class _Planner:
         if not first.read:
             return
         call = first.call
-        early = call - 1
-        hidden = (
-            early in self.chosen
-            and self._valid_before(stay, stays) <= early
-            and self._has_room(stay.tensor, {early})
-        )
-        if hidden:
-            self._hold(stay.tensor, {early})
-        stay.fetch = Move(early if hidden else call, call)
+        earliest = max(self._valid_before(stay, stays), call - _MOST_CALLS, 0)
+        start, waiting = call, self.tensors[stay.tensor].bytes / _BYTES_A_CYCLE
+        for early in range(call - 1, earliest - 1, -1):
+            if early not in self.chosen or not self._has_room(stay.tensor, {early}):
+                break
+            start, waiting = early, self._hide(stay.tensor, early, waiting, to_l1=True)
+            if not waiting:
+                break
+        stay.fetch = Move(start, call, waiting)
+
+    def _hide(self, number: int, call: int, cycles: float, *, to_l1: bool) -> float:
+        """Have a tensor in L1 while a call hides a part of its transfer; return the cycles that are left."""
+        self._hold(number, {call})
+        hidden = min(cycles, self.idle[to_l1][call])
+        self.idle[to_l1][call] -= hidden
+        return cycles - hidden
 
     def _valid_before(self, stay: Stay, stays: Sequence[Stay]) -> int:
         """Return the first call before which L2 has what a stay begins with."""
@@ -326,17 +230,17 @@ class _Planner:
         if not written or not (following or tensor.named):
             return
         start, end = written[-1] + 1, len(self.calls)
-        needed = following[0] if following else end
-        hidden = start < min(needed, end) and self._has_room(stay.tensor, {start})
-        if hidden:
-            self._hold(stay.tensor, {start})
-        stay.store = Move(start, start + 1 if hidden else start)
+        latest = min(following[0] if following else end, end, start + _MOST_CALLS)
+        ready, waiting = start, tensor.bytes / _BYTES_A_CYCLE
+        while waiting and ready < latest and self._has_room(stay.tensor, {ready}):
+            waiting = self._hide(stay.tensor, ready, waiting, to_l1=False)
+            ready += 1
+        stay.store = Move(start, ready, waiting)
 
     # what it costs
 
     def loses(self, call: int, stays: Sequence[Stay]) -> bool:
         """Tell whether a chosen call would take longer than one that has its tensors in L2."""
-        size = {n: t.bytes for n, t in enumerate(self.tensors)}
         moved = [(t.bytes, u) for t in self.tensors for u in t.uses if u.call == call and u.moved]
         transfers = sum(use.read + use.written for _, use in moved)
         exposed = sum(bytes_ * (use.read + use.written) for bytes_, use in moved) / _BYTES_A_CYCLE
@@ -346,7 +250,5 @@ class _Planner:
         for stay in stays:
             for move, at in ((stay.fetch, stay.uses[0].call), (stay.store, stay.uses[-1].call)):
                 if move is not None and at == call:
-                    cost += _CYCLES_A_TRANSFER
-                    if move.exposed:
-                        cost += size[stay.tensor] / _BYTES_A_CYCLE + _CYCLES_A_WAIT
+                    cost += _CYCLES_A_TRANSFER + move.waiting + (_CYCLES_A_WAIT if move.exposed else 0.0)
         return cost > own

@@ -6,9 +6,10 @@ import math
 
 from tvm import relax
 
+from tvm_pulp.passes.kernel_call import emit_alias, emit_kernel
 from tvm_pulp.passes.lowerings.lowering import Lowering
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.operators.cross_entropy import cross_entropy
+from tvm_pulp.passes.operators.cross_entropy import cross_entropy_training
 from tvm_pulp.passes.operators.mse import mse
 from tvm_pulp.passes.rewrite import bindings, operator_name, static_shape
 from tvm_pulp.passes.train_config import TrainConfig
@@ -90,8 +91,15 @@ def emit_loss(
     shape = static_shape(values)
     if config.loss == "cross-entropy":
         scale = 1.0 / config.batch_size
-        kernel = cross_entropy(LAYER, lowering.work, shape, scale)
-        return lowering.kernel(kernel, [values, labels], "cross_entropy", {"scale": scale}, "loss")
+        kernel = cross_entropy_training(LAYER, "and_gradient", shape, scale)
+        results = emit_kernel(lowering.builder, kernel, [values, labels], name="loss_results")
+        loss, gradient = (
+            lowering.builder.emit(relax.TupleGetItem(results, index), name)
+            for index, name in enumerate(("loss", "loss_gradient"))
+        )
+        arguments = [loss, values, gradient]
+        needed = [False, values in lowering.trained, False]
+        return emit_alias(lowering.builder, kernel, arguments, "cross_entropy", needed=needed, name="loss")
     scale = 1.0 / (math.prod(shape) // model.batch * config.batch_size)
     kernel = mse(LAYER, lowering.work, shape, scale)
     return lowering.kernel(kernel, [values, labels], "mse", {"scale": scale}, "loss")

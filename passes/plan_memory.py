@@ -11,12 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tvm_pulp.passes.call_sequence import CallSequence, Value, call_sequence
-from tvm_pulp.passes.keep_in_l1 import CallCost, Tensor, TensorUse, keep_in_l1
+from tvm_pulp.passes.keep_in_l1 import keep_in_l1
+from tvm_pulp.passes.l1_residency import CallCost, Tensor, TensorUse
 from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Stay, Transfer, check_memory
+
+_CYCLES_A_CALL = 500.0  # of the shortest kernels
+_CYCLES_A_BYTE = 0.2  # of elementwise kernels and batch norms, their tensors counted together
+_MACS_A_CYCLE = 3.5
 
 FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
 
@@ -89,7 +94,10 @@ class _FunctionPlanner:
         used = [use.value for step in sequence.steps for use in step.uses]
         self.values = list(dict.fromkeys([*sequence.arguments, *used]))
         tensors = [Tensor(v.bytes, v.kind != "activation", self._uses(v)) for v in self.values]
-        costs = [_cost(kernel) for kernel in self.kernels]
+        costs = [
+            _cost(kernel, sum(use.value.bytes for use in step.uses))
+            for kernel, step in zip(self.kernels, sequence.steps, strict=True)
+        ]
         self.residency = keep_in_l1(tensors, costs, l1_bytes)
         self.l1_bytes = self.residency.l1_bytes
         self.in_l1 = {(stay.tensor, use.call): stay for stay in self.residency.stays for use in stay.uses}
@@ -143,8 +151,13 @@ class _FunctionPlanner:
         return buffers[value] if stay is None else _buffer(value, "L1", stay.offset)
 
 
-def _cost(kernel: Kernel) -> CallCost:
-    return CallCost(kernel.l1_bytes, kernel.tiles, None if kernel.in_l1 is None else kernel.in_l1.l1_bytes)
+def _cost(kernel: Kernel, bytes_: int) -> CallCost:
+    return CallCost(
+        scratch=kernel.l1_bytes,
+        tiles=kernel.tiles,
+        scratch_in_l1=None if kernel.in_l1 is None else kernel.in_l1.l1_bytes,
+        cycles=_CYCLES_A_CALL + kernel.macs / _MACS_A_CYCLE + bytes_ * _CYCLES_A_BYTE,
+    )
 
 
 def _buffer(value: Value, level: str, offset: int | None) -> Buffer:

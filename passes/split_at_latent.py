@@ -16,6 +16,7 @@ from tvm_pulp.passes.trained_part import near_names
 from tvm_pulp.target.errors import UserError
 
 _FOLLOWERS = ("nn.batch_norm", "nn.relu", "clip", "add")
+_SOFTMAXES = ("nn.softmax", "nn.log_softmax")
 _POOLS = ("nn.adaptive_avg_pool2d", "nn.avg_pool2d", "mean")
 
 
@@ -67,6 +68,26 @@ def split_at_latent(model: Model, latent_layer: str) -> Split:
     frozen = _part(model, model.inputs, latent, None)
     trained = _part(model, (latent.name,), model.function.body.body, latent)
     return Split(frozen, trained, latent.name)
+
+
+def split_at_softmax(model: Model) -> Split | None:
+    """Cut a network before the softmax that it ends in, which stays in float.
+
+    Returns
+    -------
+    Split or None
+        None where it does not end in `nn.softmax` or `nn.log_softmax`, or where that is all it does.
+    """
+    result = model.function.body.body
+    values = dict(bindings(model.function))
+    value = values.get(result) if isinstance(result, relax.Var) else None
+    if value is None or operator_name(value) not in _SOFTMAXES:
+        return None
+    logits = value.args[0]
+    if logits not in values:
+        return None
+    frozen = _part(model, model.inputs, logits, None)
+    return Split(frozen, _part(model, (logits.name,), result, logits), logits.name)
 
 
 def _by_number(model: Model, number: int) -> relax.Var:

@@ -70,6 +70,7 @@ def templates() -> list[Template]:
     """Return all templates, the one to try first at the head."""
     from tvm_pulp.schedules.batch_norm import BatchNormTemplate
     from tvm_pulp.schedules.conv2d import Conv2dTemplate
+    from tvm_pulp.schedules.cross_entropy import CrossEntropyTemplate
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
@@ -85,6 +86,7 @@ def templates() -> list[Template]:
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
         LatentsTemplate(),
+        CrossEntropyTemplate(),
         ElementwiseTemplate(),
     ]
 

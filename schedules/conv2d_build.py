@@ -202,8 +202,6 @@ class Conv2dBuilder:
             self.loop.when_new(tile, self.image_period, image),
             self.loop.when_new(tile, self.operand_period, operand),
         ]
-        if self.epilogue is not None:
-            steps += self.epilogue.loads(tile, slot, self._result_box(axes))
         return [step for step in steps if step is not None]
 
     def _image_start(self, tile: Expr) -> Expr:
@@ -323,7 +321,7 @@ class Conv2dBuilder:
         if self.b.parts > 1:
             work = sequence(work, self._sum_parts(tile, result))
         if self.epilogue is not None:
-            work = sequence(work, self.epilogue.compute(tile, self._result_box(axes), 1))
+            work = self.epilogue.compute(tile, work, self._result_box(axes), 1)
         return work
 
     def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:

@@ -13,7 +13,7 @@ from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GR
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.epilogue import is_about
 from tvm_pulp.schedules.microkernels.conv2d import by_taps, conv2d_distances
-from tvm_pulp.schedules.microkernels.depthwise import depthwise_plans, plane_cycles
+from tvm_pulp.schedules.microkernels.depthwise_plan import depthwise_plans, plane_cycles
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 
 LOOP_ORDERS = ("nyr", "rny")

@@ -22,6 +22,7 @@ INPUTS = 2
 """Operands of a producer: the first parameters of the function."""
 
 _CYCLES_A_TILE = 150.0
+_CYCLES_A_TRANSFER = 40.0
 _CYCLES_A_ROW = 70.0
 ESTIMATES_ERROR = 0.02
 """Of the estimates, as a share: how well they tell one choice of tiles from another."""
@@ -54,24 +55,23 @@ class EpilogueSizes:
     cycles: float
     by_channel: bool = False
 
-    def copies(self, results: int, reduced: int) -> tuple[int, int, int]:
-        """Return the copies in L1 of the result's tile, of what is read, and of what is overwritten.
+    def copies(self, results: int, reduced: int) -> tuple[int, int]:
+        """Return the copies in L1 of the result's tile, and of what is overwritten; of what is read one does.
 
         Parameters
         ----------
         results
             Tiles of the result.
         reduced
-            Tiles of the tile loop that make up one of the result. Other tensors are loaded beside the last
-            but one of them (see `TileLoop.run`): by then what was there has been used, or even stored.
+            Tiles of the tile loop that make up one of the result. The other tensors are loaded beside the
+            work on the last of them; what leaves L1 has done so two tiles later (see `TileLoop.run`).
         """
-        read, overwritten = (2, 3) if reduced == 1 else (1, 2 if reduced < 4 else 1)
-        return min(results, 2 if self.keeps_result else 1), min(results, read), min(results, overwritten)
+        return min(results, 2 if self.keeps_result else 1), min(results, 2 if reduced == 1 else 1)
 
     def l1_bytes(self, tile_bytes: int, result_bytes: int, results: int, reduced: int) -> int:
         """Return the L1 of the result's tiles of ``result_bytes`` and of the other tensors' tiles."""
-        result, read, overwritten = self.copies(results, reduced)
-        return result_bytes * result + tile_bytes * (self.read * read + self.overwritten * overwritten)
+        result, overwritten = self.copies(results, reduced)
+        return result_bytes * result + tile_bytes * (self.read + self.overwritten * overwritten)
 
     @property
     def loads(self) -> int:
@@ -86,7 +86,8 @@ class EpilogueSizes:
     def compute_cycles(self, elements: float, row: float, cores: int) -> float:
         """Estimate the work on a tile of the result, in rows of ``row`` elements of one channel."""
         rows = _CYCLES_A_ROW * (elements / cores / row + 1) if self.by_channel else 0.0
-        return self.cycles * elements / cores + rows + _CYCLES_A_TILE
+        moves = _CYCLES_A_TRANSFER * (self.loads + self.stores)
+        return self.cycles * elements / cores + rows + moves + _CYCLES_A_TILE
 
 
 @dataclass(frozen=True)

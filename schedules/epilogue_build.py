@@ -12,7 +12,9 @@ from tvm_pulp.schedules.dialect import (
     as_int,
     barrier,
     bind,
+    dma_wait,
     element,
+    index,
     parallel,
     sequence,
 )
@@ -24,6 +26,9 @@ from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, address
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.base import ClusterFeatures
+
+_SLOT = 4
+"""DMA slot of the loads, beside those of `TileLoop`."""
 
 
 class EpilogueBuilder:
@@ -75,13 +80,12 @@ class EpilogueBuilder:
             Size of a tile of the other tensors, rounded up to whole alignments.
         """
         self.result_elements, self.elements = result_elements, elements
-        _, read, overwritten = self.counts
         declarations = []
         for number, tensor in enumerate(self.flat.tensors):
             if number not in self.epilogue.others:
                 self.tiles[number] = result
                 continue
-            copies = overwritten if self.flat.written[number] else read
+            copies = self.counts[1] if self.flat.written[number] else 1
             self.copies[number] = copies
             self.tiles[number], declare = l1.allocate(f"{tensor.name}_l1", elements * copies, "float32")
             declarations.append(declare)
@@ -90,12 +94,6 @@ class EpilogueBuilder:
     def result_start(self, tile: Expr) -> Expr:
         """Return the element where the result's tile starts."""
         return self._copy(tile, self.result_elements, self.result_copies)
-
-    def loads(self, tile: Expr, slot: Expr, box: Box) -> list[Stmt]:
-        """Return the loads for a tile that completes a result."""
-        moves = [self._move(number, tile, slot, box, TO_L1) for number in self.epilogue.others]
-        loads = self.loop.when_complete(tile, sequence(moves)) if moves else None
-        return [] if loads is None else [loads]
 
     def stores(self, tile: Expr, slot: Expr, box: Box) -> list[Stmt]:
         """Return the stores of what the epilogue overwrote; the result's is up to the producer."""
@@ -114,19 +112,23 @@ class EpilogueBuilder:
     def _copy(self, tile: Expr, elements: int, copies: int) -> Expr:
         return self.loop.copy_start(tile, self.loop.reduction_tiles, elements, copies)
 
-    def compute(self, tile: Expr, box: Box, channels: int) -> Stmt:
-        """Return the work on a result once its last tile is done.
+    def compute(self, tile: Expr, work: Stmt, box: Box, channels: int) -> Stmt:
+        """Return the work on a tile, and that on a result once its last tile is done.
 
         Parameters
         ----------
         tile
             Number of the tile.
+        work
+            The producer's; the other tensors are loaded beside the last work on a result.
         box
             Of the result.
         channels
             Number of the box's axis along which the channels run; what is inside of it is a row.
         """
-        steps: list[Stmt] = [barrier()]
+        loads = [self._move(number, tile, index(_SLOT), box, TO_L1) for number in self.epilogue.others]
+        steps = [dma_wait(_SLOT)] if loads else []
+        steps.append(barrier())
         pointers = []
         for number, buffer in self.tiles.items():
             start = self.analyzer.simplify(self._start(number, tile))
@@ -146,7 +148,8 @@ class EpilogueBuilder:
             "int32", "elementwise_tile", worker, size, *rows, *pointers, *map(address_of, values)
         )
         steps.append(parallel(worker, self.features.cores, Evaluate(call)))
-        return self.loop.when_complete(tile, sequence(steps)) or sequence()
+        before = self.loop.when_complete(tile, sequence(loads)) if loads else None
+        return sequence(before, work, self.loop.when_complete(tile, sequence(steps)))
 
     def source(self) -> str:
         """Return C of the work on a tile."""

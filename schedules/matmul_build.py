@@ -233,8 +233,6 @@ class MatmulBuilder:
             start = self._copy(tile, same_for, elements)
             step = transfer(slot, l1, start, l2, box, TO_L1, self.analyzer)
             steps.append(self.loop.when_new(tile, same_for, step))
-        if self.epilogue is not None:
-            steps += self.epilogue.loads(tile, slot, self._c_box(axes))
         return [step for step in steps if step is not None]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
@@ -290,7 +288,7 @@ class MatmulBuilder:
         if self.epilogue is None:
             return work
         box = self._c_box(axes)
-        return sequence(work, self.epilogue.compute(tile, box, len(box.shape) - 2))
+        return self.epilogue.compute(tile, work, box, len(box.shape) - 2)
 
     def _add_partial_sums(self, tile: Expr, c: Expr, count: int | Expr) -> Stmt:
         """Return the addition of what the workers that share a sum found, once that is complete."""

@@ -101,9 +101,8 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
 
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
-    epilogue = read_epilogue(
-        {k: int(value[k]) for k in ("requantize", "shift", "zero_point", "low", "high", "narrow")}
-    )
+    names = ("requantize", "shift", "zero_point", "low", "high", "narrow", "rounding", "own_shifts")
+    epilogue = read_epilogue({k: int(value[k]) for k in names})
     dilation = pair("dilation")
     top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(

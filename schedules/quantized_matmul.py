@@ -11,7 +11,6 @@ from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
-    ceil_div,
     element,
     flat_argument,
     index,
@@ -148,7 +147,7 @@ class _Builder:
             block=b.block,
             row_rests=rests(w.m, b.tile_m, rows),
             column_rests=rests(w.n, b.tile_n, columns),
-            along_rows=ceil_div(b.tile_m, rows) > ceil_div(b.tile_n, columns),
+            along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
             e=w.epilogue(4 * b.bias_elements),
             signed=buffer_dtype(w.function.params[0]) == "int8",

@@ -25,8 +25,12 @@ _COLUMNS = LARGEST_BLOCK[1]
 _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
-_CYCLES_A_BLOCK = 45.0
-_CYCLES_A_PANEL = 90.0
+_CYCLES_A_BLOCK = 8.0
+_CYCLES_A_SEGMENTED_BLOCK = 40.0
+_CYCLES_A_REQUANTIZED_BLOCK = 32.0
+_CYCLES_A_CALL = 75.0
+_CYCLES_A_PANEL = 120.0
+"""Of each region of a tile: its code is not in the instruction cache yet."""
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 
@@ -70,7 +74,7 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high")
+    names = ("shift", "zero_point", "low", "high", "rounding", "own_shifts")
     return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
 
 
@@ -103,11 +107,19 @@ class QuantizedMatmulBlocking:
         """Words from a tile's first bias to its first multiplier."""
         return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
 
+    def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
+        """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
+        d, e = self.distances(w), w.epilogue_of
+        rows, columns = (
+            tile_cycles(self.tile_m, self.tile_n, self.block, along, d, e, cores) for along in (True, False)
+        )
+        return rows < columns
+
     def distances(self, w: QuantizedMatmulWorkload) -> DotDistances:
         """Return the path of the sum through the tiles."""
         chunk = w.k // w.segments
-        skips = ((tile - 1) * chunk if w.segments > 1 else 0 for tile in (self.tile_m, self.tile_n))
-        return DotDistances(chunk, chunk, chunk // 4, w.segments, *skips)
+        a_skip, b_skip = ((tile - 1) * chunk if w.segments > 1 else 0 for tile in (self.tile_m, self.tile_n))
+        return DotDistances(chunk, chunk, chunk // 4, w.segments, a_skip, b_skip)
 
     def tile_elements(self, w: QuantizedMatmulWorkload) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
@@ -148,30 +160,55 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     else:
         each = 1.0
     step = rows * columns + rows + columns
-    return d.segments * (d.depth * step + 4) + _CYCLES_A_BLOCK + rows * columns * (1 + each)
+    fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
+    fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
+    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + each)
 
 
 def tile_cycles(
-    rows: int, columns: int, b: tuple[int, int], d: DotDistances, e: Epilogue, cores: int
+    rows: int, columns: int, b: tuple[int, int], along_rows: bool, d: DotDistances, e: Epilogue, cores: int
 ) -> float:
-    """Return the cycles of a tile of rows x columns results in blocks of size `b`."""
-    row_blocks, column_blocks = ceil_div(rows, b[0]), ceil_div(columns, b[1])
-    share = ceil_div(row_blocks * column_blocks, cores)
-    runs = ceil_div(share, max(row_blocks, column_blocks)) + 1
-    rest = rows % b[0]
-    # a share has its part of the smaller blocks, unless there is but a row of blocks
-    whole, small = block_cycles(*b, d, e), block_cycles(rest, b[1], d, e) if rest else 0.0
-    mean = ((rows // b[0]) * whole + small) / row_blocks
-    return share * mean + runs * _CYCLES_A_PANEL
+    """Return the cycles of a tile of rows x columns results in blocks of size `b`: of the slowest worker.
+
+    See ``microkernels.quantized_matmul`` for the regions of a tile. Every other one begins with the last
+    worker, so that one with a block less in a region has one more in the next.
+    """
+    heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
+    widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
+    shares = [0.0] * cores
+    for number, ((height, down), (width, across)) in enumerate(itertools.product(heights, widths)):
+        if not down * across:
+            continue
+        inner = down if along_rows else across
+        each, more = divmod(down * across, cores)
+        one = block_cycles(height, width, d, e)
+        for worker in range(cores):
+            blocks = each + (worker < more)
+            if not blocks:
+                break
+            start = worker * each + min(worker, more)
+            calls = _runs(start, start + blocks, inner)
+            place = cores - 1 - worker if number % 2 else worker
+            shares[place] += blocks * one + calls * _CYCLES_A_CALL + _CYCLES_A_PANEL
+    return max(shares)
+
+
+def _runs(first: int, end: int, inner: int) -> int:
+    """Return the calls for a run of blocks: whole lines of ``inner`` blocks take one together."""
+    start, stop = -(-first // inner) * inner, end // inner * inner
+    if start > stop:
+        return 1
+    return (first < start) + (start < stop) + (stop < end)
 
 
 def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods = _periods(w, b)
     d, e = b.distances(w), w.epilogue_of
+    along_rows = b.along_rows(w, cores)
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
-        compute += tile_cycles(m, n, b.block, d, e, cores) * m_count * n_count
+        compute += tile_cycles(m, n, b.block, along_rows, d, e, cores) * m_count * n_count
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}

@@ -71,7 +71,7 @@ def build_resident(
         everything and the other knobs by the template's estimate. None where neither can be.
     """
     default = template.default(workload, features)
-    for knobs in (default, *_whole_knobs(template, workload, features)):
+    for knobs in (default, *whole_knobs(template, workload, features)):
         if knobs is not None:
             function = remove_transfers(template.build(workload, knobs, features), resident)
             if function is not None:
@@ -79,7 +79,7 @@ def build_resident(
     return None
 
 
-def _whole_knobs(template: Template, workload: Workload, features: ClusterFeatures) -> list[dict[str, int]]:
+def whole_knobs(template: Template, workload: Workload, features: ClusterFeatures) -> list[dict[str, int]]:
     """Return the knobs of one tile, the lowest estimate first: knobs named ``tile_…`` are sizes of tiles.
 
     A knob named ``separate`` decides whether results have a place of their own in L1; of the others only the

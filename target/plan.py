@@ -69,7 +69,7 @@ class Transfer:
         The direction.
     start, ready : int
         It is started before call `start`, with no kernel at work, and complete before call `ready`: the same,
-        or the next one. The number of calls stands for the end of the function.
+        or up to six later. The number of calls stands for the end of the function.
     """
 
     tensor: Buffer

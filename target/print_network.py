@@ -21,7 +21,7 @@ from tvm_pulp.target.symbols import symbol_of
 SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
 PARAMETERS = "parameters"
-_FIRST_SLOT = 8
+_FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
 _INITIALISED = ("parameter", "state")
 
 
@@ -96,12 +96,12 @@ def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarr
 
 
 def _slot(ready: int) -> int:
-    """The DMA slot of transfers that have to be complete before a call; kernels use those below."""
-    return _FIRST_SLOT + ready % 2
+    """The DMA slot of transfers that have to be complete before a call: no transfer spans as many calls."""
+    return _FIRST_SLOT + ready % _SLOTS
 
 
 def _wait(ready: int) -> str:
-    return f"dma_wait({_slot(ready)});"
+    return f"wait_for_moves({_slot(ready)});"
 
 
 def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
@@ -141,6 +141,7 @@ class _Network:
             f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
             *self.arena(),
             "/* L1: scratch of the kernel that runs, and tensors between kernels. */\nstatic char *l1;",
+            *([_MOVES] if any(function.transfers for function in self.plan.functions) else []),
             *([_FINISH.replace("@MODEL@", model)] if calls else []),
             *(self.function(function) for function in self.plan.functions),
             self.worker(),
@@ -207,7 +208,7 @@ class _Network:
         tensor = transfer.tensor
         direction = "DMA_L2_TO_L1" if transfer.to_l1 else "DMA_L1_TO_L2"
         return (
-            f"dma_start_1d({_slot(transfer.ready)}, l1 + {transfer.l1_offset}, {self.address(tensor)}, "
+            f"start_move({_slot(transfer.ready)}, l1 + {transfer.l1_offset}, {self.address(tensor)}, "
             f"{tensor.bytes}, {direction}); /* {comment(tensor.name)} */"
         )
 
@@ -243,9 +244,19 @@ class _Network:
         )
 
 
+_MOVES = """\
+/* Start a transfer that the plan has between kernels, and wait for all of a slot. Functions, as code that is
+ * new to the instruction cache takes longer than a call. */
+static __attribute__((noinline)) void start_move(int slot, char *in_l1, const void *in_l2, uint32_t bytes,
+                                                 int direction) {
+  dma_start_1d(slot, in_l1, in_l2, bytes, direction);
+}
+
+static __attribute__((noinline)) void wait_for_moves(int slot) { dma_wait(slot); }"""
+
 _FINISH = """\
 /* After each kernel: all workers wait for each other, core 0 notes the cycles. */
-static inline uint32_t finish_kernel(int core, int call, uint32_t start) {
+static __attribute__((noinline)) uint32_t finish_kernel(int core, int call, uint32_t start) {
   cluster_barrier();
   if (core != 0) return start;
   const uint32_t now = pulp_cycles();

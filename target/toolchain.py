@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.runtime_objects import RuntimeObjects, cache_folder
 
 PROGRAM = "program.elf"
 """Name of what a project builds."""
@@ -66,7 +67,7 @@ class Toolchain:
     options: str = ""
 
     def build(self, directory: Path, jobs: int = 2, on_source: Callable[[], object] = lambda: None) -> Path:
-        """Build a project by its own Makefile; object files are thrown away.
+        """Build a project by its own Makefile; object files are thrown away, but for the runtime's.
 
         Parameters
         ----------
@@ -100,6 +101,9 @@ class Toolchain:
                 "BUILD": Path(build).name,
             }
             arguments = [f"{name}={value}" for name, value in variables.items()]
+            kept = {name: variables[name] for name in ("TOOLCHAIN", "OPTIONS")}
+            objects = RuntimeObjects(directory, self.command, kept)
+            objects.put_into(Path(build))
             with subprocess.Popen(
                 [make, "--no-print-directory", f"-j{jobs}", *arguments, PROGRAM],
                 cwd=directory,
@@ -116,6 +120,8 @@ class Toolchain:
                     if " -c " in line:  # make prints a command before it runs it
                         on_source()
                 failed = process.wait() != 0
+            if not failed:
+                objects.keep_from(Path(build))
         if failed:
             raise UserError(explain_failure("".join(lines), directory))
         return directory / PROGRAM
@@ -232,14 +238,7 @@ def _environment() -> dict[str, str]:
     """The environment, with a place where zig may keep what it needs to compile."""
     environment = dict(os.environ)
     if "ZIG_GLOBAL_CACHE_DIR" not in environment:
-        base = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        folder = Path(base) / "tvm-pulp" / "zig"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            writable = os.access(folder, os.W_OK)
-        except OSError:
-            writable = False
-        if not writable:
-            folder = Path(tempfile.gettempdir()) / f"tvm-pulp-zig-{os.getuid()}"
+        folder = cache_folder() / "zig"
+        folder.mkdir(parents=True, exist_ok=True)
         environment["ZIG_GLOBAL_CACHE_DIR"] = str(folder)
     return environment

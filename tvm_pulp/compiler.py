@@ -14,7 +14,7 @@ import tvm
 from tqdm import tqdm
 
 from tvm_pulp.calibration.samples import open_samples
-from tvm_pulp.frontends import load_model
+from tvm_pulp.frontends import load_network
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.integer_graph import write_integer_graph
@@ -24,11 +24,12 @@ from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, integer_stage, train_on_latents
+from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, infer_in_integers, train_on_latents
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
@@ -61,7 +62,7 @@ def compile(
     Parameters
     ----------
     model : path, torch.export.ExportedProgram, torch.nn.Module with example inputs, or onnx.ModelProto
-        The network, float32.
+        The network, float32 or quantised.
     target : str, Path, mapping or Target
         "pulp -l2-bytes=33554432", JSON, a path to JSON, or the same as a dict.
     train : TrainConfig or None
@@ -96,7 +97,7 @@ def compile(
         _check_latent_layer(train, quantization)
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
-    imported = load_model(model, input_shapes=input_shapes, model_format=model_format)
+    imported = load_network(model, input_shapes=input_shapes, model_format=model_format)
     graph, stage = _graph(imported, train, quantization)
     graph = replace(graph, module=fuse_epilogue(graph.module, features))
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
@@ -118,6 +119,8 @@ def compile(
     _write_package(directory, graph, kernels, plan, metadata)
     if quantization is not None and stage is not None:
         _write_integers(directory / "src", stage, quantization)
+    if isinstance(imported, QuantizedGraph):
+        write_integer_graph(directory / "src", imported)
     return Package(directory, metadata, holder)
 
 
@@ -141,17 +144,31 @@ def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -
         )
 
 
+def _check_quantized(
+    graph: QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
+) -> None:
+    if train is not None:
+        raise UserError(
+            f"{graph.name}: the model is quantised: a float32 model is needed to train, so convert it "
+            "without optimisations"
+        )
+    if quantization is not None:
+        raise UserError(f"{graph.name}: the model is quantised already: leave out the calibration")
+
+
 def _graph(
-    model: Model, train: TrainConfig | None, quantization: Quantization | None
+    model: Model | QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
 ) -> tuple[TrainingGraph, IntegerStage | None]:
-    """Build the graph, and what of it is in integers."""
+    """Build the graph, and what of it was quantised here."""
+    if isinstance(model, QuantizedGraph):
+        _check_quantized(model, train, quantization)
+        return build_integer_inference(model), None
     if train is not None and quantization is not None:
         return train_on_latents(model, train, quantization)
     if train is not None:
         return build_training(model, train), None
     if quantization is not None:
-        stage = integer_stage(model, quantization)
-        return build_integer_inference(stage.model, stage.graph(INFERENCE_BATCH)), stage
+        return infer_in_integers(model, quantization)
     return build_inference(model), None
 
 

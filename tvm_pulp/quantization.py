@@ -9,10 +9,12 @@ from tvm_pulp.calibration.channel_ranges import channel_ranges
 from tvm_pulp.calibration.samples import Samples, Source, open_samples
 from tvm_pulp.passes.equalize_layers import equalize_layers, equalized_activations
 from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
+from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.integer_stage import IntegerStage
-from tvm_pulp.passes.split_at_latent import split_at_latent
+from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
+from tvm_pulp.passes.split_at_latent import split_at_latent, split_at_softmax
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
@@ -88,6 +90,36 @@ def _calibrated(model: Model, samples: Samples, options: Quantization) -> Intege
     stage = IntegerStage(model, calibrate(model, samples, options.calibrator), options.weight_bits)
     stage.graph(model.batch)  # refuses what has no integer form before anything is built on it
     return stage
+
+
+def infer_in_integers(model: Model, options: Quantization) -> tuple[TrainingGraph, IntegerStage]:
+    """Build the inference graph of a network in integers, all but a softmax at its end.
+
+    Parameters
+    ----------
+    model : Model
+        In canonical form.
+    options : Quantization
+        Of all its layers.
+
+    Returns
+    -------
+    graph : TrainingGraph
+        With the function ``infer`` only.
+    stage : IntegerStage
+        The network, or the part before the softmax.
+
+    Raises
+    ------
+    UserError
+        As `integer_network` does.
+    """
+    split = split_at_softmax(model)
+    if split is None:
+        stage = integer_stage(model, options)
+        return build_integer_inference(stage.graph(stage.model.batch)), stage
+    stage = integer_stage(split.frozen, options)
+    return build_inference(split.trained, stage), stage
 
 
 def train_on_latents(

@@ -1,9 +1,12 @@
-"""Cross-entropy of logits and class numbers: log-softmax and negative log-likelihood in one; its gradient.
+"""Cross-entropy of logits and class numbers: log-softmax and negative log-likelihood in one; its gradient;
+both at once.
 
 ``loss = scale * Σ_n (log Σ_c exp(x[n,c]) - x[n, label[n]])``, a row's largest logit subtracted first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from tvm import te
 
@@ -29,8 +32,14 @@ def cross_entropy(layer: str, work: str, shape: Shape, scale: float) -> PrimFunc
     PrimFunc
         Operator class ``"cross_entropy"``: logits, labels (int32 ``[batch]``); loss ``[1]``.
     """
-    logits, labels = argument("logits", shape), argument("labels", shape[:1], "int32")
-    largest, total = _row_statistics(logits, shape)
+    logits, labels = _arguments(shape)
+    loss = _loss(logits, labels, shape, scale, *_row_statistics(logits, shape))
+    return _kernel("cross_entropy", layer, work, [logits, labels], [loss], scale)
+
+
+def _loss(
+    logits: te.Tensor, labels: te.Tensor, shape: Shape, scale: float, largest: te.Tensor, total: te.Tensor
+) -> te.Tensor:
     along = te.reduce_axis((0, shape[1]), name="class_number")
     zero = number(0.0)
     # A sum with one term that counts: reading logits[n, labels[n]] would leave the bounds to the data
@@ -44,8 +53,7 @@ def cross_entropy(layer: str, work: str, shape: Shape, scale: float) -> PrimFunc
         return tirx.log(total[n]) + (largest[n] - chosen[n])
 
     losses = staged_sum(sample_loss, (shape[0], 1), [0], "losses", [1])
-    loss = te.compute((1,), lambda i: losses[i] * number(scale), name="loss")
-    return make_kernel([logits, labels], [loss], operator="cross_entropy", layer=layer, work=work)
+    return te.compute((1,), lambda i: losses[i] * number(scale), name="loss")
 
 
 def cross_entropy_gradient(layer: str, work: str, shape: Shape, scale: float) -> PrimFunc:
@@ -56,15 +64,51 @@ def cross_entropy_gradient(layer: str, work: str, shape: Shape, scale: float) ->
     PrimFunc
         Operator class ``"cross_entropy_gradient"``: logits, labels (int32 ``[batch]``); logits gradient.
     """
-    logits, labels = argument("logits", shape), argument("labels", shape[:1], "int32")
-    largest, total = _row_statistics(logits, shape)
+    logits, labels = _arguments(shape)
+    gradient = _gradient(logits, labels, shape, scale, *_row_statistics(logits, shape))
+    return _kernel("cross_entropy_gradient", layer, work, [logits, labels], [gradient], scale)
 
+
+def cross_entropy_training(layer: str, work: str, shape: Shape, scale: float) -> PrimFunc:
+    """Make the kernel of both, which computes the exponentials once.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"cross_entropy_training"``: logits, labels (int32 ``[batch]``); loss ``[1]``, logits
+        gradient.
+    """
+    logits, labels = _arguments(shape)
+    statistics = _row_statistics(logits, shape)
+    loss = _loss(logits, labels, shape, scale, *statistics)
+    gradient = _gradient(logits, labels, shape, scale, *statistics)
+    return _kernel("cross_entropy_training", layer, work, [logits, labels], [loss, gradient], scale)
+
+
+def _arguments(shape: Shape) -> tuple[te.Tensor, te.Tensor]:
+    return argument("logits", shape), argument("labels", shape[:1], "int32")
+
+
+def _kernel(
+    operator: str,
+    layer: str,
+    work: str,
+    arguments: Sequence[te.Tensor],
+    outputs: Sequence[te.Tensor],
+    scale: float,
+) -> PrimFunc:
+    details = {"pulp.cross_entropy": {"scale": scale}}
+    return make_kernel(arguments, outputs, operator=operator, layer=layer, work=work, details=details)
+
+
+def _gradient(
+    logits: te.Tensor, labels: te.Tensor, shape: Shape, scale: float, largest: te.Tensor, total: te.Tensor
+) -> te.Tensor:
     def compute(n: Scalar, c: Scalar) -> Scalar:
         probability = tirx.exp(logits[n, c] - largest[n]) / total[n]
         return number(scale) * (probability - tirx.Select(labels[n] == c, number(1.0), number(0.0)))
 
-    result = te.compute(shape, compute, name="logits_gradient")
-    return make_kernel([logits, labels], [result], operator="cross_entropy_gradient", layer=layer, work=work)
+    return te.compute(shape, compute, name="logits_gradient")
 
 
 def _row_statistics(logits: te.Tensor, shape: Shape) -> tuple[te.Tensor, te.Tensor]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number, value_if, within
-from tvm_pulp.target.tvm_names import PrimFunc, tirx
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
 
 
 def permute_dims(
@@ -30,7 +30,13 @@ def permute_dims(
 
 
 def pad(
-    layer: str, work: str, shape: Shape, before: Sequence[int], after: Sequence[int], value: float
+    layer: str,
+    work: str,
+    shape: Shape,
+    before: Sequence[int],
+    after: Sequence[int],
+    value: float,
+    dtype: str = "float32",
 ) -> PrimFunc:
     """Make the kernel that surrounds the data by a constant.
 
@@ -44,13 +50,15 @@ def pad(
         Elements to add to each axis.
     value
         The constant.
+    dtype
+        Of the data.
 
     Returns
     -------
     PrimFunc
         Operator class ``"pad"``: data, output.
     """
-    data = argument("data", shape)
+    data = argument("data", shape, dtype)
     result = tuple(b + extent + a for b, extent, a in zip(before, shape, after, strict=True))
 
     def compute(*indices: Scalar) -> Scalar:
@@ -60,7 +68,7 @@ def pad(
             for at, b, extent, a in zip(position, before, shape, after, strict=True)
             for condition in within(at, -b, extent - 1 + a, extent)
         ]
-        return value_if(conditions, data(*position), number(value))
+        return value_if(conditions, data(*position), const(value, dtype))
 
     output = te.compute(result, compute, name="output")
     return make_kernel([data], [output], operator="pad", layer=layer, work=work)

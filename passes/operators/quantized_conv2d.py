@@ -123,7 +123,8 @@ def quantized_conv2d(
     weight = argument(
         "weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels)), "int8"
     )
-    bias, multiplier = (argument(name, (outputs,), "int32") for name in ("bias", "multiplier"))
+    bias = argument("bias", (outputs,), "int32")
+    multiplier = argument("multiplier", requantization.multiplier_shape((outputs,)), "int32")
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
     c = te.reduce_axis((0, channels), name="c")
@@ -138,7 +139,7 @@ def quantized_conv2d(
     )
     result = te.compute(
         shape,
-        lambda b, y, x, o: requantization.apply(total(b, y, x, o) + bias(o), multiplier(o)),
+        lambda b, y, x, o: requantization.apply(total(b, y, x, o) + bias(o), multiplier, o),
         name="result",
     )
     return make_kernel(

@@ -52,7 +52,8 @@ def quantized_depthwise(
     kernel_rows, kernel_columns = geometry.kernel
     data = argument("data", data_shape, "uint8")
     weight = argument("weight", (channels, kernel_rows, row_bytes(kernel_columns, 1)), "int8")
-    bias, multiplier = (argument(name, (channels,), "int32") for name in ("bias", "multiplier"))
+    bias = argument("bias", (channels,), "int32")
+    multiplier = argument("multiplier", requantization.multiplier_shape((channels,)), "int32")
     ky = te.reduce_axis((0, kernel_rows), name="ky")
     kx = te.reduce_axis((0, kernel_columns), name="kx")
     total = te.compute(
@@ -64,7 +65,7 @@ def quantized_depthwise(
     )
     result = te.compute(
         shape,
-        lambda b, y, x, c: requantization.apply(total(b, y, x, c) + bias(c), multiplier(c)),
+        lambda b, y, x, c: requantization.apply(total(b, y, x, c) + bias(c), multiplier, c),
         name="result",
     )
     return make_kernel(

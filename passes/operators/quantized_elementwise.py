@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
-from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
+from tvm_pulp.passes.operators.requantize import Rounding
+from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
 
 def quantize(
-    layer: str, work: str, shape: Shape, axes: Sequence[int], scale: float, zero_point: int
+    layer: str,
+    work: str,
+    shape: Shape,
+    axes: Sequence[int],
+    scale: float,
+    zero_point: int,
+    rounding: Rounding = Rounding.HALF_UP,
+    divides: bool = False,
 ) -> PrimFunc:
-    """Make the kernel of ``clip(floor(x * (1 / scale) + 0.5) + zero_point, 0, 255)``, in float32.
+    """Make the kernel of ``clip(round(x * (1 / scale)) + zero_point, 0, 255)``, in float32.
 
     Parameters
     ----------
@@ -25,6 +33,10 @@ def quantize(
         Axis i of the result is axis ``axes[i]`` of the data.
     scale, zero_point
         Of the result.
+    rounding
+        `HALF_UP`: ``floor(x + 0.5)``; `HALF_EVEN` or `HALF_AWAY`.
+    divides
+        ``x / scale`` in place of the product, which is slower.
 
     Returns
     -------
@@ -34,13 +46,37 @@ def quantize(
     data = argument("data", shape)
 
     def compute(*indices: Scalar) -> Scalar:
-        scaled = data(*(indices[axes.index(axis)] for axis in range(len(shape)))) * number(1.0 / scale)
+        value = data(*(indices[axes.index(axis)] for axis in range(len(shape))))
+        # a call, as TVM makes a product of a quotient by a constant
+        quotient = call_pure_extern("float32", "pulp_divide", value, number(scale))
+        scaled = quotient if divides else value * number(1.0 / scale)
         bounded = tirx.min(tirx.max(scaled, number(-256.0)), number(512.0))  # so that int32 holds it
-        rounded = tirx.Cast("int32", tirx.floor(bounded + number(0.5))) + const(zero_point, "int32")
+        rounded = tirx.Cast("int32", _ROUND[rounding](bounded)) + const(zero_point, "int32")
         return _byte(rounded, 0, 255)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
     return make_kernel([data], [result], operator="quantize", layer=layer, work=work)
+
+
+def moved_bytes(
+    layer: str, work: str, shape: Shape, axes: Sequence[int], dtype: str, result_dtype: str
+) -> PrimFunc:
+    """Make the kernel that adds 128 to signed bytes, or takes it off unsigned ones; see `quantize`.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"moved_bytes"``: data int8 or uint8, result of the other type.
+    """
+    data = argument("data", shape, dtype)
+    offset = const(128 if result_dtype == "uint8" else -128, "int32")
+
+    def compute(*indices: Scalar) -> Scalar:
+        q = tirx.Cast("int32", data(*(indices[axes.index(axis)] for axis in range(len(shape)))))
+        return tirx.Cast(result_dtype, q + offset)
+
+    result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
+    return make_kernel([data], [result], operator="moved_bytes", layer=layer, work=work)
 
 
 def dequantize(
@@ -71,6 +107,7 @@ def quantized_add(
     multipliers: tuple[int, int],
     shift: int,
     bounds: tuple[int, int],
+    rounding: Rounding = Rounding.HALF_UP,
 ) -> PrimFunc:
     """Make the kernel of ``clip((ml * (l - zl) + mr * (r - zr) + 2^(shift - 1) >> shift) + z, bounds)``.
 
@@ -86,6 +123,8 @@ def quantized_add(
         Integers; the sum must fit 32 bits.
     bounds
         Least and greatest result.
+    rounding
+        `HALF_UP`, as in the formula, or `HALF_EVEN`.
 
     Returns
     -------
@@ -93,14 +132,21 @@ def quantized_add(
         Operator class ``"quantized_add"``: left, right, result, all uint8.
     """
     left, right = argument("left", shape, "uint8"), argument("right", shape, "uint8")
-    constant = (1 << (shift - 1)) - multipliers[0] * zero_points[0] - multipliers[1] * zero_points[1]
+    even = rounding is Rounding.HALF_EVEN
+    offset = -multipliers[0] * zero_points[0] - multipliers[1] * zero_points[1]
+    half = (1 << (shift - 1)) - (1 if even else 0)
 
     def compute(*indices: Scalar) -> Scalar:
         terms = [
             tirx.Cast("int32", tensor(*indices)) * const(multiplier, "int32")
             for tensor, multiplier in zip((left, right), multipliers, strict=True)
         ]
-        total = terms[0] + terms[1] + const(constant, "int32")
+        total = terms[0] + terms[1]
+        if even:
+            total = total + const(offset, "int32")
+            total = total + ((total >> const(shift, "int32")) & const(1, "int32")) + const(half, "int32")
+        else:
+            total = total + const(offset + half, "int32")
         return _byte((total >> const(shift, "int32")) + const(zero_points[2], "int32"), *bounds)
 
     result = te.compute(shape, compute, name="result")
@@ -123,6 +169,13 @@ def lookup(layer: str, work: str, shape: Shape) -> PrimFunc:
 
     result = te.compute(shape, compute, name="result")
     return make_kernel([data, table], [result], operator="lookup", layer=layer, work=work)
+
+
+_ROUND: dict[Rounding, Callable[[Scalar], Scalar]] = {
+    Rounding.HALF_UP: lambda x: tirx.floor(x + number(0.5)),
+    Rounding.HALF_EVEN: tirx.nearbyint,
+    Rounding.HALF_AWAY: tirx.round,
+}
 
 
 def _byte(value: Scalar, low: int, high: int) -> Scalar:

@@ -51,12 +51,13 @@ def quantized_matmul(
     if requantization is None:
         result = te.compute((m, n), product, name="result")
     else:
-        bias, multiplier = (argument(name, (n,), "int32") for name in ("bias", "multiplier"))
+        bias = argument("bias", (n,), "int32")
+        multiplier = argument("multiplier", requantization.multiplier_shape((n,)), "int32")
         arguments += [bias, multiplier]
         total = te.compute((m, n), product, name="total")
         result = te.compute(
             (m, n),
-            lambda i, j: requantization.apply(total(i, j) + bias(j), multiplier(j)),
+            lambda i, j: requantization.apply(total(i, j) + bias(j), multiplier, j),
             name="result",
         )
         sizes |= requantization.attributes()

@@ -32,8 +32,8 @@ def quantized_avg_pool2d(
     data_shape
         [images, rows, columns, channels].
     multipliers
-        Integers of shape [rows, columns] of the result, or one for all; they divide by the elements that
-        count.
+        Integers of shape [rows, columns] of the result, or [1, 1] for all, which divide by the elements that
+        count; with a shift each, [2, ...], where the requantisation has own shifts.
     requantization
         From sums of ``q - zero_point`` to bytes.
 
@@ -43,13 +43,17 @@ def quantized_avg_pool2d(
         Operator class ``"quantized_avg_pool2d"``: data uint8, multiplier int32 if there are several, result
         uint8.
     """
-    single = multipliers.size == 1
+    single = multipliers.shape[-2:] == (1, 1)
     offset = geometry.zero_point * geometry.kernel[0] * geometry.kernel[1]
     arguments = [] if single else [argument("multiplier", multipliers.shape, "int32")]
 
     def finish(total: Scalar, y: Scalar, x: Scalar) -> Scalar:
-        multiplier = const(int(multipliers.flat[0]), "int32") if single else arguments[0](y, x)
-        return requantization.apply(total - const(offset, "int32") if offset else total, multiplier)
+        centred = total - const(offset, "int32") if offset else total
+        if not single:
+            return requantization.apply(centred, arguments[0], y, x)
+        shift = int(multipliers.flat[1]) if requantization.own_shifts else requantization.shift
+        factor = const(int(multipliers.flat[0]), "int32")
+        return requantization.apply_to(centred, factor, const(shift, "int32"))
 
     return _pool("quantized_avg_pool2d", layer, work, geometry, data_shape, te.sum, finish, arguments)
 

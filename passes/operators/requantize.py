@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar
 from tvm_pulp.target.errors import UserError
@@ -15,9 +18,32 @@ NARROW_BITS = 30
 """Products of `Requantization.narrow` are less than two to this power, so that the rest fits 32 bits too."""
 
 
+class Rounding(enum.IntEnum):
+    """How a scaled sum becomes an integer.
+
+    `HALF_UP` is the fastest, and what networks that are quantised here use. `HALF_EVEN` is ONNX's and
+    PyTorch's. `TWICE` is TFLite's: to 31 bits first, halves up, then to an integer, halves away from zero
+    (``SaturatingRoundingDoublingHighMul`` and ``RoundingDivideByPOT`` of gemmlowp, ``fixedpoint.h``).
+    `HALF_AWAY` rounds halves away from zero, as TFLite's averages do.
+    """
+
+    HALF_UP = 0
+    HALF_EVEN = 1
+    TWICE = 2
+    HALF_AWAY = 3
+
+
+_FUNCTIONS = {
+    Rounding.HALF_UP: "pulp_requantize",
+    Rounding.HALF_EVEN: "pulp_requantize_even",
+    Rounding.TWICE: "pulp_requantize_twice",
+    Rounding.HALF_AWAY: "pulp_requantize_away",
+}
+
+
 @dataclass(frozen=True)
 class Requantization:
-    """``clip((sum * multiplier + 2^(shift-1) >> shift) + zero_point, low, high)``, in 64 bits, as uint8.
+    """``clip(round(sum * multiplier / 2^shift) + zero_point, low, high)``, in 64 bits, as uint8.
 
     Attributes
     ----------
@@ -29,6 +55,11 @@ class Requantization:
         Its range within 0 to 255; a ReLU has ``low = zero_point``.
     narrow : bool
         States that ``|sum * multiplier| < 2^30`` for all sums that can occur, so that 32 bits will do.
+    rounding : Rounding
+        With `TWICE`, shifts are those of the second rounding, 31 less than the whole.
+    own_shifts : bool
+        States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
+        multipliers and shifts, and `shift` is not read.
     """
 
     shift: int
@@ -36,6 +67,8 @@ class Requantization:
     low: int = 0
     high: int = 255
     narrow: bool = False
+    rounding: Rounding = Rounding.HALF_UP
+    own_shifts: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.shift <= 62:
@@ -50,20 +83,91 @@ class Requantization:
         """Return the fields as a kernel's attributes."""
         return {name: int(value) for name, value in asdict(self).items()}
 
-    def apply(self, total: Scalar, multiplier: Scalar) -> Scalar:
-        """Return the expression of a result: it calls ``pulp_math.h``, as TIR here has 32 bits."""
-        shift = const(self.shift, "int32")
-        value = call_pure_extern("int32", "pulp_requantize", total, multiplier, shift)
+    def multiplier_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the array of multipliers for results that share one by `shape`."""
+        return (2, *shape) if self.own_shifts else shape
+
+    def apply(self, total: Scalar, multiplier: te.Tensor, *place: Scalar) -> Scalar:
+        """Return the expression of a result, by the multiplier at `place` of an array.
+
+        It calls ``pulp_math.h``, as TIR here has 32 bits.
+        """
+        if self.own_shifts:
+            return self.apply_to(total, multiplier(0, *place), multiplier(1, *place))
+        return self.apply_to(total, multiplier(*place), const(self.shift, "int32"))
+
+    def apply_to(self, total: Scalar, multiplier: Scalar, shift: Scalar) -> Scalar:
+        """Return the expression of a result, by scalars."""
+        value = call_pure_extern("int32", _FUNCTIONS[self.rounding], total, multiplier, shift)
         if self.zero_point:
             value = value + const(self.zero_point, "int32")
         low, high = const(self.low, "int32"), const(self.high, "int32")
         return tirx.Cast("uint8", tirx.min(tirx.max(value, low), high))
 
-    def reference(self, total: np.ndarray, multiplier: np.ndarray | int) -> np.ndarray:
+    def reference(self, total: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
         """Return the results for int32 sums by NumPy; `multiplier` is broadcast."""
-        product = total.astype(np.int64) * np.asarray(multiplier, np.int64)
-        value = ((product + (1 << (self.shift - 1))) >> self.shift).astype(np.int32) + self.zero_point
-        return np.clip(value, self.low, self.high).astype(np.uint8)
+        total = total.astype(np.int64)
+        factor, shift = multiplier if self.own_shifts else (multiplier, self.shift)
+        if self.rounding is Rounding.TWICE:
+            value = round_twice(total, factor, shift)
+        elif self.rounding is Rounding.HALF_EVEN:
+            value = shift_half_even(total * np.asarray(factor, np.int64), shift)
+        else:
+            product = total * np.asarray(factor, np.int64)
+            away = (product < 0) & (self.rounding is Rounding.HALF_AWAY)
+            value = (product + (np.int64(1) << np.asarray(shift - 1, np.int64)) - away) >> shift
+        return np.clip(value.astype(np.int32) + self.zero_point, self.low, self.high).astype(np.uint8)
+
+
+def shift_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
+    """Divide int64 values by 2^shift, rounding to the nearest, halves to even."""
+    return (value + ((np.int64(1) << np.asarray(shift - 1, np.int64)) - 1) + ((value >> shift) & 1)) >> shift
+
+
+def round_half_away(value: np.ndarray) -> np.ndarray:
+    """Round floats to integers, halves away from zero, in their type."""
+    whole = np.trunc(value)
+    return whole + np.copysign(np.abs(value - whole) >= 0.5, value)
+
+
+def round_twice(total: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
+    """Multiply int32 values, as int64, by ``multiplier / 2^(31 + shift)`` as TFLite rounds.
+
+    Parameters
+    ----------
+    total : ndarray of int64
+    multiplier : ndarray or int
+        0, or 2^30 to 2^31 - 1.
+    shift : ndarray or int
+        -30 to 31; negative ones multiply before the first rounding.
+    """
+    shift = np.asarray(shift, np.int64)
+    product = (total << np.maximum(-shift, 0)) * np.asarray(multiplier, np.int64)
+    high = (product + (1 << 30)) >> 31
+    right = np.maximum(shift, 0)
+    half = (np.int64(1) << right) >> 1
+    return (high + half - ((high < 0) & (right > 0))) >> right
+
+
+def twice_multiplier(scale: float) -> tuple[int, int]:
+    """Write a scale as ``multiplier / 2^(31 + shift)`` as TFLite does (``QuantizeMultiplier``).
+
+    Returns
+    -------
+    multiplier : int
+        2^30 to 2^31 - 1, or 0.
+    shift : int
+        For `round_twice`.
+    """
+    if scale == 0:
+        return 0, 0
+    fraction, exponent = math.frexp(scale)
+    multiplier = math.floor(fraction * 2**31 + 0.5)
+    if multiplier == 2**31:
+        multiplier, exponent = 2**30, exponent + 1
+    if exponent < -31:
+        return 0, 0
+    return (2**31 - 1, -30) if exponent > 30 else (multiplier, -exponent)
 
 
 def choose_multipliers(
@@ -74,6 +178,7 @@ def choose_multipliers(
     low: int = 0,
     high: int = 255,
     accuracy: float = 1 / 16,
+    rounding: Rounding = Rounding.HALF_UP,
 ) -> tuple[np.ndarray, Requantization]:
     """Choose integer multipliers, one for each channel, and a shift for all.
 
@@ -90,6 +195,8 @@ def choose_multipliers(
         See `Requantization`.
     accuracy
         Largest error of a result, in units of its last place, that the 32-bit form may add.
+    rounding
+        `HALF_UP`, or `HALF_EVEN`, which is made `HALF_UP` where no result lies halfway between integers.
 
     Returns
     -------
@@ -104,6 +211,21 @@ def choose_multipliers(
     scale, sums = np.asarray(scales, np.float64), np.asarray(largest_sums, np.float64)
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise UserError("requantisation needs finite scales above 0: a channel is constant or not calibrated")
+    multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy)
+    if rounding is Rounding.HALF_EVEN and _has_halves(multipliers, sums, requantization.shift):
+        requantization = replace(requantization, rounding=rounding)
+    return multipliers, requantization
+
+
+def _has_halves(multipliers: np.ndarray, sums: np.ndarray, shift: int) -> bool:
+    """Whether a sum times its multiplier may be an odd multiple of 2^(shift-1)."""
+    powers = multipliers.astype(np.int64) & -multipliers.astype(np.int64)
+    return bool((powers * sums >= 2.0 ** (shift - 1)).any())
+
+
+def _choose(
+    scale: np.ndarray, sums: np.ndarray, zero_point: int, low: int, high: int, accuracy: float
+) -> tuple[np.ndarray, Requantization]:
     for shift in range(22, 0, -1):
         multipliers = np.rint(scale * 2.0**shift)
         if (multipliers * sums < 2**NARROW_BITS).all() and multipliers.max() < 2**NARROW_BITS:

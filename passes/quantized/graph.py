@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.passes.operators.requantize import Requantization, Rounding
 
 Shape = tuple[int, ...]
 
@@ -38,6 +38,10 @@ class QuantizedTensor:
     scale: float
     zero_point: int
 
+    def values(self, dtype: type[np.floating]) -> np.ndarray:
+        """Give the numbers that the bytes 0 to 255 stand for, computed in a type."""
+        return (np.arange(256) - self.zero_point).astype(dtype) * dtype(self.scale)
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -49,13 +53,37 @@ class Operator:
 
 @dataclass(frozen=True)
 class Quantize(Operator):
-    """``clip(floor(x * (1 / scale) + 0.5) + zero_point, 0, 255)`` of a float32 input, in float32.
+    """``clip(round(x * (1 / scale)) + zero_point, 0, 255)`` of a float32 input, in float32.
 
     ``1 / scale`` is rounded to float32, so that the cluster multiplies; see `tvm_pulp.oracle.integer`.
+
+    Attributes
+    ----------
+    source, source_shape
+        The input.
+    axes : tuple of int, optional
+        Axis i of the output is axis ``axes[i]`` of the input; None where they are the same.
+    rounding : Rounding
+        `HALF_UP`: ``floor(x + 0.5)``; `HALF_EVEN` or `HALF_AWAY`.
+    divides : bool
+        ``x / scale`` in place of the product.
     """
 
     source: str
     source_shape: Shape
+    axes: tuple[int, ...] | None = None
+    rounding: Rounding = Rounding.HALF_UP
+    divides: bool = False
+
+
+@dataclass(frozen=True)
+class QuantizedInput(Operator):
+    """An input that is bytes, uint8 or int8; 128 is added to the latter. `axes` as for `Quantize`."""
+
+    source: str
+    source_shape: Shape
+    dtype: str
+    axes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,13 +127,36 @@ class QuantizedLinear(Operator):
 class QuantizedAdd(Operator):
     """``clip(((ml * (l - zl) + mr * (r - zr) + 2^(shift - 1)) >> shift) + zero_point, minimum, maximum)``.
 
-    The multipliers are at most 2^22, so the sum stays within 32 bits.
+    The multipliers are at most 2^22, so the sum stays within 32 bits. With `rounding` `HALF_EVEN`, halves go
+    to the even integer.
     """
 
     left: QuantizedTensor
     right: QuantizedTensor
     multipliers: tuple[int, int]
     shift: int
+    minimum: int = 0
+    maximum: int = 255
+    rounding: Rounding = Rounding.HALF_UP
+
+
+@dataclass(frozen=True)
+class RescaledAdd(Operator):
+    """A sum, or difference, as TFLite computes it.
+
+    ``clip(scaled(scaled(l - zl << 20) +- scaled(r - zr << 20)) + zero_point, minimum, maximum)`` where
+    `scaled` is `round_twice`.
+
+    Attributes
+    ----------
+    multipliers : three pairs of int
+        Multiplier and shift of the left operand, the right one, and the result.
+    """
+
+    left: QuantizedTensor
+    right: QuantizedTensor
+    multipliers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    subtracts: bool = False
     minimum: int = 0
     maximum: int = 255
 
@@ -150,6 +201,19 @@ class Lookup(Operator):
 
 
 @dataclass(frozen=True)
+class QuantizedSoftmax(Operator):
+    """A softmax along the last axis of a tensor that is no image, in float32 by a table.
+
+    ``clip(round(e * (1 / (sum(e) * scale))) + zero_point, 0, 255)`` with ``e = table[255 - largest + q]``,
+    float32 ``[256]``; the sum runs from the first to the last, halves go away from zero; `scale` and
+    `zero_point` are the output's.
+    """
+
+    source: QuantizedTensor
+    table: np.ndarray
+
+
+@dataclass(frozen=True)
 class Concatenate(Operator):
     """Tensors of one scale and zero point, joined along an axis."""
 
@@ -159,9 +223,19 @@ class Concatenate(Operator):
 
 @dataclass(frozen=True)
 class View(Operator):
-    """The same elements in row-major order with another shape."""
+    """The same elements with another shape, in row-major order, or that with channels innermost (NHWC)."""
 
     source: QuantizedTensor
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Pad(Operator):
+    """Elements of the source's zero point around the data, numbers of them for each axis."""
+
+    source: QuantizedTensor
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -181,14 +255,17 @@ class QuantizedGraph:
     name : str
         Of the model.
     inputs : tuple of str
-        Names of the float32 inputs, each read by one `Quantize`.
+        Names of the inputs, each read by one `Quantize` (float32) or `QuantizedInput`.
     operators : tuple of Operator
         In execution order.
     output : QuantizedTensor
         What it yields.
+    output_dtype : str
+        "float32": the numbers that the bytes stand for; "uint8": the bytes; "int8": the bytes less 128.
     """
 
     name: str
     inputs: tuple[str, ...]
     operators: tuple[Operator, ...]
     output: QuantizedTensor
+    output_dtype: str = "float32"

@@ -11,9 +11,9 @@ from tvm import relax
 
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.passes.quantized.lower_ends import integer_inputs
 from tvm_pulp.passes.quantized.lower_graph import (
     emit_integer_graph,
-    integer_inputs,
     integer_parameters,
     parameter_variables,
 )

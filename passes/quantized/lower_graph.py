@@ -5,24 +5,33 @@ Images lie with their channels innermost (NHWC) between the kernels; the graph's
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tvm import relax
+from tvm import IRModule, relax
 
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators import quantized_elementwise
 from tvm_pulp.passes.operators.kernel import Shape
-from tvm_pulp.passes.operators.movement import concat, permute_dims
+from tvm_pulp.passes.operators.movement import concat, pad, permute_dims
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
+from tvm_pulp.passes.operators.quantized_softmax import quantized_softmax
+from tvm_pulp.passes.operators.rescaled_add import rescaled_add
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.lower_ends import (
+    input_kernel,
+    integer_inputs,
+    inverse,
+    output_kernel,
+    physical,
+    physical_axes,
+)
 from tvm_pulp.passes.rewrite import closed_on_error
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -30,21 +39,19 @@ from tvm_pulp.target.tvm_names import PrimFunc
 WORK = "infer"
 
 
-def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGraph:
+def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
     """Build the graph of a package that infers in integers.
 
     Parameters
     ----------
-    model : Model
-        The float network of the graph, of the same batch size.
     graph : QuantizedGraph
-        Of `quantize_model`.
+        Of `quantize_model` or an importer.
 
     Returns
     -------
     TrainingGraph
-        With the function ``infer`` only: float32 inputs, the float32 output that the last bytes stand for.
-        Its model has the integer weights, biases, multipliers and tables as parameters.
+        With the function ``infer`` only. Its model has the integer weights, biases, multipliers and tables as
+        parameters.
     """
     source = relax.BlockBuilder()
     parameters = integer_parameters(graph)
@@ -58,14 +65,9 @@ def build_integer_inference(model: Model, graph: g.QuantizedGraph) -> TrainingGr
     bound, found = resolve(module[WORK])
     builder = relax.BlockBuilder()
     finish_function(builder, WORK, arguments, bound, module, found[0])
-    integer = dataclasses.replace(model, parameters=parameters, buffers=frozenset(parameters))
+    main = IRModule({"main": module[WORK].with_attr("global_symbol", "main")})
+    integer = Model(graph.name, main, graph.inputs, parameters, frozenset(parameters))
     return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
-
-
-def integer_inputs(graph: g.QuantizedGraph) -> list[relax.Var]:
-    """Variables for the float32 inputs, in the order of the graph."""
-    shapes = {o.source: o.source_shape for o in graph.operators if isinstance(o, g.Quantize)}
-    return [relax.Var(name, relax.TensorType(shapes[name], "float32")) for name in graph.inputs]
 
 
 def integer_parameters(graph: g.QuantizedGraph) -> dict[str, np.ndarray]:
@@ -101,7 +103,7 @@ def emit_integer_graph(
     graph : QuantizedGraph
         Of the batch size of `inputs`.
     inputs : sequence of Var
-        float32, in the order of the graph's inputs.
+        Of `integer_inputs`.
     parameters : mapping of str to Var
         Of `integer_parameters`.
     result : str
@@ -110,22 +112,9 @@ def emit_integer_graph(
     Returns
     -------
     Var
-        The float32 tensor that the graph's last bytes stand for.
+        The float32 tensor that the graph's last bytes stand for, or those, see `QuantizedGraph`.
     """
     return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
-
-
-def physical_axes(rank: int) -> tuple[int, ...]:
-    """Order in which a tensor's axes lie in memory: images as NHWC, others as they are."""
-    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
-
-
-def _physical(shape: Shape) -> Shape:
-    return tuple(shape[axis] for axis in physical_axes(len(shape)))
-
-
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(axes.index(axis) for axis in range(len(axes)))
 
 
 def _moves(shape: Shape) -> bool:
@@ -145,28 +134,19 @@ class _Lowering:
         self.values: dict[str, relax.Var] = {}
 
     def run(self, inputs: Mapping[str, relax.Var], result: str) -> relax.Var:
-        """Emit the kernels; return the float output."""
+        """Emit the kernels; return the output."""
         for operator in self.graph.operators:
-            if isinstance(operator, g.Quantize):
-                output = operator.output
-                axes = physical_axes(len(output.shape))
-                kernel = quantized_elementwise.quantize(
-                    operator.layer, "quantize", operator.source_shape, axes, output.scale, output.zero_point
-                )
-                self.values[output.name] = self.call(kernel, inputs[operator.source])
+            if isinstance(operator, g.Quantize | g.QuantizedInput):
+                value = self.end(input_kernel(operator), inputs[operator.source], operator.output.shape)
             else:
-                self.values[operator.output.name] = _LOWER[type(operator)](self, operator)
+                value = _LOWER[type(operator)](self, operator)
+            self.values[operator.output.name] = value
         output = self.graph.output
-        shape = _physical(output.shape)
-        kernel = quantized_elementwise.dequantize(
-            result,
-            "dequantize",
-            shape,
-            _inverse(physical_axes(len(shape))),
-            output.scale,
-            output.zero_point,
-        )
-        return self.call(kernel, self.values[output.name])
+        return self.end(output_kernel(self.graph, result), self.values[output.name], output.shape)
+
+    def end(self, kernel: PrimFunc | None, value: relax.Var, shape: Shape) -> relax.Var:
+        """Emit the kernel of an input or output, if one is needed."""
+        return self.view(value, shape) if kernel is None else self.call(kernel, value)
 
     def call(self, kernel: PrimFunc, *arguments: relax.Var) -> relax.Var:
         return emit_kernel(self.builder, kernel, arguments)
@@ -219,9 +199,9 @@ def _constants(operator: g.Operator) -> dict[str, np.ndarray]:
         return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
     if isinstance(operator, g.QuantizedLinear):
         return {"weight": operator.weight, "bias": _bias(operator), "multiplier": operator.multipliers}
-    if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.size > 1:
+    if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.shape[-2:] != (1, 1):
         return {"multiplier": operator.multipliers}
-    return {"table": operator.table} if isinstance(operator, g.Lookup) else {}
+    return {"table": operator.table} if isinstance(operator, g.Lookup | g.QuantizedSoftmax) else {}
 
 
 def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
@@ -231,7 +211,7 @@ def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
 
 
 def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
-    attributes, shape = operator.attributes, _physical(operator.source.shape)
+    attributes, shape = operator.attributes, physical(operator.source.shape)
     geometry = QuantizedConv2d(
         (operator.weight.shape[2], operator.weight.shape[3]),
         attributes.strides,
@@ -258,20 +238,41 @@ def _add(lowering: _Lowering, operator: g.QuantizedAdd) -> relax.Var:
     kernel = quantized_elementwise.quantized_add(
         operator.layer,
         WORK,
-        _physical(operator.output.shape),
+        physical(operator.output.shape),
         (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
         operator.multipliers,
         operator.shift,
         (operator.minimum, operator.maximum),
+        operator.rounding,
     )
     return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
+
+
+def _rescaled_add(lowering: _Lowering, operator: g.RescaledAdd) -> relax.Var:
+    tensors = (operator.left, operator.right, operator.output)
+    kernel = rescaled_add(
+        operator.layer,
+        WORK,
+        physical(operator.output.shape),
+        (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
+        operator.multipliers,
+        (operator.minimum, operator.maximum),
+        operator.subtracts,
+    )
+    return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
+
+
+def _softmax(lowering: _Lowering, operator: g.QuantizedSoftmax) -> relax.Var:
+    output = operator.output
+    kernel = quantized_softmax(operator.layer, WORK, output.shape, output.scale, output.zero_point)
+    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
 def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
     geometry = QuantizedConv2d(
         operator.window, operator.strides, operator.padding, (1, 1), operator.source.zero_point
     )
-    shape = _physical(operator.source.shape)
+    shape = physical(operator.source.shape)
     kernel = quantized_avg_pool2d(
         operator.layer, WORK, geometry, shape, operator.multipliers, operator.requantization
     )
@@ -280,17 +281,17 @@ def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> 
 
 def _max_pool2d(lowering: _Lowering, operator: g.QuantizedMaxPool2d) -> relax.Var:
     geometry = QuantizedConv2d(operator.window, operator.strides, operator.padding, operator.dilation)
-    kernel = quantized_max_pool2d(operator.layer, WORK, geometry, _physical(operator.source.shape))
+    kernel = quantized_max_pool2d(operator.layer, WORK, geometry, physical(operator.source.shape))
     return lowering.call(kernel, lowering.value(operator.source))
 
 
 def _lookup(lowering: _Lowering, operator: g.Lookup) -> relax.Var:
-    kernel = quantized_elementwise.lookup(operator.layer, WORK, _physical(operator.source.shape))
+    kernel = quantized_elementwise.lookup(operator.layer, WORK, physical(operator.source.shape))
     return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
 def _concatenate(lowering: _Lowering, operator: g.Concatenate) -> relax.Var:
-    shapes = [_physical(source.shape) for source in operator.sources]
+    shapes = [physical(source.shape) for source in operator.sources]
     axis = physical_axes(len(shapes[0])).index(operator.axis)
     kernel = concat(operator.layer, "concat", shapes, axis, "uint8")
     return lowering.call(kernel, *(lowering.value(source) for source in operator.sources))
@@ -301,29 +302,39 @@ def _view(lowering: _Lowering, operator: g.View) -> relax.Var:
     value = lowering.value(operator.source)
     if source == output:
         return value
+    if operator.channels_last:
+        return lowering.view(value, physical(output))
     if _moves(source):
-        value = lowering.permuted(operator, value, _physical(source), _inverse(physical_axes(4)))
+        value = lowering.permuted(operator, value, physical(source), inverse(physical_axes(4)))
     if not _moves(output):
-        return lowering.view(value, _physical(output))
+        return lowering.view(value, physical(output))
     return lowering.permuted(operator, lowering.view(value, output), output, physical_axes(4))
+
+
+def _pad(lowering: _Lowering, operator: g.Pad) -> relax.Var:
+    source = operator.source
+    shape, before, after = physical(source.shape), physical(operator.before), physical(operator.after)
+    kernel = pad(operator.layer, "pad", shape, before, after, source.zero_point, "uint8")
+    return lowering.call(kernel, lowering.value(source))
 
 
 def _transpose(lowering: _Lowering, operator: g.Transpose) -> relax.Var:
     order = physical_axes(len(operator.axes))
-    axes = tuple(_inverse(order)[operator.axes[axis]] for axis in order)
-    return lowering.permuted(
-        operator, lowering.value(operator.source), _physical(operator.source.shape), axes
-    )
+    axes = tuple(inverse(order)[operator.axes[axis]] for axis in order)
+    return lowering.permuted(operator, lowering.value(operator.source), physical(operator.source.shape), axes)
 
 
 _LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
     g.QuantizedConv2d: _conv2d,
     g.QuantizedLinear: _linear,
     g.QuantizedAdd: _add,
+    g.RescaledAdd: _rescaled_add,
+    g.QuantizedSoftmax: _softmax,
     g.QuantizedAveragePool2d: _average_pool2d,
     g.QuantizedMaxPool2d: _max_pool2d,
     g.Lookup: _lookup,
     g.Concatenate: _concatenate,
     g.View: _view,
+    g.Pad: _pad,
     g.Transpose: _transpose,
 }

@@ -90,6 +90,62 @@ def quantized_weight(
     return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios, largest
 
 
+def imported_weight(
+    weight: np.ndarray,
+    scales: np.ndarray,
+    bias: np.ndarray,
+    source: QuantizedTensor,
+    output: QuantizedTensor,
+    layer: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give the weight and bias of a layer that comes quantised back their integers.
+
+    Parameters
+    ----------
+    weight : ndarray of float32, ``[output channels, ...]``
+        Integers times scales.
+    scales : ndarray of float32
+        Of the same shape, one value for each output channel.
+    bias : ndarray of float32, ``[output channels]``
+    source, output : QuantizedTensor
+        Of the layer.
+    layer : str
+        For messages.
+
+    Returns
+    -------
+    weight, bias, ratios, largest
+        As of `quantized_weight`.
+
+    Raises
+    ------
+    UserError
+        If the weights have scales other than one a channel, or do not fit int8, or a sum could leave 32
+        bits.
+    """
+    rows = scales.reshape(len(weight), -1).astype(np.float64)
+    rows = np.where(rows == 0, output.scale / source.scale, rows)  # of channels of zeros
+    channels = rows[:, 0]
+    if (rows != channels[:, None]).any():
+        raise UserError(
+            f"layer {layer}: its weight's scales differ within an output channel: quantise it by "
+            "output channel"
+        )
+    integers = np.rint(weight.reshape(rows.shape) / rows).astype(np.int64)
+    if (np.abs(integers + 0.5) > 128).any():
+        raise UserError(
+            f"layer {layer}: its weight less the zero point reaches {int(np.abs(integers).max())}, beyond "
+            "int8: quantise weights symmetrically"
+        )
+    biases = np.rint(bias / (channels * source.scale))
+    if (np.abs(biases) > ACCUMULATOR_LIMIT).any():
+        raise UserError(f"layer {layer}: its bias is beyond 32 bits in units of its products")
+    biases = biases.astype(np.int64)
+    largest = largest_sums(integers, biases, source.zero_point, layer)
+    ratios = channels * source.scale / output.scale
+    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios, largest
+
+
 def largest_sums(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer: str) -> np.ndarray:
     """Bound the sums of products of all inputs, and prove that they fit 32 bits on the way, too.
 

@@ -9,7 +9,7 @@ from tvm import relax
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.graph import Quantize, QuantizedGraph
 from tvm_pulp.passes.quantized.parameters import WEIGHT_BITS
-from tvm_pulp.passes.quantized.rules import RULES
+from tvm_pulp.passes.quantized.rules import RULES, Rule
 from tvm_pulp.passes.quantized.walk import Ranges, Walk
 from tvm_pulp.passes.rewrite import operator_name, static_shape
 from tvm_pulp.target.errors import UserError
@@ -45,22 +45,23 @@ def quantize_model(model: Model, ranges: Ranges, weight_bits: int = 8) -> Quanti
         )
     for variable, value in walk.bound.items():
         if variable not in walk.absorbed and variable not in walk.constants:
-            _visit(walk, variable, value)
+            visit(walk, variable, value, RULES)
     result = model.function.body.body
     if isinstance(result, relax.Tuple) or result not in walk.tensors:
         raise UserError(f"{model.name}: the integer stage must yield one tensor that depends on an input")
     return QuantizedGraph(model.name, model.inputs, tuple(walk.operators), walk.tensors[result])
 
 
-def _visit(walk: Walk, variable: relax.Var, value: relax.Expr) -> None:
+def visit(walk: Walk, variable: relax.Var, value: relax.Expr, rules: Mapping[str, Rule]) -> None:
+    """Compute a binding that depends on parameters alone; for others follow the rule of the operator."""
     if isinstance(value, relax.Var) and value in walk.tensors:
         walk.tensors[variable] = walk.tensors[value]
     elif isinstance(value, relax.Var) and value in walk.constants:
         walk.constants[variable] = walk.constants[value]
     elif walk.is_constant(value):
         walk.compute_constant(variable, value)
-    elif operator_name(value) in RULES:
-        RULES[operator_name(value)](walk, variable, value)
+    elif operator_name(value) in rules:
+        rules[operator_name(value)](walk, variable, value)
     else:
         walk.refuse(variable, operator_name(value) or type(value).__name__)
 

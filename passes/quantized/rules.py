@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from tvm import relax
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
+from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.passes.quantized import graph
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
-from tvm_pulp.passes.quantized.parameters import quantized_weight
-from tvm_pulp.passes.quantized.walk import Walk, bounds
+from tvm_pulp.passes.quantized.walk import ARITHMETIC, Walk, bounds
 from tvm_pulp.passes.rewrite import is_number, number, operands, operator_name, static_shape
 from tvm_pulp.target.errors import UserError
 
 Rule = Callable[[Walk, relax.Var, relax.Call], None]
 ADD_MULTIPLIER_BITS = 21
 """Two products of 21 and 8 bits and their rounding fit 32 bits with their signs."""
-
-_ARITHMETIC = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
 
 
 def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -31,9 +28,8 @@ def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
         walk.refuse(variable, "a convolution by a computed weight")
     a = value.attrs
     attributes = Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups))
-    variable, output, weight, bias, multipliers, scaled = _weighted(
-        walk, variable, source, walk.constants[value.args[1]]
-    )
+    weights = walk.constants[value.args[1]], walk.scales.get(value.args[1])
+    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, *weights)
     operator = graph.QuantizedConv2d(
         layer, output, source, attributes, weight, bias, multipliers, scaled, walk.weight_bits
     )
@@ -45,7 +41,9 @@ def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     factor = walk.constants.get(value.args[1])
     if factor is None or factor.ndim != 2 or len(source.shape) != 2:
         walk.refuse(variable, "a matrix product other than of [batch, inputs] by a parameter")
-    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, factor.T)
+    scales = walk.scales.get(value.args[1])
+    weights = factor.T, None if scales is None else scales.T
+    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, *weights)
     walk.emit(
         variable,
         graph.QuantizedLinear(layer, output, source, weight, bias, multipliers, scaled, walk.weight_bits),
@@ -53,32 +51,19 @@ def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
 
 
 def _weighted(
-    walk: Walk, variable: relax.Var, source: QuantizedTensor, weight: np.ndarray
+    walk: Walk,
+    variable: relax.Var,
+    source: QuantizedTensor,
+    weight: np.ndarray,
+    scales: np.ndarray | None,
 ) -> tuple[relax.Var, QuantizedTensor, np.ndarray, np.ndarray, np.ndarray, Requantization]:
     """Quantise a layer with a weight, and take in the bias and the activation function that follow it."""
     layer = walk.layer(variable)
     biased, bias = walk.with_bias(variable, len(weight))
     result, output, low, high = walk.with_bounds(biased)
-    integers, biases, ratios, largest = quantized_weight(
-        weight, bias, source, output, walk.weight_bits, layer
-    )
-    multipliers, scaled = _multipliers(layer, ratios, largest, output, low, high)
+    integers, biases, ratios, largest = walk.quantized_weight(layer, weight, scales, bias, source, output)
+    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high)
     return result, output, integers, biases, multipliers, scaled
-
-
-def _multipliers(
-    layer: str,
-    ratios: np.ndarray,
-    largest: np.ndarray,
-    output: QuantizedTensor,
-    low: int = 0,
-    high: int = 255,
-) -> tuple[np.ndarray, Requantization]:
-    """Choose a layer's requantisation; its name goes before a message."""
-    try:
-        return choose_multipliers(ratios, largest, zero_point=output.zero_point, low=low, high=high)
-    except UserError as error:
-        raise UserError(f"layer {layer}: {error}") from error
 
 
 def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -95,36 +80,31 @@ def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
         raise UserError(f"layer {layer}: the scales of its operands are too far from that of its result")
     sign = -1 if operator_name(value) == "subtract" else 1
     multipliers = (round(ratios[0] * 2**shift), sign * round(ratios[1] * 2**shift))
-    walk.emit(variable, graph.QuantizedAdd(layer, output, left, right, multipliers, shift, low, high))
+    rounding = walk.arithmetic.rounding
+    walk.emit(
+        variable, graph.QuantizedAdd(layer, output, left, right, multipliers, shift, low, high, rounding)
+    )
 
 
 def _lookup(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     """Tabulate any function of one tensor, element by element."""
     tensors = [argument for argument in value.args if not is_number(argument)]
-    if operator_name(value) in _ARITHMETIC and len(tensors) > 1:
+    if operator_name(value) in ARITHMETIC and len(tensors) > 1:
         walk.refuse(variable, f"{operator_name(value)} of two tensors")
     source, output = walk.source(variable, tensors[0]), walk.tensor(variable)
-    values = _function(value)((np.arange(256) - source.zero_point) * source.scale)
-    walk.emit(variable, graph.Lookup(walk.layer(variable), output, source, table(values, output)))
+    read = [number(a) if is_number(a) else source.values(walk.arithmetic.dtype) for a in value.args]
+    table = walk.arithmetic.table(elementwise_values(value, read), output)
+    walk.emit(variable, graph.Lookup(walk.layer(variable), output, source, table))
 
 
-def table(values: np.ndarray, output: QuantizedTensor) -> np.ndarray:
-    """Quantise the 256 values of a function, rounding half up, to the table of a `Lookup`."""
-    rounded = np.floor(values / output.scale + 0.5) + output.zero_point
-    return np.clip(rounded, 0, 255).astype(np.uint8)
-
-
-def _function(value: relax.Call) -> Callable[[np.ndarray], np.ndarray]:
+def elementwise_values(value: relax.Call, operands: Sequence[Any]) -> np.ndarray:
+    """Compute an elementwise operator in NumPy, in the type of its operands."""
     operator = operator_name(value)
-    if operator in _ARITHMETIC:
-        left, right = (number(argument) if is_number(argument) else None for argument in value.args)
-        return lambda x: _ARITHMETIC[operator](x if left is None else left, x if right is None else right)
+    if operator in ARITHMETIC:
+        return ARITHMETIC[operator](*operands)
     if operator == "sigmoid":
-        return lambda x: 1 / (1 + np.exp(-x))
-    if operator == "tanh":
-        return np.tanh
-    low, high = bounds(value)
-    return lambda x: np.clip(x, low, high)
+        return 1 / (1 + np.exp(-operands[0]))
+    return np.tanh(operands[0]) if operator == "tanh" else np.clip(operands[0], *bounds(value))
 
 
 def _max_pool2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -179,7 +159,7 @@ def _average(
         divisors = divisors[:1, :1]
     ratios = (source.scale / (output.scale * divisors)).reshape(-1)
     largest = np.full(ratios.size, 255 * window[0] * window[1])
-    multipliers, scaled = _multipliers(layer, ratios, largest, output)
+    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output)
     multipliers = multipliers.reshape(divisors.shape)
     pooled = output
     if output.shape != shape:
@@ -224,8 +204,8 @@ def _concat(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
         if (source.scale, source.zero_point) != (output.scale, output.zero_point):
             name = f"{source.name}_for_{output.name}"
             rescaled = QuantizedTensor(name, source.shape, output.scale, output.zero_point)
-            values = (np.arange(256) - source.zero_point) * source.scale
-            walk.operators.append(graph.Lookup(layer, rescaled, source, table(values, output)))
+            table = walk.arithmetic.table(source.values(walk.arithmetic.dtype), output)
+            walk.operators.append(graph.Lookup(layer, rescaled, source, table))
             source = rescaled
         sources.append(source)
     axis = int(value.attrs.axis) % len(output.shape)

@@ -12,14 +12,15 @@ from tvm import relax
 
 from tvm_pulp.passes.layer_names import layer_names
 from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.quantized.arithmetic import OURS
 from tvm_pulp.passes.quantized.graph import Operator, QuantizedTensor
-from tvm_pulp.passes.quantized.parameters import activation
+from tvm_pulp.passes.quantized.parameters import activation, quantized_weight
 from tvm_pulp.passes.rewrite import bindings, is_number, number, operands, operator_name, static_shape
 from tvm_pulp.target.errors import UserError
 
 Ranges = Mapping[str, tuple[float, float]]
 
-_ARITHMETIC = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
+ARITHMETIC = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
 
 
 class Walk:
@@ -35,8 +36,12 @@ class Walk:
         8 or 4.
     bound : dict of Var to Expr
         All bindings.
+    arithmetic : Arithmetic
+        How it rounds.
     constants : dict of Var to ndarray
         Variables that depend on parameters alone, computed.
+    scales : dict of Var to ndarray
+        Scales of the elements of those that come quantised.
     tensors : dict of Var to QuantizedTensor
         Integer tensor of each variable so far.
     operators : list of Operator
@@ -45,6 +50,9 @@ class Walk:
         Variables whose binding an earlier operator has taken in: a bias, an activation function.
     """
 
+    arithmetic = OURS
+    remedy = "choose a latent layer before it"
+
     def __init__(self, model: Model, ranges: Ranges, weight_bits: int) -> None:
         self.model, self.ranges, self.weight_bits = model, ranges, weight_bits
         self.bound = dict(bindings(model.function))
@@ -52,6 +60,7 @@ class Walk:
             variable: np.asarray(model.parameters[name])
             for name, variable in model.parameter_variables.items()
         }
+        self.scales: dict[relax.Var, np.ndarray] = {}
         self.tensors: dict[relax.Var, QuantizedTensor] = {}
         self.operators: list[Operator] = []
         self.absorbed: set[relax.Var] = set()
@@ -68,9 +77,7 @@ class Walk:
 
     def refuse(self, variable: relax.Var, what: str) -> NoReturn:
         """Raise UserError: the operator that yields a variable stays in float."""
-        raise UserError(
-            f"layer {self.layer(variable)}: {what} has no integer form: choose a latent layer before it"
-        )
+        raise UserError(f"layer {self.layer(variable)}: {what} has no integer form: {self.remedy}")
 
     def is_constant(self, value: relax.Expr) -> bool:
         """Tell whether a value depends on parameters alone."""
@@ -80,15 +87,14 @@ class Walk:
     def compute_constant(self, variable: relax.Var, value: relax.Expr) -> None:
         """Evaluate a binding of a view or transpose of a weight, or arithmetic on parameters."""
         operator = operator_name(value)
-        if operator == "reshape":
-            new = self.constants[value.args[0]].reshape(static_shape(value))
-        elif operator == "permute_dims":
-            axes = value.attrs.axes
-            order = None if axes is None else [int(axis) for axis in axes]
-            new = self.constants[value.args[0]].transpose(order)
-        elif operator in _ARITHMETIC:
+        if operator in ("reshape", "permute_dims"):
+            for known in (self.constants, self.scales):
+                if value.args[0] in known:
+                    known[variable] = _view(value, known[value.args[0]])
+            return
+        if operator in ARITHMETIC:
             left, right = (number(a) if is_number(a) else self.constants[a] for a in value.args)
-            new = np.asarray(_ARITHMETIC[operator](left, right), np.float32)
+            new = np.asarray(ARITHMETIC[operator](left, right), np.float32)
         else:
             self.refuse(variable, f"{operator} of parameters")
         self.constants[variable] = new
@@ -102,6 +108,18 @@ class Walk:
             )
         low, high = self.ranges[variable.name]
         return activation(variable.name, static_shape(variable), float(low), float(high), layer)
+
+    def quantized_weight(
+        self,
+        layer: str,
+        weight: np.ndarray,
+        scales: np.ndarray | None,
+        bias: np.ndarray,
+        source: QuantizedTensor,
+        output: QuantizedTensor,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Quantise a layer's weight and bias, see `quantized_weight`."""
+        return quantized_weight(weight, bias, source, output, self.weight_bits, layer)
 
     def source(self, variable: relax.Var, operand: relax.Expr) -> QuantizedTensor:
         """Tensor that the operator of `variable` reads."""
@@ -124,7 +142,7 @@ class Walk:
         bias : ndarray of float32, ``[channels]``
         """
         none = np.zeros(channels, np.float32)
-        reader = self._only_reader(variable)
+        reader = self.only_reader(variable)
         if reader is None or operator_name(self.bound[reader]) != "add":
             return variable, none
         left, right = self.bound[reader].args
@@ -152,7 +170,7 @@ class Walk:
         minimum, maximum : int
             The bounds in integers.
         """
-        reader = self._only_reader(variable)
+        reader = self.only_reader(variable)
         low, high = -math.inf, math.inf
         if reader is not None and operator_name(self.bound[reader]) in ("nn.relu", "clip"):
             low, high = bounds(self.bound[reader])
@@ -161,9 +179,13 @@ class Walk:
         output = self.tensor(variable)
         return variable, output, _integer_bound(low, output, 0), _integer_bound(high, output, 255)
 
-    def _only_reader(self, variable: relax.Var) -> relax.Var | None:
+    def readers(self, variable: relax.Var) -> list[relax.Var]:
+        """Bindings that read a variable."""
+        return self._readers.get(variable, [])
+
+    def only_reader(self, variable: relax.Var) -> relax.Var | None:
         """The binding that alone reads a variable."""
-        readers = self._readers.get(variable, [])
+        readers = self.readers(variable)
         return readers[0] if len(readers) == 1 and not self._results[variable] else None
 
 
@@ -172,6 +194,14 @@ def bounds(value: relax.Call) -> tuple[float, float]:
     if operator_name(value) == "nn.relu":
         return 0.0, math.inf
     return float(value.args[1].value), float(value.args[2].value)
+
+
+def _view(value: relax.Call, array: np.ndarray) -> np.ndarray:
+    """Compute a reshape or permute_dims."""
+    if operator_name(value) == "reshape":
+        return array.reshape(static_shape(value))
+    axes = value.attrs.axes
+    return array.transpose(None if axes is None else [int(axis) for axis in axes])
 
 
 def _integer_bound(bound: float, tensor: QuantizedTensor, otherwise: int) -> int:

@@ -12,7 +12,7 @@
 
 /* The forms of one instruction stand together below, in this order:
  *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
- *   P_LWR             load a word and add the register `step` to the address register
+ *   P_LWR, P_SWR, P_SBR  load or store a word, store a byte, and add the register `step` to the address register
  *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
  *                     `label`'s
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
@@ -33,6 +33,8 @@
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
 #define P_LWR(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
+#define P_SWR(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
+#define P_SBR(from, step, address) "p.sb " #from ", " #step "(" #address "!)\n"
 #define P_LBU(to, step, address) "p.lbu " #to ", " #step "(" #address "!)\n"
 #define P_LBU_AT(to, index, address) "p.lbu " #to ", " #index "(" #address ")\n"
 #define P_INSERT(to, from, bits, at) "p.insert " #to ", " #from ", " #bits "-1, " #at "\n"
@@ -59,6 +61,8 @@
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
 #define P_LWR(to, step, address) ".insn r 0x0b, 7, 0x10, " #to ", " #address ", " #step "\n"
+#define P_SWR(from, step, address) ".insn r 0x2b, 6, 0, " #step ", " #address ", " #from "\n"
+#define P_SBR(from, step, address) ".insn r 0x2b, 4, 0, " #step ", " #address ", " #from "\n"
 #define P_LBU(to, step, address) ".insn i 0x0b, 4, " #to ", " #step "(" #address ")\n"
 #define P_LBU_AT(to, index, address) ".insn r 0x03, 7, 0x20, " #to ", " #address ", " #index "\n"
 #define P_INSERT(to, from, bits, at) ".insn r 0x33, 2, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"

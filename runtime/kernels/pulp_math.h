@@ -18,11 +18,33 @@ static inline int32_t pulp_requantize(int32_t sum, int32_t multiplier, int32_t s
   return (int32_t)(((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
 }
 
+/* The same with halves to even, as ONNX and PyTorch round. */
+static inline int32_t pulp_requantize_even(int32_t sum, int32_t multiplier, int32_t shift) {
+  const int64_t product = (int64_t)sum * multiplier;
+  return (int32_t)((product + ((int64_t)1 << (shift - 1)) - 1 + ((product >> shift) & 1)) >> shift);
+}
+
+/* The same with halves away from zero. */
+static inline int32_t pulp_requantize_away(int32_t sum, int32_t multiplier, int32_t shift) {
+  const int64_t product = (int64_t)sum * multiplier;
+  return (int32_t)((product + ((int64_t)1 << (shift - 1)) - (product < 0)) >> shift);
+}
+
+/* sum * multiplier / 2^(31 + shift) as TFLite rounds: to sum * multiplier / 2^31, halves up, then to the result,
+ * halves away from zero. multiplier >= 0; -30 <= shift <= 31; a negative shift scales up first. */
+static inline int32_t pulp_requantize_twice(int32_t sum, int32_t multiplier, int32_t shift) {
+  if (shift <= 0) return (int32_t)(((int64_t)sum * (1 << -shift) * multiplier + (1 << 30)) >> 31);
+  const int32_t high = (int32_t)(((int64_t)sum * multiplier + (1 << 30)) >> 31);
+  return (int32_t)((high + ((int64_t)1 << (shift - 1)) - (high < 0)) >> shift);
+}
+
 /* First iteration of worker `core` where `total` iterations are shared out in contiguous chunks. */
 static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
   const int32_t each = total / cores, rest = total - each * cores;
   return core * each + pulp_min(core, rest);
 }
+
+static inline float pulp_divide(float a, float b) { return a / b; }
 
 static inline float pulp_int_as_float(int32_t bits) {
   float value;
@@ -59,6 +81,15 @@ static inline float pulp_rsqrtf(float x) {
   y = y * (1.5f - half * y * y);
   y = y * (1.5f - half * y * y);
   return y + y * (0.5f - half * y * y);
+}
+
+/* 1.5 ulp, for normal x > 0 with a normal result. Newton's iteration, as the cluster has one divider. */
+static inline float pulp_reciprocalf(float x) {
+  float y = pulp_int_as_float(0x7ef311c7 - pulp_float_as_int(x)); /* within 12% */
+  y = y * (2.0f - x * y);
+  y = y * (2.0f - x * y);
+  y = y * (2.0f - x * y);
+  return y + y * (1.0f - x * y);
 }
 
 /* Rounding to an integer. Values from 2^23 on have no fraction. */
@@ -110,6 +141,23 @@ static inline float pulp_expf(float x) {
   const int32_t n = (int32_t)(scaled + (scaled >= 0.0f ? 0.5f : -0.5f));
   const float r = (x - (float)n * 6.93359375e-1f) + (float)n * 2.12194440e-4f;
   return pulp_exp_scaled(r, n);
+}
+
+/* e^x for x <= 0 in half the operations, 1.2 ulp; below x = -87 the smallest result, 1.6e-38. For softmaxes. */
+static inline float pulp_exp_negativef(float x) {
+  x = x < -87.0f ? -87.0f : x; /* NaN stays */
+  const float to_integer = 12582912.0f; /* 1.5 * 2^23: the sum's last bits are the rounded number */
+  const float shifted = x * 1.44269504f + to_integer;
+  const float n = shifted - to_integer;
+  const float r = (x - n * 6.93359375e-1f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float value = (p * (r * r) + r) + 1.0f;
+  return pulp_int_as_float(pulp_float_as_int(value) + (int32_t)((uint32_t)pulp_float_as_int(shifted) << 23));
 }
 
 static inline float pulp_exp2f(float x) {

@@ -18,11 +18,15 @@ _ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".
 _A_REGISTERS = ("a0", "a1")
 _B_REGISTERS = ("t3", "t4", "t5", "a2")
 _SAVED = "ra s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 gp tp".split()
-_A, _B, _COUNT = "t0", "t1", "t2"
-_FRAME = 80
+_A, _B = "t0", "t1"
+_C, _C_ROW = "ra", "t2"
+"""Where a sum has segments, their loop needs these registers."""
+_FRAME = 96
 _C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
+_A_NEXT, _B_NEXT, _C_NEXT, _ZERO, _LINES = 76, 80, 84, 88, 92
 
-_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next")
+_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next", "lines", "a_line", "b_line",
+           "c_line", "bias_line")  # fmt: skip
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
 
@@ -34,6 +38,8 @@ struct dot_panel {
   int32_t c_row;                  /* of the results' rows */
   const int32_t *bias;            /* of the first column, the multipliers behind */
   int32_t bias_next;
+  int32_t lines;                  /* such runs of blocks, 0 stands for 1; what is skipped after a run: */
+  int32_t a_line, b_line, c_line, bias_line;
 };"""
 
 
@@ -51,6 +57,8 @@ class DotDistances:
         Segments of the sum.
     a_skip, b_skip : int
         Bytes from the end of a segment to the start of the next.
+    along_rows : bool or None
+        Whether the next block is that of the next rows or of the next columns; None: as the call says.
     """
 
     a_row: int
@@ -59,6 +67,7 @@ class DotDistances:
     segments: int = 1
     a_skip: int = 0
     b_skip: int = 0
+    along_rows: bool | None = None
 
     @property
     def a_path(self) -> int:
@@ -69,6 +78,13 @@ class DotDistances:
     def b_path(self) -> int:
         """Bytes that B's pointer moves along a sum."""
         return self.segments * (4 * self.depth + self.b_skip)
+
+    def moves(self, rows: int, columns: int) -> tuple[int, int] | None:
+        """Return the bytes from the end of a block's sum to the next block, of A and B, if they are known."""
+        if self.along_rows is None:
+            return None
+        a_next, b_next = (rows * self.a_row, 0) if self.along_rows else (0, columns * self.b_column)
+        return a_next - self.a_path, b_next - self.b_path
 
 
 def longest_distance(block: int) -> int:
@@ -94,6 +110,10 @@ class Epilogue:
         Whether 32-bit products will do.
     multipliers : int
         Bytes from a column's bias to its multiplier.
+    rounding : int
+        How the kernel rounds; 0, halves up, is what panels do.
+    own_shifts : int
+        Whether each column has its own shift, which panels lack.
     """
 
     requantize: bool = False
@@ -103,11 +123,15 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    rounding: int = 0
+    own_shifts: int = 0
 
     def is_supported(self) -> bool:
-        """Tell whether the instructions' forms cover the shift without overflow."""
+        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
         if not self.requantize:
             return True
+        if self.rounding or self.own_shifts:
+            return False
         return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
 
     @property
@@ -155,6 +179,7 @@ class _DotPanelWriter:
         self.sums = _ACCUMULATORS[: rows * columns]
         # the pointers point at the middle row and column, which are loaded last, by post-increment
         self.row_middle, self.column_middle = rows // 2, columns // 2
+        self.moves = d.moves(rows, columns)
         self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
 
     def sum(self, r: int, c: int) -> str:
@@ -162,23 +187,72 @@ class _DotPanelWriter:
 
     def write(self, name: str) -> AssemblyText:
         text, d, e = self.text, self.d, self.e
-        text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
+        text.add(f'.pushsection .text.{name},"ax",@progbits', ".balign 16")
         text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
         text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+        text.add(".option push", ".option norvc", ".balign 4")
         text.add(f"addi {_A}, a0, {self.row_middle * d.a_row}")
         text.add(f"addi {_B}, a1, {self.column_middle * d.b_column}")
-        text.add(f"sw a2, {_C_START}(sp)", f"sw a3, {_SETTINGS}(sp)")
-        text.add(_setting("a4", "blocks", "a3"), f"sw a4, {_BLOCKS}(sp)")
+        text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
         if e.requantize:
-            text.add(_setting("a4", "bias", "a3"), f"sw a4, {_BIAS}(sp)")
-        text.add("1:")
-        self.start_and_sum()
-        if e.requantize:
-            self.requantize()
-        self.store_and_advance()
-        text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-        text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
+            text.add(_setting("a6", "bias", "a3"), f"li a7, {e.zero_point << self.shift}")
+            text.add(f"sw a6, {_BIAS}(sp)", f"sw a7, {_ZERO}(sp)")
+        text.add(f"sw a5, {_LINES}(sp)")
+        if d.segments == 1:
+            self.block_loop()
+        else:
+            text.add(f"sw a2, {_C_START}(sp)", "1:", f"sw a4, {_BLOCKS}(sp)", "2:")
+            self.block()
+            text.add(f"lw a0, {_BLOCKS}(sp)", "addi a0, a0, -1", f"sw a0, {_BLOCKS}(sp)", "bnez a0, 2b")
+        self.next_line()
+        text.add(".option pop", *(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+        text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".popsection")
         return text
+
+    def block_loop(self) -> None:
+        """Write a hardware loop over the blocks; C's pointer and row distance are in registers."""
+        text = self.text
+        if self.moves is None:
+            text.add(_setting("a5", "a_next", "a3"), _setting("a6", "b_next", "a3"))
+            text.add(f"sw a5, {_A_NEXT}(sp)", f"sw a6, {_B_NEXT}(sp)")
+        text.add(f"mv {_C}, a2", _setting(_C_ROW, "c_row", "a3"))
+        if not self.d.along_rows:
+            text.add(_setting("a5", "c_next", "a3"), *([f"sub a5, a5, {_C_ROW}"] * self.rows))
+            text.add(f"sw a5, {_C_NEXT}(sp)")
+        text.add("1:")
+        start = len(text.lines)
+        self.block()
+        length = sum(1 for line in text.lines[start:] if not line.endswith(":"))
+        text.lines.insert(start, f"LP_SETUP(1, a4, {length}, 6)")
+        text.lines.insert(-1, "6:")
+
+    def next_line(self) -> None:
+        """Write the end of a run of blocks: on to the next run, if there is one."""
+        text, in_registers = self.text, self.d.segments == 1
+        text.add(f"lw a0, {_LINES}(sp)", f"lw a1, {_SETTINGS}(sp)", "addi a0, a0, -1", f"sw a0, {_LINES}(sp)")
+        text.add("blez a0, 7f")
+        moves = [(_A, "a_line"), (_B, "b_line"), (_C if in_registers else "a3", "c_line")]
+        if self.e.requantize:
+            moves.append(("a2", "bias_line"))
+            text.add(f"lw a2, {_BIAS}(sp)")
+        text.add(*([] if in_registers else [f"lw a3, {_C_START}(sp)"]), _setting("a4", "blocks", "a1"))
+        steps = ("t3", "t4", "t5", "a5")
+        text.add(*(_setting(step, field, "a1") for step, (_, field) in zip(steps, moves, strict=False)))
+        text.add(*(f"add {to}, {to}, {step}" for step, (to, _) in zip(steps, moves, strict=False)))
+        text.add(*([] if in_registers else [f"sw a3, {_C_START}(sp)"]))
+        text.add(*([f"sw a2, {_BIAS}(sp)"] if self.e.requantize else []), "j 1b", "7:")
+
+    def block(self) -> None:
+        self.start_and_sum()
+        if self.e.requantize:
+            self.requantize()
+        self.store()
+        self.advance()
+
+    @property
+    def shift(self) -> int:
+        """By which the registers are shifted after the multiplication."""
+        return self.e.shift if self.e.narrow else self.e.shift - 32
 
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
@@ -224,64 +298,81 @@ class _DotPanelWriter:
         elif d.segments > 1:
             text.add(*(f"mv {register}, zero" for register in self.sums))
         if d.segments > 1:
-            inner = self.loop(d.depth, "5")
+            inner = self.loop(d.depth, "t2")
             length = sum(1 for line in (*inner, *skips) if not line.endswith(":"))
             if not skips:
                 inner.append("nop")
                 length += 1
             *before, last = [*inner, *skips]
-            text.add(f"li ra, {d.segments}", f"li {_COUNT}, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
+            text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
             text.add(*before, "6:", last)
         elif self.e.requantize:
-            text.add(f"li {_COUNT}, {d.depth}", *self.loop(d.depth, "5"), *skips)
+            text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
         else:
             text.add(*self.step(start=True))
             if d.depth > 1:
-                text.add(f"li {_COUNT}, {d.depth - 1}", *self.loop(d.depth - 1, "5"))
+                text.add(f"li a0, {d.depth - 1}", *self.loop(d.depth - 1, "a0"))
             text.add(*skips)
 
-    def loop(self, count: int, label: str) -> list[str]:
+    def loop(self, count: int, register: str) -> list[str]:
         body = self.step(start=False)
         if count == 1:
             return body
-        return [f"LP_SETUP(0, {_COUNT}, {len(body)}, {label})", *body[:-1], f"{label}:", body[-1]]
+        return [f"LP_SETUP(0, {register}, {len(body)}, 5)", *body[:-1], "5:", body[-1]]
 
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
         text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
-        shift = e.shift if e.narrow else e.shift - 32
         zero = "zero"
         if e.zero_point:
             zero = "a1"
-            text.add(f"li a1, {e.zero_point << shift}")
+            text.add(f"lw a1, {_ZERO}(sp)")
         multiply = "mul" if e.narrow else "mulh"
         places = [(r, c) for r in range(self.rows) for c in columns]
         text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
-        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {shift})" for register in self.sums))
+        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
         text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
             if bound != neutral:
                 text.add(f"li a0, {bound}")
                 text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
 
-    def store_and_advance(self) -> None:
-        text, e, columns = self.text, self.e, range(self.columns)
-        store = "sb" if e.requantize else "sw"
-        text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
-        text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
-        text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
+    def store(self) -> None:
+        """Write the stores of a block; the last one of a row moves on to the next row."""
+        text, kind = self.text, "B" if self.e.requantize else "W"
+        row, pointer = (_C_ROW, _C) if self.d.segments == 1 else ("t3", "a0")
+        if self.d.segments > 1:
+            text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
+            text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
+            text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
         for r in range(self.rows):
-            text.add(*(f"{store} {self.sum(r, c)}, {e.item * c}(a0)" for c in columns))
-            text.add(*(["add a0, a0, t3"] if r < self.rows - 1 else []))
-        text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
-        if e.requantize:
+            others = range(1, self.columns)
+            text.add(*(f"s{kind.lower()} {self.sum(r, c)}, {self.e.item * c}({pointer})" for c in others))
+            text.add(f"P_S{kind}R({self.sum(r, 0)}, {row}, {pointer})")
+
+    def advance(self) -> None:
+        """Write the moves to the next block."""
+        text, in_registers = self.text, self.d.segments == 1
+        if self.e.requantize or (self.moves is None and not in_registers):
+            text.add(f"lw a1, {_SETTINGS}(sp)")
+        if self.e.requantize:
             text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
-        text.add(f"lw a0, {_BLOCKS}(sp)", f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4", "addi a0, a0, -1")
-        if e.requantize:
+        if self.moves is None and in_registers:
+            text.add(f"lw t3, {_A_NEXT}(sp)", f"lw t4, {_B_NEXT}(sp)")
+        elif self.moves is None:
+            text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
+        if in_registers and not self.d.along_rows:
+            text.add(f"lw a0, {_C_NEXT}(sp)")
+        if self.e.requantize:
             text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
-        text.add(f"sw a0, {_BLOCKS}(sp)", "bnez a0, 1b")
+        if in_registers and not self.d.along_rows:
+            text.add(f"add {_C}, {_C}, a0")
+        if self.moves is None:
+            text.add(f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4")
+        else:
+            text.add(*add_constant(_A, self.moves[0], "a0"), *add_constant(_B, self.moves[1], "a0"))
 
 
 def _setting(register: str, field: str, pointer: str) -> str:
@@ -290,31 +381,39 @@ def _setting(register: str, field: str, pointer: str) -> str:
 
 def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
     """Return the same panel in plain C."""
+    a_next, b_next = d.moves(rows, columns) or ("p->a_next", "p->b_next")
     a_type = "int8_t" if signed else "uint8_t"
     if e.requantize:
-        start = "p->bias[block * (p->bias_next / 4) + j]"
-        multiplier = f"p->bias[block * (p->bias_next / 4) + j + {e.multipliers // 4}]"
+        start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
         value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
         if e.zero_point:
             value += f" + {e.zero_point}"
         result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
+    bias = ", bias += p->bias_next / 4" if e.requantize else ""
+    bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
+    start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
 static void {name}(const void *a_start, const void *b_start, void *c_start, const struct dot_panel *p) {{
   const {a_type} *a = a_start;
   const int8_t *b = b_start;
   char *c = c_start;
-  for (int32_t block = 0; block < p->blocks; ++block) {{
-    for (int32_t i = 0; i < {rows}; ++i)
-      for (int32_t j = 0; j < {columns}; ++j) {{
-        const {a_type} *x = a + i * {d.a_row};
-        const int8_t *y = b + j * {d.b_column};
-        int32_t sum = {start};
-        for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
-          for (int32_t k = 0; k < {4 * d.depth}; ++k) sum += *x++ * *y++;
-        {result};
-      }}
-    a += {d.a_path} + p->a_next, b += {d.b_path} + p->b_next, c += p->c_next;
-  }}
+  int32_t line = 0;
+{start_bias}\
+  do {{
+    for (int32_t block = 0; block < p->blocks; ++block) {{
+      for (int32_t i = 0; i < {rows}; ++i)
+        for (int32_t j = 0; j < {columns}; ++j) {{
+          const {a_type} *x = a + i * {d.a_row};
+          const int8_t *y = b + j * {d.b_column};
+          int32_t sum = {start};
+          for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
+            for (int32_t k = 0; k < {4 * d.depth}; ++k) sum += *x++ * *y++;
+          {result};
+        }}
+      a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += p->c_next{bias};
+    }}
+    a += p->a_line, b += p->b_line, c += p->c_line{bias_line};
+  }} while (++line < p->lines);
 }}"""

@@ -1,8 +1,9 @@
 """Straight-line code of loads, products and stores, written as C or as assembly in a hardware loop.
 
 A block is a list of values of the source in the order of their first use, each with the products that it
-takes part in. A value is loaded two values before it is needed, so that no load is waited for, and loads are
-spread evenly between the products, so that two workers that share an FPU seldom want it at the same time.
+takes part in. In assembly products alternate with loads and stores for as long as there are any: two workers
+that share an FPU fall into step, so that one has it while the other one accesses memory, and no load is
+waited for. The last access by a pointer moves it on to the next block.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Block:
     def instructions(self) -> int:
         """Number of instructions of the assembly form."""
         parts = sum(1 + len(v.products) + len(v.factors) + len(v.stores) for v in self.values)
-        return parts + len(self.zeros) + len(self.steps)
+        return parts + len(self.zeros)
 
     @property
     def products(self) -> int:
@@ -85,11 +86,22 @@ class Block:
         operands = len(self.kept) * (2 if self.updated else 1) + 3 * len(self.steps) + 1
         scratch = len(self.temporaries) + _VALUES
         registers = len(self.kept) + 2 * len(self.steps) + 1 + scratch
-        places = [v.place for v in self.values] + self.zeros + list(self.steps.values())
-        places += [place for v in self.values for _, place in (*v.factors, *v.stores)]
-        reach = all(4 * abs(place) <= _LARGEST_OFFSET for place in places)
         fits = scratch <= len(_SCRATCH) and registers <= _REGISTERS
-        return reach and operands <= _MOST_OPERANDS and fits
+        return self._reaches and operands <= _MOST_OPERANDS and fits
+
+    @property
+    def _reaches(self) -> bool:
+        """Whether offsets from the place of a pointer's last access, which may be any, are small enough."""
+        places: dict[str, list[int]] = {
+            "from": [v.place for v in self.values],
+            "with": [place for v in self.values for _, place in v.factors],
+            "to": [*self.zeros, *(place for v in self.values for _, place in v.stores)],
+        }
+        for name, step in self.steps.items():
+            far = max(map(abs, (step, *places[name])))
+            if 4 * max(far, max(places[name]) - min(places[name])) > _LARGEST_OFFSET:
+                return False
+        return True
 
     def c(self, count: str, repeat: int, strides: dict[str, int], indent: str) -> str:
         """Return loops of ``repeat`` times ``count`` blocks in plain C.
@@ -125,14 +137,14 @@ class Block:
 
     def assembly(self, count: str, repeat: int, strides: dict[str, int], indent: str) -> str:
         """Return the same as an inline assembly statement of two hardware loops."""
-        lines = self._instructions()
+        lines, starts = self._instructions()
         backs = {f"{name}_back": name for name in self.steps} if repeat > 1 else {}
         text = ['".balign 4\\n.option push\\n.option norvc\\n"']
+        text += [f'"addi %[{name}], %[{name}], {4 * place}\\n"' for name, place in starts.items() if place]
         if repeat > 1:
             outer = len(lines) + 1 + len(backs)
             text += [f'"li {_SCRATCH[0]}, {repeat}\\n" LP_SETUP(1, {_SCRATCH[0]}, {outer}, 6)']
-        text += [f"LP_SETUP(0, %[count], {len(lines)}, 5)"]
-        text += [f'"{line}\\n"' for line in lines[:-1]] + [f'"5: {lines[-1]}\\n"']
+        text += [f"LP_SETUP(0, %[count], {len(lines)}, 5)", *lines[:-1], f'"5:\\n" {lines[-1]}']
         for number, (back, name) in enumerate(backs.items()):
             label = "6: " if number == len(backs) - 1 else ""
             text.append(f'"{label}add %[{name}], %[{name}], %[{back}]\\n"')
@@ -158,34 +170,86 @@ class Block:
         names = [*(f"v{i}" for i in range(_VALUES)), *self.temporaries]
         return dict(zip(names, _SCRATCH, strict=False))
 
-    def _instructions(self) -> list[str]:
-        values, scratch = self.values, self._scratch()
-        lines = [f"sw zero, {4 * place}(%[to])" for place in self.zeros]
+    def _instructions(self) -> tuple[list[str], dict[str, int]]:
+        """Return the loop's instructions, and for each pointer the place where it must start."""
+        order = _order(self.values, self.zeros, self._scratch())
+        last: dict[str, int] = {}
+        starts: dict[str, int] = {}
+        for number, line in enumerate(order):
+            if isinstance(line, _Access):
+                last[line.pointer], starts[line.pointer] = number, line.place
+        lines = []
+        for number, line in enumerate(order):
+            if isinstance(line, str):
+                lines.append(f'"{line}\\n"')
+            elif number == last[line.pointer]:
+                macro, step = "P_LW" if line.is_load else "P_SW", 4 * self.steps[line.pointer]
+                lines.append(f"{macro}({line.register}, {step}, %[{line.pointer}])")
+            else:
+                offset = 4 * (line.place - starts[line.pointer])
+                name = "lw" if line.is_load else "sw"
+                lines.append(f'"{name} {line.register}, {offset}(%[{line.pointer}])\\n"')
+        return lines, starts
 
-        def operand(name: str) -> str:
-            return scratch.get(name, f"%[{name}]")
 
-        def load(number: int) -> list[str]:
-            if number >= len(values):
-                return []
-            return [f"lw {scratch[f'v{number % _VALUES}']}, {4 * values[number].place}(%[from])"]
+@dataclass(frozen=True)
+class _Access:
+    """A load or a store of a place, in elements from where the pointer is at the start of the block."""
 
-        def factors(number: int) -> list[str]:
-            found = values[number].factors if number < len(values) else []
-            return [f"lw {operand(name)}, {4 * place}(%[with])" for name, place in found]
+    is_load: bool
+    register: str
+    pointer: str
+    place: int
 
-        lines += load(0) + factors(0) + load(1)
-        for number, value in enumerate(values):
-            register, products = scratch[f"v{number % _VALUES}"], []
-            for p in value.products:
-                target, factor = operand(p.target), operand(p.factor)
-                if p.first:
-                    products.append(f"fmul.s {target}, {register}, {factor}")
-                else:
-                    products.append(f"fmadd.s {target}, {register}, {factor}, {target}")
-            lines += products[:1] + factors(number + 1) + load(number + 2) + products[1:]
-            lines += [f"sw {operand(name)}, {4 * place}(%[to])" for name, place in value.stores]
-        return lines + [f"addi %[{name}], %[{name}], {4 * step}" for name, step in self.steps.items()]
+
+def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> list[_Access | str]:
+    """Return products, as text, and accesses in the order of a loop: in turn while there are both.
+
+    Products stay in their order. A value's register is loaded again when its products are done, a product
+    comes two instructions after the loads that it waits for, a result is stored once its sum is complete.
+    """
+
+    def operand(name: str) -> str:
+        return scratch.get(name, f"%[{name}]")
+
+    products = [(number, p) for number, value in enumerate(values) for p in value.products]
+    ends = [sum(len(value.products) for value in values[: n + 1]) for n in range(len(values))]
+    loads: list[tuple[str, int, _Access]] = []  # what is loaded, and how many products come before
+    for n, value in enumerate(values):
+        register = scratch[f"v{n % _VALUES}"]
+        before = ends[n - _VALUES] if n >= _VALUES else 0
+        loads.append((f"v{n}", before, _Access(True, register, "from", value.place)))
+        loads += [(name, 0, _Access(True, operand(name), "with", place)) for name, place in value.factors]
+    loaded = {name for name, _, _ in loads}
+    stores = [_Access(False, "zero", "to", place) for place in zeros]
+    lines: list[_Access | str] = []
+    ready: dict[str, int] = {}  # what is loaded → first line that may use it without a wait
+    done = 0
+    while done < len(products) or loads or stores:
+        may_multiply = is_early = False
+        if done < len(products):
+            number, product = products[done]
+            needs = {f"v{number}", product.factor} & loaded
+            may_multiply = needs <= ready.keys()
+            is_early = may_multiply and any(ready[name] > len(lines) for name in needs)
+        may_load = bool(loads) and loads[0][1] <= done
+        after_product = bool(lines) and isinstance(lines[-1], str)
+        if (stores or may_load) and (after_product or not may_multiply or is_early):
+            if stores:
+                lines.append(stores.pop(0))
+            else:
+                name, _, access = loads.pop(0)
+                lines.append(access)
+                ready[name] = len(lines) + 1
+            continue
+        target, factor = operand(product.target), operand(product.factor)
+        register = scratch[f"v{number % _VALUES}"]
+        end = "" if product.first else f", {target}"
+        lines.append(f"{'fmul' if product.first else 'fmadd'}.s {target}, {register}, {factor}{end}")
+        done += 1
+        if done == ends[number]:
+            stores += [_Access(False, operand(name), "to", place) for name, place in values[number].stores]
+    return lines
 
 
 def _statement(product: Product, value: str) -> str:

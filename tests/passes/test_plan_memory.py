@@ -71,6 +71,52 @@ def test_the_report_names_everything(plan, graph):
     assert f"arena of {plan.functions[0].arena_bytes} bytes" in text
 
 
+@pytest.fixture(scope="module")
+def kernels_in_l1(graph, kernels):
+    """Kernels that need no scratch where all their tensors are in L1."""
+    functions = {v.name_hint: f for v, f in graph.module.functions.items() if isinstance(f, PrimFunc)}
+    return {
+        name: dataclasses.replace(
+            kernel,
+            moved=(True,) * len(functions[name].params),
+            in_l1=dataclasses.replace(kernel, name=f"{name}_in_l1", l1_bytes=0),
+        )
+        for name, kernel in kernels.items()
+    }
+
+
+def test_calls_on_tensors_in_l1_take_the_kernel_for_it(graph, kernels_in_l1, chip):
+    plan = plan_memory(graph, kernels_in_l1, chip)
+    assert plan.l1_bytes <= chip.kernel_l1_bytes
+    for function in plan.functions:
+        in_l1 = [call for call in function.calls if call.kernel.endswith("_in_l1")]
+        assert in_l1
+        assert function.name == "infer" or len(in_l1) < len(function.calls), "the stem does not fit"
+        assert all(buffer.level == "L1" for call in in_l1 for buffer in call.arguments)
+        others = [call for call in function.calls if not call.kernel.endswith("_in_l1")]
+        assert all(buffer.level == "L2" for call in others for buffer in call.arguments)
+
+
+def test_what_never_leaves_l1_takes_no_l2(graph, kernels_in_l1, chip):
+    plan = plan_memory(graph, kernels_in_l1, chip)
+    function = next(f for f in plan.functions if f.name == "train_step")
+    moved = {transfer.tensor.name for transfer in function.transfers}
+    resident = {b.name for c in function.calls for b in c.arguments if b.kind == "activation"} - moved
+    in_l2 = {b.name for c in function.calls for b in c.arguments if b.level == "L2"}
+    only_in_l1 = resident - in_l2
+    assert only_in_l1
+    assert all(t.tensor.offset is None or t.tensor.offset < function.arena_bytes for t in function.transfers)
+
+
+def test_the_report_has_the_tensors_in_l1(graph, kernels_in_l1, chip):
+    plan = plan_memory(graph, kernels_in_l1, chip)
+    text = plan_report(plan)
+    table = text[text.index("train_step: tensors in L1 between kernels") :]
+    stay = plan.functions[0].stays[-1]
+    row = next(line for line in table.splitlines() if line.startswith(stay.buffer.name))
+    assert str(stay.buffer.offset) in row.split()
+
+
 def test_short_l2_says_what_is_missing_and_what_helps(graph, kernels, chip, plan):
     needed = plan.arena_bytes + sum(b.bytes for b in plan.buffers)
     with pytest.raises(UserError) as caught:

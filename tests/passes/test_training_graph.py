@@ -80,7 +80,7 @@ def test_a_single_bias_is_trained() -> None:
     frozen = ("stem", "conv1", "norm", "depthwise", "pointwise", "shortcut", "classifier.weight")
     graph = check_against_pytorch(seeded(Residual), config, frozen, evaluated=("stem_norm", "norm"))
     assert [name for name in kernel_calls(graph) if "gradient" in name or "update" in name] == [
-        "loss_gradient",
+        "loss_and_gradient",
         "classifier_bias_gradient",
         "classifier_bias_update",
     ]

@@ -35,6 +35,7 @@ KERNELS = [
     "add:elements=8192",
     "sgd:elements=8192,momentum=yes",
     "cross_entropy:classes=10,batch=8,step=data-grad",
+    "cross_entropy:classes=10,batch=8,step=training",
 ]
 
 

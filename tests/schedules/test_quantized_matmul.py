@@ -14,6 +14,7 @@ from tests.schedules.quantized_operands import operands, requantization_for
 from tvm_pulp.measure.kernel import Measurement, measure_kernel
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -114,6 +115,16 @@ def test_estimate_is_near_the_simulator(chip: Features, tmp_path: Path) -> None:
     measured = simulate((160, 96, 128), "wide", chip, tmp_path)
     estimate = template.estimate_cycles(found, template.default(found, chip), chip)
     assert 0.85 <= estimate / measured.cycles[-1] <= 1.15
+
+
+@pytest.mark.parametrize("size,least", [(64, 19.7), (32, 16.0)])
+def test_speed_in_l1(size: int, least: float, chip: Features, tmp_path: Path) -> None:
+    """MAC/cycle of a cube whose sums are the result."""
+    function, arrays, expected = workload((size, size, size), "sums")
+    names = [str(parameter.name) for parameter in function.params]
+    measured = measure_kernel(lower(function, chip, names), arrays, chip, tmp_path, resident=names)
+    np.testing.assert_array_equal(arrays[-1], expected)
+    assert size**3 / measured.cycles[-1] >= least
 
 
 @pytest.mark.parametrize("k,shift", [(7, 40), (8, 32), (8, 55), (1028, 40)])

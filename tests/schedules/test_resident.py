@@ -14,7 +14,9 @@ from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.passes.operators.softmax import softmax
 from tvm_pulp.passes.operators.update import sgd
-from tvm_pulp.schedules.base import lower
+from tvm_pulp.schedules.base import lower, templates
+from tvm_pulp.schedules.remove_transfers import remove_transfers
+from tvm_pulp.schedules.resident import whole_knobs
 from tvm_pulp.target import Features
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.print_kernel import print_kernel
@@ -53,6 +55,28 @@ def test_no_transfers_and_same_results(case: str, chip: Features, tmp_path: Path
     measure_kernel(lowered, arrays, chip, tmp_path, runs=1, resident=names(function))
     for want, got in zip(expected, arrays, strict=True):
         np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max(initial=0.0))
+
+
+@pytest.mark.parametrize("case", ["matmul", "conv2d", "partial sums", "batch norm", "batch norm gradient"])
+def test_same_tiles_same_bits(case: str, chip: Features, tmp_path: Path) -> None:
+    """A kernel does the same arithmetic on tensors in L1 as on their copies there."""
+    function = FUNCTIONS[case]
+    template = next(t for t in templates() if t.match(function) is not None)
+    workload = template.match(function)
+    everything = range(len(function.params))
+    for knobs in whole_knobs(template, workload, chip):
+        from_l2 = template.build(workload, knobs, chip)
+        in_l1 = remove_transfers(from_l2, everything)
+        if in_l1 is not None:
+            break
+    assert in_l1 is not None
+    results = []
+    for lowered, resident in ((from_l2, []), (in_l1, names(function))):
+        arrays = random_arguments(function)
+        measure_kernel(lowered, arrays, chip, tmp_path / str(len(resident)), runs=1, resident=resident)
+        results.append(arrays)
+    for want, got in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize(

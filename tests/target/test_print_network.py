@@ -1,8 +1,10 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tvm_pulp.target.plan import Transfer
 from tvm_pulp.target.print_network import kernel_prototype, print_network
 
 
@@ -32,6 +34,42 @@ def test_kernels_are_called_in_order_with_a_barrier_and_a_comment(hand_made):
         "net_update(core, l1, net_parameter_features__0__weight, net_state_momentum_features__0__weight, "
         "net_output_0, (float *)(void *)(arena + 64));",
         "start = finish_kernel(core, 2, start);",
+    ]
+
+
+def test_tensors_in_l1_and_transfers_beside_the_kernels(hand_made):
+    """The weight comes while the first kernel runs, its new value leaves after the last."""
+    plan = hand_made.plan
+    train = plan.functions[0]
+    calls = list(train.calls)
+    weight, *others = calls[2].arguments
+    calls[2] = replace(calls[2], arguments=(replace(weight, level="L1", offset=1024), *others))
+    transfers = (
+        Transfer(weight, 1024, True, 1, 2),
+        Transfer(others[2], 2048, True, 2, 2),
+        Transfer(weight, 1024, False, 3, 3),
+    )
+    changed = replace(train, calls=tuple(calls), transfers=transfers)
+    text = _print(hand_made.with_plan(functions=(changed,)))["codegen/host/src/network.c"]
+    body = text[text.index("static void train_step") : text.index("static void worker")]
+    symbol = "net_parameter_features__0__weight"
+    found = re.findall(r"start_move.*|.*wait_for.*|cluster_barrier.*|net_\w+\(core.*|start = finish.*", body)
+    assert found == [
+        f"net_scale(core, l1, net_input_x, {symbol}, (float *)(void *)(arena + 64));",
+        "start = finish_kernel(core, 0, start);",
+        f"start_move(10, l1 + 1024, {symbol}, 64, DMA_L2_TO_L1); /* features.0.weight */",
+        "net_sum_up(core, l1, (float *)(void *)(arena + 64), net_labels, net_loss);",
+        "  if (core == 0) wait_for_moves(10);",
+        "start = finish_kernel(core, 1, start);",
+        "start_move(10, l1 + 2048, arena + 64, 512, DMA_L2_TO_L1); /* lv */",
+        "    wait_for_moves(10);",
+        "cluster_barrier();",
+        "net_update(core, l1, (float *)(void *)(l1 + 1024), net_state_momentum_features__0__weight, "
+        "net_output_0, (float *)(void *)(arena + 64));",
+        "start = finish_kernel(core, 2, start);",
+        f"start_move(11, l1 + 1024, {symbol}, 64, DMA_L1_TO_L2); /* features.0.weight */",
+        "    wait_for_moves(11);",
+        "cluster_barrier();",
     ]
 
 

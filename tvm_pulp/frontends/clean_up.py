@@ -31,19 +31,20 @@ PASSES: tuple[Callable[[Model], Model], ...] = (
     canonical_reshape,
     canonical_batch_norm,
     fold_padding,
-    check_operators,
-    check_parameters,
 )
+CHECKS: tuple[Callable[[Model], Model], ...] = (check_operators, check_parameters)
 
 
-def clean_up(model: Model, batch: int) -> Model:
+def clean_up(model: Model, batch: int, quantized: bool = False) -> Model:
     """Bring a model of static shapes to the canonical form and to a batch size.
+
+    A model that is `quantized` will not be trained, and its operators are checked by whoever reads it.
 
     Raises
     ------
     UserError
         If it cannot be trained; the line names the layer or parameter.
     """
-    for run in PASSES:
+    for run in PASSES if quantized else (*PASSES, *CHECKS):
         model = run(model)
     return with_batch(model, batch)

@@ -8,36 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.target.errors import UserError
 
 FORMATS = {".onnx": "onnx", ".pt2": "pytorch", ".tflite": "tflite"}
 
 
-def load_model(
+def load_network(
     path_or_object: Any,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int = 1,
     model_format: str | None = None,
-) -> Model:
-    """Import a network into its canonical form.
+) -> Model | QuantizedGraph:
+    """Import a network: one in float32 into its canonical form, a quantised one into an integer graph.
 
     Parameters
     ----------
     path_or_object : path, ExportedProgram, torch.nn.Module or onnx.ModelProto
         A file (`.onnx`, `.pt2` of torch.export, `.tflite`) or a model in memory. A module needs
-        `input_shapes`; it is exported in the mode (train or eval) that it is in. float32.
+        `input_shapes`; it is exported in the mode (train or eval) that it is in.
     input_shapes : mapping, optional
         Shape by input name, e.g. ``{"x": [1, 3, 32, 32]}``, where the model leaves dimensions beside the
         batch open.
     batch : int
-        Batch size of the model that is returned, whatever the file was written for.
+        Batch size of a model in float32, whatever the file was written for; integer graphs have 1.
     model_format : str, optional
         "onnx", "pytorch" or "tflite" where the file's suffix does not tell.
 
     Returns
     -------
-    Model
+    Model or QuantizedGraph
         Activations NCHW, named parameters, supported operators only.
 
     Raises
@@ -52,10 +53,7 @@ def load_model(
     kind = type(path_or_object)
     packages = {base.__module__.partition(".")[0] for base in kind.__mro__}
     if "onnx" in packages and kind.__name__ == "ModelProto":
-        from tvm_pulp.frontends.onnx_import import import_onnx
-
-        graph_name = identifier(path_or_object.graph.name)
-        return import_onnx(path_or_object, graph_name, input_shapes=input_shapes, batch=batch)
+        return _load_onnx(path_or_object, identifier(path_or_object.graph.name), input_shapes, batch)
     if "torch" in packages:
         return _load_torch(path_or_object, input_shapes, batch)
     raise UserError(
@@ -63,6 +61,23 @@ def load_model(
         "torch.export.ExportedProgram, "
         "a torch.nn.Module or an onnx.ModelProto"
     )
+
+
+def load_model(
+    path_or_object: Any,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+    model_format: str | None = None,
+) -> Model:
+    """Import a network in float32, see `load_network`; UserError for a quantised one."""
+    network = load_network(path_or_object, input_shapes=input_shapes, batch=batch, model_format=model_format)
+    if not isinstance(network, Model):
+        raise UserError(
+            f"{network.name}: the model is quantised: a float32 model is needed to train, so convert it "
+            "without optimisations"
+        )
+    return network
 
 
 def identifier(text: str) -> str:
@@ -73,7 +88,7 @@ def identifier(text: str) -> str:
 
 def _load_file(
     path: Path, model_format: str | None, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
-) -> Model:
+) -> Model | QuantizedGraph:
     if model_format is not None and model_format not in FORMATS.values():
         raise UserError(f"unknown model format '{model_format}': choose one of {', '.join(FORMATS.values())}")
     if not path.is_file():
@@ -81,23 +96,36 @@ def _load_file(
     found = model_format or FORMATS.get(path.suffix.lower())
     name = identifier(path.stem)
     if found == "onnx":
-        from tvm_pulp.frontends.onnx_import import import_onnx, read_onnx
+        from tvm_pulp.frontends.onnx_import import read_onnx
 
-        return import_onnx(read_onnx(path), name, input_shapes=input_shapes, batch=batch)
+        return _load_onnx(read_onnx(path), name, input_shapes, batch)
     if found == "pytorch":
         from tvm_pulp.frontends.torch_export import import_exported_program, read_pt2
 
         return import_exported_program(read_pt2(path), name, input_shapes=input_shapes, batch=batch)
     if found == "tflite":
-        from tvm_pulp.frontends.tflite_import import import_tflite
+        from tvm_pulp.frontends.tflite_import import load_tflite
 
-        return import_tflite(path, name, input_shapes=input_shapes, batch=batch)
+        return load_tflite(path, name, input_shapes=input_shapes, batch=batch)
     raise UserError(
         f"{path}: the suffix '{path.suffix}' is not known: use {', '.join(FORMATS)} or give the model format"
     )
 
 
-def _load_torch(program: Any, input_shapes: Mapping[str, Sequence[int]] | None, batch: int) -> Model:
+def _load_onnx(
+    proto: Any, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> Model | QuantizedGraph:
+    from tvm_pulp.frontends.onnx_import import import_onnx
+    from tvm_pulp.frontends.onnx_quantized import import_quantized_onnx, is_quantized
+
+    if is_quantized(proto):
+        return import_quantized_onnx(proto, name, input_shapes=input_shapes)
+    return import_onnx(proto, name, input_shapes=input_shapes, batch=batch)
+
+
+def _load_torch(
+    program: Any, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> Model | QuantizedGraph:
     import torch
 
     from tvm_pulp.frontends.torch_export import export_module, import_exported_program

@@ -195,15 +195,37 @@ def _dropout(inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> relax.
     return relax.Tuple([inputs[0], inputs[0]])
 
 
+def _quantizer(operator: Callable[..., relax.Expr]) -> Convert:
+    """`quantize` or `dequantize` of a whole tensor by constants."""
+
+    def convert(inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> relax.Expr:
+        settings = [value for value in inputs[1:3] if value is not None]
+        if not all(isinstance(value, GenericConst) for value in settings):
+            raise ValueError("its scale is computed at run time: quantise the model statically")
+        scale, *zero_points = (value.value.numpy() for value in settings)
+        zero_point = zero_points[0] if zero_points else np.zeros((), np.uint8)
+        if scale.size != 1:
+            raise ValueError("an activation has several scales: quantise activations as whole tensors")
+        if zero_point.dtype not in (np.int8, np.uint8):
+            raise ValueError(f"an activation is quantised to {zero_point.dtype}: quantise to int8 or uint8")
+        constants = relax.const(scale.reshape(())), relax.const(zero_point.reshape(()))
+        dtype = str(zero_point.dtype) if operator is relax.op.quantize else "float32"
+        return operator(inputs[0], *constants, axis=-1, out_dtype=dtype)
+
+    return convert
+
+
 _CONVERTERS: dict[str, Convert] = {
     "AveragePool": _pool(relax.op.nn.avg_pool2d),
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Conv": _conv,
+    "DequantizeLinear": _quantizer(relax.op.dequantize),
     "Dropout": _dropout,
     "Max": _variadic(relax.op.maximum),
     "MaxPool": _pool(relax.op.nn.max_pool2d),
     "Min": _variadic(relax.op.minimum),
     "Pad": _pad,
+    "QuantizeLinear": _quantizer(relax.op.quantize),
     "Sum": _variadic(relax.op.add),
 }

@@ -60,7 +60,19 @@ def import_onnx(
     UserError
         For an operator that is not supported, a dynamic dimension, or bad parameters.
     """
-    prepared = prepare(proto, name, input_shapes, batch)
+    return prepared_model(proto, name, input_shapes=input_shapes, batch=batch)
+
+
+def prepared_model(
+    proto: onnx.ModelProto,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    batch: int,
+    quantized: bool = False,
+) -> Model:
+    """Import as `import_onnx` does; if `quantized`, what quantises may occur, and inputs of bytes."""
+    prepared = prepare(proto, name, input_shapes, batch, quantized)
     importer = Importer(name)
     try:
         # TVM's importer prints what it fails on, which the error tells anyway.
@@ -79,4 +91,4 @@ def import_onnx(
     function = name_bindings(function, importer.names, values)
     inputs = tuple(v.name for v in function.params if v.name not in values)
     parameters = {v.name: values[v.name] for v in function.params if v.name in values}
-    return clean_up(Model(name, IRModule({"main": function}), inputs, parameters), batch)
+    return clean_up(Model(name, IRModule({"main": function}), inputs, parameters), batch, quantized)

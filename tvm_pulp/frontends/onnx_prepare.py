@@ -15,7 +15,13 @@ from tvm_pulp.passes.rewrite import reason
 from tvm_pulp.target.errors import UserError
 
 # Inputs that are settings rather than tensors that could be trained, by operator.
-_SETTINGS = {"Clip": (1, 2), "Pad": (1, 2, 3), "Dropout": (1, 2)}
+_SETTINGS = {
+    "Clip": (1, 2),
+    "Pad": (1, 2, 3),
+    "Dropout": (1, 2),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+}
 # Inputs that are parameters even where an exporter writes them as constants, by operator.
 _PARAMETERS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "BatchNormalization": (1, 2, 3, 4)}
 _OPTIONAL_BIAS = {"Conv", "Gemm"}
@@ -36,13 +42,17 @@ class Prepared:
 
 
 def prepare(
-    proto: onnx.ModelProto, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+    proto: onnx.ModelProto,
+    name: str,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    batch: int,
+    quantized: bool = False,
 ) -> Prepared:
     """Simplify a copy of the model.
 
     Local functions are inlined, inputs get static shapes, what depends on constants and shapes alone is
     computed, and every node's name is its layer. Initialisers are then exactly the tensors that could be
-    trained.
+    trained. If `quantized`, inputs may be bytes.
 
     Raises
     ------
@@ -67,7 +77,7 @@ def prepare(
     _remove_random_masks(graph)
     _separate_settings(graph)
     _name_anonymous(graph)
-    _check_types(graph, name)
+    _check_types(graph, name, quantized)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     return Prepared(graph, opset)
 
@@ -217,11 +227,12 @@ def _name_anonymous(graph: onnx.GraphProto) -> None:
             node.input[index] = name
 
 
-def _check_types(graph: onnx.GraphProto, name: str) -> None:
+def _check_types(graph: onnx.GraphProto, name: str, quantized: bool) -> None:
     types = {value.name: ("input", value.type.tensor_type.elem_type) for value in graph.input}
     types |= {tensor.name: ("parameter", tensor.data_type) for tensor in graph.initializer}
     for tensor_name, (what, kind) in types.items():
-        if kind != onnx.TensorProto.FLOAT:
+        is_bytes = quantized and what == "input" and kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+        if kind != onnx.TensorProto.FLOAT and not is_bytes:
             dtype = onnx.TensorProto.DataType.Name(kind).lower()
             raise UserError(
                 f"{name}: {what} '{tensor_name}' is of type {dtype}: only float32 models can be trained, "

@@ -17,6 +17,7 @@ _OPERATORS = {value: name for name, value in vars(tflite.BuiltinOperator).items(
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _WEIGHT_SUFFIX = re.compile(r"(Conv2D|depthwise|MatMul|Tensordot)\d*$", re.IGNORECASE)
 _INTEGER = {"INT8", "UINT8", "INT16", "INT4"}
+_FLOATS = ("FLOAT", "BFLOAT", "COMPLEX")
 
 
 @dataclass(frozen=True)
@@ -53,32 +54,67 @@ class Graph:
         indices = dict.fromkeys(index for _, index, _ in self._weights())  # a shared one is listed once
         self.parameters = [self._tensor(index) for index in indices]
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether an operator yields integers of few bits."""
+        computed = (int(index) for operator in self.operators for index in operator.OutputsAsNumpy())
+        return any(self.dtype(index) in _INTEGER for index in computed)
+
     def check(self) -> None:
-        """Raise UserError if the model is quantised or not of float32 throughout."""
+        """Raise UserError if activations are not of float32, or weights not of that or int8."""
+        weights = {index for _, index, what in self._weights() if what == "weight"}
         for operator, kind, layer in zip(self.operators, self.kinds, self.layers, strict=True):
             for index in [*operator.InputsAsNumpy(), *operator.OutputsAsNumpy()]:
-                if index < 0:
+                dtype = "FLOAT32" if index < 0 else self.dtype(int(index))
+                if dtype == "INT8" and int(index) in weights:
+                    if not len(self.quantization(int(index))[0]):
+                        raise UserError(
+                            f"{self.model_name}: layer '{layer}' ({kind}) has a weight of int8 without a "
+                            "scale: convert the model again"
+                        )
                     continue
-                dtype = _TYPES[self.subgraph.Tensors(int(index)).Type()]
-                if dtype in _INTEGER:
+                if dtype in _INTEGER or (dtype.startswith(_FLOATS) and dtype != "FLOAT32"):
                     raise UserError(
-                        f"{self.model_name}: layer '{layer}' ({kind}) is quantised to {dtype.lower()}: a "
-                        "float32 "
-                        "model is needed to train, so convert it without optimisations"
-                    )
-                if dtype.startswith(("FLOAT", "BFLOAT", "COMPLEX")) and dtype != "FLOAT32":
-                    raise UserError(
-                        f"{self.model_name}: layer '{layer}' ({kind}) is of type {dtype.lower()}: only "
-                        "float32 "
-                        "models can be trained, so convert it to float32"
+                        f"{self.model_name}: layer '{layer}' ({kind}) is of type {dtype.lower()}: float32, "
+                        "with weights of float32 or int8, is what can be trained, so convert it to that"
                     )
 
     def value(self, tensor: Tensor) -> np.ndarray:
-        """Stored float32 value of a tensor."""
+        """Stored value of a tensor in float32; integers are dequantised."""
         data = self._data(tensor.index)
         if data is None:
             raise ValueError(f"tensor {tensor.name} has no data")
-        return np.frombuffer(data.tobytes(), np.float32).reshape(tensor.shape).copy()
+        if self.dtype(tensor.index) == "FLOAT32":
+            return np.frombuffer(data.tobytes(), np.float32).reshape(tensor.shape).copy()
+        integers = np.frombuffer(data.tobytes(), np.int8).reshape(tensor.shape)
+        scales, zero_points, axis = self.quantization(tensor.index)
+        if len(scales) > 1:
+            along = [-1 if index == axis else 1 for index in range(len(tensor.shape))]
+            scales, zero_points = scales.reshape(along), zero_points.reshape(along)
+        return ((integers.astype(np.int32) - zero_points).astype(np.float32) * scales).astype(np.float32)
+
+    def dtype(self, index: int) -> str:
+        """Type of a tensor, "INT8" for example."""
+        return _TYPES[self.subgraph.Tensors(index).Type()]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape of a tensor as stored."""
+        return self._tensor(index).shape
+
+    def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Scales and zero points of a tensor, and the axis that they are for; none if it is not quantised."""
+        stored = self.subgraph.Tensors(index).Quantization()
+        if stored is None or not stored.ScaleLength():
+            return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
+        zeros = stored.ZeroPointAsNumpy() if stored.ZeroPointLength() else np.zeros(stored.ScaleLength())
+        return stored.ScaleAsNumpy(), np.asarray(zeros, np.int64), int(stored.QuantizedDimension())
+
+    def integers(self, index: int) -> np.ndarray | None:
+        """Stored value of a tensor of integers; None if it is computed."""
+        data = self._data(index)
+        if data is None:
+            return None
+        return np.frombuffer(data.tobytes(), self.dtype(index).lower()).reshape(self.shape(index))
 
     def _data(self, index: int) -> np.ndarray | None:
         data = self.model.Buffers(self.subgraph.Tensors(index).Buffer()).DataAsNumpy()

@@ -1,4 +1,4 @@
-"""Import of TFLite float models."""
+"""Import of TFLite models; those with float activations here."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from tvm_pulp.frontends.clean_up import clean_up
 from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
 from tvm_pulp.frontends.tflite_graph import Graph
 from tvm_pulp.frontends.tflite_operators import Converter, Table
+from tvm_pulp.frontends.tflite_quantized import import_quantized_tflite
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.rewrite import closed_on_error, reason
 from tvm_pulp.target.errors import UserError
 
@@ -32,19 +34,56 @@ _FLATBUFFER_ERRORS = (
 )
 
 
-def import_tflite(
+def load_tflite(
     path: Path,
     name: str,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int = 1,
-) -> Model:
-    """Turn a `.tflite` file into a `Model`.
+) -> Model | QuantizedGraph:
+    """Import a `.tflite` file: an int8 model as an integer graph, others as `import_tflite` does.
 
     Parameters
     ----------
     path : Path
-        A float32 model; its first subgraph is imported.
+        The model; its first subgraph is imported.
+    name : str
+        Name of the model.
+    input_shapes : mapping, optional
+        Checked against the shapes in the file, which are fixed beside the batch.
+    batch : int
+        Batch size of a float model; int8 models have batch 1.
+
+    Raises
+    ------
+    UserError
+        For a damaged file or an operator that is not supported.
+    """
+    data = path.read_bytes()
+    if data[4:8] != b"TFL3":
+        raise UserError(f"{path}: not a TFLite model (its identifier is missing): convert the model again")
+    try:
+        graph = Graph(tflite.Model.GetRootAsModel(data, 0), name)
+        if graph.is_quantized:
+            return import_quantized_tflite(graph)
+    except _FLATBUFFER_ERRORS as error:
+        raise UserError(f"{path}: damaged TFLite model ({reason(error)[:120]}): convert it again") from error
+    return import_tflite(graph, name, input_shapes=input_shapes, batch=batch)
+
+
+def import_tflite(
+    graph: Graph,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+) -> Model:
+    """Turn a graph whose activations are float32 into a `Model`.
+
+    Parameters
+    ----------
+    graph : Graph
+        Weights that are int8 (a dynamic-range model) are dequantised.
     name : str
         Name of the model.
     input_shapes : mapping, optional
@@ -62,15 +101,8 @@ def import_tflite(
     Raises
     ------
     UserError
-        For a damaged or quantised file or an operator that is not supported.
+        For an operator or type that is not supported.
     """
-    data = path.read_bytes()
-    if data[4:8] != b"TFL3":
-        raise UserError(f"{path}: not a TFLite model (its identifier is missing): convert the model again")
-    try:
-        graph = Graph(tflite.Model.GetRootAsModel(data, 0), name)
-    except _FLATBUFFER_ERRORS as error:
-        raise UserError(f"{path}: damaged TFLite model ({reason(error)[:120]}): convert it again") from error
     graph.check()
     dimensions: dict[str, list[Dimension]] = {i.name: list(i.signature) for i in graph.inputs}
     shapes = resolve_shapes(name, dimensions, input_shapes, batch)

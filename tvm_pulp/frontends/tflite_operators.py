@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tflite.FullyConnectedOptions import FullyConnectedOptions
+from tflite.TensorType import TensorType
 from tvm import relax
 from tvm.relax.frontend.tflite import tflite_frontend
 
@@ -16,7 +17,7 @@ Table = tflite_frontend.ExprTable
 
 
 class _Renamed:
-    """A flatbuffer object that answers `Name` or `Tensors` itself and leaves the rest to the original."""
+    """A flatbuffer object that answers some methods itself and leaves the rest to the original."""
 
     def __init__(self, original: Any, **answers: Any) -> None:
         self._original = original
@@ -38,8 +39,13 @@ class Converter(tflite_frontend.OperatorConverter):
     """
 
     def __init__(self, graph: Graph, table: Any, builder: relax.BlockBuilder) -> None:
+        dequantized = {t.index for t in graph.parameters if graph.dtype(t.index) == "INT8"}
+
         def tensor(index: int) -> _Renamed:
-            return _Renamed(graph.subgraph.Tensors(int(index)), Name=lambda: graph.names[int(index)].encode())
+            answers: dict[str, Any] = {"Name": lambda: graph.names[int(index)].encode()}
+            if int(index) in dequantized:
+                answers |= {"Type": lambda: TensorType.FLOAT32, "Quantization": lambda: None}
+            return _Renamed(graph.subgraph.Tensors(int(index)), **answers)
 
         super().__init__(graph.model, _Renamed(graph.subgraph, Tensors=tensor), table, builder)
         self.graph = graph

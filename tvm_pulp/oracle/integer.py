@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tvm_pulp.passes.operators.requantize import (
+    Rounding,
+    round_half_away,
+    round_twice,
+    shift_half_even,
+)
 from tvm_pulp.passes.quantized.graph import (
     Concatenate,
     Lookup,
     Operator,
+    Pad,
     Quantize,
     QuantizedAdd,
     QuantizedAveragePool2d,
     QuantizedConv2d,
     QuantizedGraph,
+    QuantizedInput,
     QuantizedLinear,
     QuantizedMaxPool2d,
+    QuantizedSoftmax,
     QuantizedTensor,
+    RescaledAdd,
     Transpose,
     View,
 )
@@ -34,8 +44,9 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
     ----------
     graph : QuantizedGraph
         For any batch size.
-    inputs : mapping of str to ndarray of float32
-        By name, ``[batch, ...]``; the batch need not be the graph's.
+    inputs : mapping of str to ndarray
+        float32 or the type of the `QuantizedInput`, by name, ``[batch, ...]``; the batch need not be the
+        graph's.
 
     Returns
     -------
@@ -44,22 +55,47 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
     """
     values: dict[str, np.ndarray] = {}
     for operator in graph.operators:
-        if isinstance(operator, Quantize):
-            values[operator.output.name] = quantize(inputs[operator.source], operator.output)
+        if isinstance(operator, Quantize | QuantizedInput):
+            value = inputs[operator.source]
+            value = value if operator.axes is None else value.transpose(operator.axes)
+            if isinstance(operator, Quantize):
+                found = quantize(value, operator.output, operator.rounding, operator.divides)
+            else:
+                found = (value.astype(np.int32) + 128 * (operator.dtype == "int8")).astype(np.uint8)
         else:
-            values[operator.output.name] = _EVALUATE[type(operator)](operator, values)
+            found = _EVALUATE[type(operator)](operator, values)
+        values[operator.output.name] = found
     return values
 
 
-def quantize(values: np.ndarray, tensor: QuantizedTensor) -> np.ndarray:
+def integer_output(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Compute what an integer graph yields, in its output's type; see `run_integer`."""
+    found = run_integer(graph, inputs)[graph.output.name]
+    if graph.output_dtype == "float32":
+        return dequantize(found, graph.output)
+    return (found.astype(np.int32) - 128 * (graph.output_dtype == "int8")).astype(graph.output_dtype)
+
+
+def quantize(
+    values: np.ndarray,
+    tensor: QuantizedTensor,
+    rounding: Rounding = Rounding.HALF_UP,
+    divides: bool = False,
+) -> np.ndarray:
     """Quantise float32 values as `Quantize` says; NaN becomes 0.
 
-    All steps are in float32: a product by the rounded reciprocal, half added, rounded down.
+    All steps are in float32: a product by the rounded reciprocal (or a quotient), and the rounding.
     """
-    scaled = values.astype(np.float32) * np.float32(1.0 / tensor.scale)
+    values, scale = values.astype(np.float32), np.float32(tensor.scale)
+    scaled = values / scale if divides else values * np.float32(1.0 / tensor.scale)
     bounded = np.clip(np.nan_to_num(scaled, nan=-np.inf), -256, 512).astype(np.float32)
-    rounded = np.floor(bounded + np.float32(0.5)).astype(np.int32)
-    return np.clip(rounded + tensor.zero_point, 0, 255).astype(np.uint8)
+    if rounding is Rounding.HALF_EVEN:
+        rounded = np.rint(bounded)
+    elif rounding is Rounding.HALF_AWAY:
+        rounded = round_half_away(bounded)
+    else:
+        rounded = np.floor(bounded + np.float32(0.5))
+    return np.clip(rounded.astype(np.int32) + tensor.zero_point, 0, 255).astype(np.uint8)
 
 
 def dequantize(values: np.ndarray, tensor: QuantizedTensor) -> np.ndarray:
@@ -89,9 +125,33 @@ def _linear(operator: QuantizedLinear, values: Values) -> np.ndarray:
 def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
     left, right = _centred(operator.left, values), _centred(operator.right, values)
     total = operator.multipliers[0] * left + operator.multipliers[1] * right
-    rounded = (total + (1 << (operator.shift - 1))) >> operator.shift
+    if operator.rounding is Rounding.HALF_EVEN:
+        rounded = shift_half_even(total, operator.shift)
+    else:
+        rounded = (total + (1 << (operator.shift - 1))) >> operator.shift
     shifted = rounded + operator.output.zero_point
     return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
+
+
+def _rescaled_add(operator: RescaledAdd, values: Values) -> np.ndarray:
+    left, right = (
+        round_twice(_centred(tensor, values) << 20, *multiplier)
+        for tensor, multiplier in zip((operator.left, operator.right), operator.multipliers, strict=False)
+    )
+    total = left - right if operator.subtracts else left + right
+    shifted = round_twice(total, *operator.multipliers[2]) + operator.output.zero_point
+    return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
+
+
+def _softmax(operator: QuantizedSoftmax, values: Values) -> np.ndarray:
+    data, output = values[operator.source.name].astype(np.int32), operator.output
+    terms = operator.table[255 - data.max(axis=-1, keepdims=True) + data]
+    total = np.zeros((*data.shape[:-1], 1), np.float32)
+    for index in range(data.shape[-1]):  # one after the other, as float sums depend on their order
+        total += terms[..., index : index + 1]
+    scaled = terms * (np.float32(1) / (total * np.float32(output.scale)))
+    rounded = round_half_away(np.minimum(scaled, np.float32(512))).astype(np.int32)
+    return np.clip(rounded + output.zero_point, 0, 255).astype(np.uint8)
 
 
 def _average_pool2d(operator: QuantizedAveragePool2d, values: Values) -> np.ndarray:
@@ -109,8 +169,21 @@ def _max_pool2d(operator: QuantizedMaxPool2d, values: Values) -> np.ndarray:
 def _view(operator: View, values: Values) -> np.ndarray:
     data = values[operator.source.name]
     batch = operator.source.shape[0]
-    shape = operator.output.shape
-    return data.reshape(shape[0] * data.shape[0] // batch, *shape[1:])
+    shape = (operator.output.shape[0] * data.shape[0] // batch, *operator.output.shape[1:])
+    if not operator.channels_last:
+        return data.reshape(shape)
+    data = data.transpose(_channels_last(data.ndim))
+    order = _channels_last(len(shape))
+    return data.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def _channels_last(rank: int) -> tuple[int, ...]:
+    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
+
+
+def _pad(operator: Pad, values: Values) -> np.ndarray:
+    widths = list(zip(operator.before, operator.after, strict=True))
+    return np.pad(values[operator.source.name], widths, constant_values=operator.source.zero_point)
 
 
 def _centred(tensor: QuantizedTensor, values: Values) -> np.ndarray:
@@ -137,6 +210,8 @@ _EVALUATE: dict[type[Operator], Callable[[Any, Values], np.ndarray]] = {
     QuantizedConv2d: _conv2d,
     QuantizedLinear: _linear,
     QuantizedAdd: _add,
+    RescaledAdd: _rescaled_add,
+    QuantizedSoftmax: _softmax,
     QuantizedAveragePool2d: _average_pool2d,
     QuantizedMaxPool2d: _max_pool2d,
     Lookup: lambda operator, values: operator.table[values[operator.source.name]],
@@ -145,4 +220,5 @@ _EVALUATE: dict[type[Operator], Callable[[Any, Values], np.ndarray]] = {
     ),
     Transpose: lambda operator, values: values[operator.source.name].transpose(operator.axes),
     View: _view,
+    Pad: _pad,
 }

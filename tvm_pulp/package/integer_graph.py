@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.passes.operators.requantize import Requantization, Rounding
 from tvm_pulp.passes.quantized import graph as g
 
 _FILES = ("integer_graph.json", "integer_graph.npz")
@@ -20,17 +20,22 @@ _CLASSES: dict[str, type] = {
         g.QuantizedGraph,
         g.QuantizedTensor,
         g.Quantize,
+        g.QuantizedInput,
         g.QuantizedConv2d,
         g.QuantizedLinear,
         g.QuantizedAdd,
+        g.RescaledAdd,
+        g.QuantizedSoftmax,
         g.QuantizedAveragePool2d,
         g.QuantizedMaxPool2d,
         g.Lookup,
         g.Concatenate,
         g.View,
+        g.Pad,
         g.Transpose,
         Conv2d,
         Requantization,
+        Rounding,
     )
 }
 
@@ -43,6 +48,8 @@ def write_integer_graph(directory: Path, graph: g.QuantizedGraph) -> None:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value)]
             return {"class": type(value).__name__, **{name: encoded(getattr(value, name)) for name in names}}
+        if isinstance(value, Rounding):
+            return {"class": "Rounding", "value": value.value}
         if isinstance(value, np.ndarray):
             name = f"array_{len(arrays)}"
             arrays[name] = value

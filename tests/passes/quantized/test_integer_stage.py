@@ -9,7 +9,7 @@ from examples.models.mobilenet import mobilenet_digits
 from tvm_pulp.frontends import load_model
 from tvm_pulp.oracle import Oracle
 from tvm_pulp.oracle.integer import dequantize, run_integer
-from tvm_pulp.passes.split_at_latent import split_at_latent
+from tvm_pulp.passes.split_at_latent import split_at_latent, split_at_softmax
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.quantization import Quantization, integer_stage
 from tvm_pulp.runners.simulator import SimulatorRunner
@@ -91,3 +91,22 @@ def test_refuses_what_does_not_fit(exported, samples, layer, calibrated, words):
     options = Quantization({name: data[name]}) if calibrated else None
     with pytest.raises(UserError, match=words):
         tvm_pulp.compile(exported, train=TrainConfig(latent_layer=layer), quantization=options)
+
+
+def test_a_softmax_at_the_end_stays_in_float(samples):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(mobilenet_digits(), torch.nn.Softmax(1)).eval()
+    exported = torch.export.export(network, (torch.zeros(1, 1, 32, 32),))
+    model = load_model(exported)
+    name = model.inputs[0]
+    options = Quantization({name: samples["x"]})
+    package = tvm_pulp.compile(exported, quantization=options)
+    found = package.run(
+        {name: samples["x"][:3]}, function="infer", runner=SimulatorRunner(checks=True)
+    ).outputs
+    split = split_at_softmax(model)
+    assert split is not None and split_at_softmax(split.frozen) is None
+    graph = integer_stage(split.frozen, options).graph(1)
+    logits = dequantize(run_integer(graph, {name: samples["x"][:3]})[graph.output.name], graph.output)
+    expected = torch.softmax(torch.from_numpy(logits), 1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -17,6 +17,7 @@ ERF = np.vectorize(math.erf)
 # function, NumPy's, range of the arguments, largest error in ulp
 ONE_ARGUMENT: list[tuple[str, Callable[..., np.ndarray], tuple[float, float], float]] = [
     ("exp", np.exp, (-87.0, 88.7), 1.2),
+    ("exp_negative", np.exp, (-87.0, 0.0), 1.2),
     ("exp2", np.exp2, (-125.0, 127.9), 1.2),
     ("log", np.log, (1e-30, 1e30), 1.2),
     ("log", np.log, (0.5, 2.0), 1.2),
@@ -24,6 +25,7 @@ ONE_ARGUMENT: list[tuple[str, Callable[..., np.ndarray], tuple[float, float], fl
     ("tanh", np.tanh, (-10.0, 10.0), 2.5),
     ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), (-30.0, 30.0), 2.5),
     ("sqrt", np.sqrt, (0.0, 1e9), 0.5),
+    ("reciprocal", lambda x: 1 / x, (1e-30, 1e30), 1.5),
     ("rsqrt", lambda x: 1 / np.sqrt(x), (1e-6, 1e6), 1.5),
     ("floor", np.floor, (-1e7, 1e7), 0.0),
     ("ceil", np.ceil, (-100.0, 100.0), 0.0),

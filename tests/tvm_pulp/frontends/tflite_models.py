@@ -22,6 +22,7 @@ class Writer:
     tensors: dict[str, tuple[tuple[int, ...], str, np.ndarray | None]] = field(default_factory=dict)
     operators: list[tuple[str, list[str], list[str], dict[str, int]]] = field(default_factory=list)
     signatures: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    quantizations: dict[str, tuple[np.ndarray, np.ndarray, int]] = field(default_factory=dict)
 
     def tensor(self, name: str, shape: Sequence[int], dtype: str = "float32") -> str:
         self.tensors[name] = (tuple(shape), dtype, None)
@@ -31,10 +32,23 @@ class Writer:
         self.tensors[name] = (value.shape, str(value.dtype), value)
         return name
 
+    def quantized(self, name: str, scale: Any, zero_point: Any = 0, axis: int = 0) -> str:
+        """Give a tensor its scales and zero points."""
+        scales = np.atleast_1d(np.asarray(scale, np.float32))
+        zero_points = np.broadcast_to(np.asarray(zero_point, np.int64), scales.shape)
+        self.quantizations[name] = scales, np.ascontiguousarray(zero_points), axis
+        return name
+
     def operator(
-        self, kind: str, inputs: Sequence[str], output: str, shape: Sequence[int], **options: int
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        output: str,
+        shape: Sequence[int],
+        dtype: str = "float32",
+        **options: int,
     ) -> str:
-        self.tensor(output, shape)
+        self.tensor(output, shape, dtype)
         self.operators.append((kind, list(inputs), [output], options))
         return output
 
@@ -47,11 +61,18 @@ class Writer:
             if value is not None:
                 buffers.append(_buffer(b, value))
             number = len(buffers) - 1 if value is not None else 0
-            tensors.append(_tensor(b, name, shape, dtype, number, self.signatures.get(name)))
+            quantization = _quantization(b, *self.quantizations[name]) if name in self.quantizations else None
+            signature = self.signatures.get(name)
+            tensors.append(_tensor(b, name, shape, dtype, number, signature, quantization))
         kinds = list(dict.fromkeys(operator[0] for operator in self.operators))
         operators = [
             _operator(
-                b, kinds.index(kind), kind, [indices[i] for i in reads], [indices[o] for o in writes], options
+                b,
+                kinds.index(kind),
+                kind,
+                [indices.get(i, -1) for i in reads],
+                [indices[o] for o in writes],
+                options,
             )
             for kind, reads, writes, options in self.operators
         ]
@@ -92,6 +113,15 @@ def _buffer(b: flatbuffers.Builder, value: np.ndarray | None) -> int:
     return tflite.BufferEnd(b)
 
 
+def _quantization(b: flatbuffers.Builder, scales: np.ndarray, zero_points: np.ndarray, axis: int) -> int:
+    vectors = b.CreateNumpyVector(scales), b.CreateNumpyVector(zero_points)
+    tflite.QuantizationParametersStart(b)
+    tflite.QuantizationParametersAddScale(b, vectors[0])
+    tflite.QuantizationParametersAddZeroPoint(b, vectors[1])
+    tflite.QuantizationParametersAddQuantizedDimension(b, axis)
+    return tflite.QuantizationParametersEnd(b)
+
+
 def _tensor(
     b: flatbuffers.Builder,
     name: str,
@@ -99,6 +129,7 @@ def _tensor(
     dtype: str,
     number: int,
     signature: Sequence[int] | None,
+    quantization: int | None,
 ) -> int:
     text, extents = b.CreateString(name), _integers(b, shape)
     open_axes = None if signature is None else _integers(b, signature)
@@ -109,6 +140,8 @@ def _tensor(
     tflite.TensorAddType(b, TYPES[dtype])
     tflite.TensorAddBuffer(b, number)
     tflite.TensorAddName(b, text)
+    if quantization is not None:
+        tflite.TensorAddQuantization(b, quantization)
     return tflite.TensorEnd(b)
 
 
@@ -120,6 +153,7 @@ OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "ADD": "AddOptions",
+    "SUB": "SubOptions",
     "MUL": "MulOptions",
     "CONCATENATION": "ConcatenationOptions",
     "MEAN": "ReducerOptions",

@@ -32,6 +32,7 @@ TEXTS = [
     "softmax:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3,step=data-grad",
+    "cross_entropy:classes=10,batch=3,step=training",
 ]  # fmt: skip
 
 

@@ -8,9 +8,18 @@ import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
-from tvm_pulp.passes.operators.cross_entropy import cross_entropy, cross_entropy_gradient
+from tvm_pulp.passes.operators.cross_entropy import (
+    cross_entropy,
+    cross_entropy_gradient,
+    cross_entropy_training,
+)
 from tvm_pulp.passes.operators.softmax import softmax
 
+_MAKERS = {
+    "forward": cross_entropy,
+    "data-grad": cross_entropy_gradient,
+    "training": cross_entropy_training,
+}
 _EXPONENTIAL = 8
 """Instructions that an exponential takes at least: reduction to a small range, a polynomial, scaling."""
 
@@ -38,16 +47,16 @@ def _make_softmax(s: Specification) -> Workload:
 def _make_cross_entropy(s: Specification) -> Workload:
     shape = s.number("batch"), s.number("classes")
     scale = 1.0 / shape[0]
-    make = cross_entropy if s.word("step") == "forward" else cross_entropy_gradient
-    function = make("kernel", "cross_entropy", shape, scale)
+    function = _MAKERS[s.word("step")]("kernel", "cross_entropy", shape, scale)
 
     def expected(arrays: list[np.ndarray]) -> Mapping[int, np.ndarray]:
         rows = np.arange(shape[0])
         probabilities, labels = _probabilities(arrays[0].astype(np.float64)), arrays[1]
-        if s.word("step") == "forward":
-            return {2: np.array([-scale * np.log(probabilities[rows, labels]).sum()])}
+        loss = np.array([-scale * np.log(probabilities[rows, labels]).sum()])
         probabilities[rows, labels] -= 1
-        return {2: scale * probabilities}
+        gradient = scale * probabilities
+        results = {"forward": [loss], "data-grad": [gradient], "training": [loss, gradient]}
+        return dict(enumerate(results[s.word("step")], start=2))
 
     return Workload(s, function, expected, _cost(shape))
 
@@ -56,5 +65,5 @@ _COMMON = [Key("classes", least=4), Key("batch", 1), SOURCE]
 
 KINDS = {
     "softmax": Kind(_COMMON, _make_softmax),
-    "cross_entropy": Kind([*_COMMON, Key("step", "forward", ("forward", "data-grad"))], _make_cross_entropy),
+    "cross_entropy": Kind([*_COMMON, Key("step", "forward", tuple(_MAKERS))], _make_cross_entropy),
 }

@@ -1,0 +1,64 @@
+"""The order of straight-line code: right, and without waits for the FPU that two workers share."""
+
+import itertools
+
+import pytest
+
+from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
+
+
+def row_of_taps(results: int, stride: int) -> Block:
+    """Three taps a result, along a line."""
+    values = []
+    for place in range((results - 1) * stride + 3):
+        value = Value(place)
+        for result in range(results):
+            tap = place - result * stride
+            if 0 <= tap < 3:
+                value.products.append(Product(f"s{result}", f"k{tap}", tap == 0))
+                if tap == 2:
+                    value.stores.append((f"s{result}", result))
+        values.append(value)
+    sums = [f"s{result}" for result in range(results)]
+    return Block(values, ["k0", "k1", "k2"], False, sums, [], {"from": 32, "to": results})
+
+
+def instructions(block: Block) -> list[str]:
+    """Return the lines of the hardware loop."""
+    text = block.assembly("count", 1, {}, "")
+    lines = [line.strip() for line in text.splitlines()]
+    start = next(number for number, line in enumerate(lines) if line.startswith("LP_SETUP"))
+    return [line for line in lines[start + 1 :] if not line.startswith((":", '".option', "__asm__"))]
+
+
+@pytest.mark.parametrize("results,stride", [(4, 1), (4, 2), (8, 1)])
+def test_products_alternate_with_accesses(results: int, stride: int) -> None:
+    """Two accesses follow each other only where a block starts, and in nothing but stores at its end."""
+    block = row_of_taps(results, stride)
+    lines = instructions(block)
+    assert len(lines) == block.instructions
+    is_product = ["fm" in line for line in lines]
+    assert sum(is_product) == block.products == 3 * results
+    assert is_product[:3] == [False, False, True]
+    accesses = [n for n in range(2, len(lines)) if not is_product[n] and not is_product[n - 1]]
+    assert all("sw" in lines[n] or "P_SW" in lines[n] for n in accesses)
+
+
+@pytest.mark.parametrize("results,stride", [(4, 1), (4, 2), (8, 1), (5, 3)])
+def test_no_load_is_waited_for(results: int, stride: int) -> None:
+    lines = instructions(row_of_taps(results, stride))
+    for line, following in itertools.pairwise(lines):
+        if "lw" in line or "P_LW" in line:
+            register = line.replace("P_LW(", "lw ").split("lw ")[1].split(",")[0]
+            assert f", {register}," not in following
+
+
+def test_the_last_access_moves_its_pointer_on() -> None:
+    block = row_of_taps(4, 1)
+    lines = instructions(block)
+    loads = [line for line in lines if "%[from]" in line]
+    assert loads[-1].endswith("P_LW(t2, 128, %[from])")
+    assert '"lw t0, -20(%[from])\\n"' in loads[0]
+    assert '"addi %[from], %[from], 20\\n"' in block.assembly("count", 1, {}, "")
+    assert lines[-1].endswith("P_SW(t6, 16, %[to])")
+    assert not any("addi" in line for line in lines)

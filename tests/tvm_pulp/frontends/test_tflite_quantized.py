@@ -1,0 +1,265 @@
+"""Int8 TFLite models in integers, against the reference kernels of LiteRT's interpreter: every bit.
+
+Its kernels for x86 round otherwise: the second rounding is half up there, for fully connected layers too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tvm_pulp
+from tests.tvm_pulp.frontends.quantized_tflite_models import (
+    NONE,
+    RELU,
+    RELU6,
+    SAME,
+    VALID,
+    Network,
+    run_litert,
+)
+from tvm_pulp.frontends import load_model, load_network
+from tvm_pulp.oracle.integer import integer_output
+from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.runners.simulator import SimulatorRunner
+from tvm_pulp.target.errors import UserError
+
+IMAGE = (1, 8, 8, 4)
+ROW = (1, 64)
+
+
+def load(data, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(data)
+    return load_network(tmp_path / "net.tflite")
+
+
+def random_bytes(shape, seed=1, count=16):
+    return np.random.default_rng(seed).integers(-128, 128, (count, *shape[1:])).astype(np.int8)
+
+
+def import_and_compare(net, output, shape, tmp_path):
+    data = net.write(["x"], [output])
+    graph = load(data, tmp_path)
+    assert isinstance(graph, QuantizedGraph)
+    x = random_bytes(shape)
+    expected, found = run_litert(data, x, reference=True), integer_output(graph, {"x": x})
+    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) > 15
+    return graph
+
+
+def pooling(kind, padding, extent, **options):
+    window = {"FilterHeight": 3, "FilterWidth": 3, "StrideH": 2, "StrideW": 2, "Padding": padding}
+    return lambda net: net.operator(kind, ["x"], "y", (1, extent, extent, 4), 0.04, -5, **window, **options)
+
+
+def depthwise(channels, **options):
+    def build(net):
+        shape = (1, 3, 3, channels)
+        return net.convolution("x", "y", shape, (1, 8, 8, channels), kind="DEPTHWISE_CONV_2D", **options)
+
+    return build
+
+
+def padded(net):
+    widths = net.writer.constant("widths", np.array([[0, 0], [1, 2], [0, 1], [0, 0]], np.int32))
+    net.operator("PAD", ["x", widths], "padded", (1, 11, 9, 4), 0.04, -5)
+    return net.convolution("padded", "y", (8, 3, 3, 4), (1, 5, 4, 8), stride=2, Padding=VALID)
+
+
+def padded_pool(net):
+    widths = net.writer.constant("widths", np.array([[0, 0], [1, 0], [0, 1], [0, 0]], np.int32))
+    net.operator("PAD", ["x", widths], "padded", (1, 9, 9, 4), 0.04, -5)
+    return net.operator(
+        "MAX_POOL_2D", ["padded"], "y", (1, 4, 4, 4), 0.04, -5,
+        FilterHeight=2, FilterWidth=2, StrideH=2, StrideW=2, Padding=VALID,
+    )  # fmt: skip
+
+
+def addition(kind, activation):
+    def build(net):
+        other = net.convolution("x", "other", (4, 1, 1, 4), IMAGE)
+        return net.operator(kind, ["x", other], "y", IMAGE, 0.071, 3, FusedActivationFunction=activation)
+
+    return build
+
+
+def mean(scale, zero_point, keep):
+    def build(net):
+        axes = net.writer.constant("axes", np.array([1, 2], np.int32))
+        shape = (1, 1, 1, 4) if keep else (1, 4)
+        return net.operator("MEAN", ["x", axes], "y", shape, scale, zero_point, KeepDims=keep)
+
+    return build
+
+
+def joined(net):
+    pool = pooling("MAX_POOL_2D", SAME, 4)(net)
+    mean_ = net.operator(
+        "AVERAGE_POOL_2D", ["x"], "z", (1, 4, 4, 4), 0.04, -5,
+        FilterHeight=2, FilterWidth=2, StrideH=2, StrideW=2, Padding=VALID,
+    )  # fmt: skip
+    net.operator("CONCATENATION", [pool, mean_], "joined", (1, 4, 4, 8), 0.04, -5, Axis=3)
+    shape = net.writer.constant("shape", np.array([1, 128], np.int32))
+    net.operator("RESHAPE", ["joined", shape], "flat", (1, 128), 0.04, -5)
+    return net.weighted("FULLY_CONNECTED", "flat", "linear", (7, 128), (1, 7))
+
+
+IMAGES = {
+    "convolution": lambda net: net.convolution(
+        "x", "y", (8, 3, 3, 4), (1, 8, 8, 8), FusedActivationFunction=RELU
+    ),
+    "stride 2, ReLU6, one scale": lambda net: net.convolution(
+        "x", "y", (8, 3, 3, 4), (1, 4, 4, 8), stride=2, FusedActivationFunction=RELU6, per_channel=False
+    ),
+    "dilated": lambda net: net.convolution(
+        "x", "y", (8, 3, 3, 4), (1, 4, 4, 8), Padding=VALID, DilationHFactor=2, DilationWFactor=2
+    ),
+    "grouped": lambda net: net.convolution("x", "y", (8, 3, 3, 2), (1, 8, 8, 8)),
+    "depthwise": depthwise(4),
+    "depthwise, 2 results a channel": depthwise(8, FusedActivationFunction=RELU6),
+    "flattened": lambda net: net.weighted("FULLY_CONNECTED", "x", "y", (10, 256), (1, 10)),
+    "sum": addition("ADD", NONE),
+    "sum with ReLU": addition("ADD", RELU),
+    "difference": addition("SUB", NONE),
+    "averages": pooling("AVERAGE_POOL_2D", VALID, 3),
+    "averages at borders": pooling("AVERAGE_POOL_2D", SAME, 4, FusedActivationFunction=RELU),
+    "maxima": pooling("MAX_POOL_2D", SAME, 4, FusedActivationFunction=RELU6),
+    "mean": mean(0.02, 7, 0),
+    "mean, kept axes": mean(0.04, -5, 1),
+    "padding before a convolution": padded,
+    "padding before a pooling": padded_pool,
+    "concatenation": joined,
+}
+ROWS = {
+    "linear": lambda net: net.weighted("FULLY_CONNECTED", "x", "y", (10, 64), (1, 10)),
+    "linear without a bias": lambda net: net.weighted(
+        "FULLY_CONNECTED", "x", "y", (10, 64), (1, 10), bias=False
+    ),
+    "linear, one scale": lambda net: net.weighted(
+        "FULLY_CONNECTED", "x", "y", (10, 64), (1, 10), per_channel=False, FusedActivationFunction=RELU
+    ),
+    "softmax": lambda net: net.operator("SOFTMAX", ["x"], "y", ROW, 1 / 256, -128, Beta=1.0),
+    "sigmoid": lambda net: net.operator("LOGISTIC", ["x"], "y", ROW, 1 / 256, -128),
+    "tanh": lambda net: net.operator("TANH", ["x"], "y", ROW, 1 / 128, 0),
+    "relu": lambda net: net.operator("RELU", ["x"], "y", ROW, 0.027, -128),
+    "relu6": lambda net: net.operator("RELU6", ["x"], "y", ROW, 0.027, -128),
+    "change of scale": lambda net: net.operator("QUANTIZE", ["x"], "y", ROW, 0.027, -100),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_operators_of_images(name, tmp_path):
+    net = Network(len(name))
+    net.activation("x", IMAGE, 0.04, -5)
+    import_and_compare(net, IMAGES[name](net), IMAGE, tmp_path)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_operators_of_rows(name, tmp_path):
+    net = Network(len(name))
+    net.activation("x", ROW, 0.04, -5)
+    import_and_compare(net, ROWS[name](net), ROW, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_layers(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    net = Network(seed)
+    height, width, channels, outputs, kh, kw = (int(n) for n in random.integers(1, 7, 6))
+    height, width, stride = height + 3, width + 3, int(random.integers(1, 3))
+    scales, zero_points = random.uniform(0.001, 0.2, 2), random.integers(-128, 128, 2)
+    net.activation("x", (1, height, width, channels), scales[0], int(zero_points[0]))
+    shape = (1, -(-height // stride), -(-width // stride), outputs)
+    options = {"scale": scales[1], "zero_point": int(zero_points[1])}
+    options |= {"per_channel": bool(seed % 2), "stride": stride}
+    y = net.convolution("x", "y", (outputs, kh, kw, channels), shape, **options)
+    import_and_compare(net, y, (1, height, width, channels), tmp_path)
+
+
+def test_padding_is_taken_into_the_convolution(tmp_path):
+    net = Network()
+    net.activation("x", IMAGE, 0.04, -5)
+    graph = import_and_compare(net, padded(net), IMAGE, tmp_path)
+    assert [type(o) for o in graph.operators] == [g.QuantizedInput, g.QuantizedConv2d, g.Transpose]
+
+
+def whole_net():
+    net = Network(2)
+    net.activation("x", (1, 16, 16, 3), 0.03, 4)
+    a = net.convolution("x", "a", (8, 3, 3, 3), (1, 8, 8, 8), stride=2, FusedActivationFunction=RELU6)
+    b = net.convolution(a, "b", (1, 3, 3, 8), (1, 8, 8, 8), kind="DEPTHWISE_CONV_2D")
+    c = net.convolution(b, "c", (8, 1, 1, 8), (1, 8, 8, 8))
+    d = net.operator("ADD", [a, c], "d", (1, 8, 8, 8), 0.071, 3, FusedActivationFunction=RELU)
+    widths = net.writer.constant("widths", np.array([[0, 0], [1, 0], [1, 0], [0, 0]], np.int32))
+    d = net.operator("PAD", [d, widths], "padded", (1, 9, 9, 8), 0.071, 3)
+    e = net.convolution(d, "e", (16, 3, 3, 8), (1, 4, 4, 16), stride=2, Padding=VALID)
+    pool = {"FilterHeight": 2, "FilterWidth": 2, "StrideH": 2, "StrideW": 2, "Padding": VALID}
+    e = net.operator("AVERAGE_POOL_2D", [e], "f", (1, 2, 2, 16), 0.05, -10, **pool)
+    e = net.weighted("FULLY_CONNECTED", e, "logits", (10, 64), (1, 10), scale=0.1)
+    return net.write(["x"], [net.operator("SOFTMAX", [e], "y", (1, 10), 1 / 256, -128, Beta=1.0)])
+
+
+def test_a_net_on_the_cluster(tmp_path):
+    data, x = whole_net(), random_bytes((1, 16, 16, 3), count=3)
+    load(data, tmp_path)
+    package = tvm_pulp.compile(tmp_path / "net.tflite")
+    result = package.run({"x": x}, function="infer", runner=SimulatorRunner(checks=True))
+    assert result.outputs.dtype == np.int8
+    np.testing.assert_array_equal(result.outputs, run_litert(data, x, reference=True))
+
+
+def test_float_ends(tmp_path):
+    net = Network()
+    net.writer.tensor("x", IMAGE)
+    net.operator("QUANTIZE", ["x"], "q", IMAGE, 0.03, 2)
+    net.convolution("q", "c", (4, 1, 1, 4), IMAGE)
+    net.writer.operator("DEQUANTIZE", ["c"], "y", IMAGE)
+    data = net.write(["x"], ["y"])
+    halves = np.random.default_rng(0).integers(-200, 200, (4, *IMAGE[1:]))
+    x = (halves.astype(np.float32) / 2 * np.float32(0.03)).astype(np.float32)
+    graph, expected = load(data, tmp_path), run_litert(data, x, reference=True)
+    np.testing.assert_array_equal(integer_output(graph, {"x": x}), expected)
+    result = tvm_pulp.compile(tmp_path / "net.tflite").run({"x": x}, function="infer")
+    np.testing.assert_array_equal(result.outputs, expected)
+
+
+def unknown(net):
+    return net.operator("EXP", ["x"], "y", ROW, 0.1, 0)
+
+
+def wide(net):
+    net.writer.operator("RELU", ["x"], "y", ROW, "int8")
+    return net.writer.quantized("y", [0.1, 0.2])
+
+
+def weight_with_zero_point(net):
+    y = net.weighted("FULLY_CONNECTED", "x", "y", (10, 64), (1, 10))
+    net.writer.quantized("y/weight", net.writer.quantizations["y/weight"][0], 3)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            unknown,
+            "net: operator EXP in layer 'exp' has no integer form: compile the float network with --cali",
+        ),
+        (wide, "net: tensor 'relu' is int8 with 2 scales: integer networks are of int8 with one scale a"),
+        (weight_with_zero_point, r"layer 'y' \(FULLY_CONNECTED\): its weight has a zero point"),
+    ],
+)
+def test_what_has_no_integer_form_is_named(build, message, tmp_path):
+    net = Network()
+    net.activation("x", ROW, 0.04, -5)
+    with pytest.raises(UserError, match=message):
+        load(net.write(["x"], [build(net)]), tmp_path)
+
+
+def test_an_int8_model_is_not_trained(tmp_path):
+    (tmp_path / "net.tflite").write_bytes(whole_net())
+    with pytest.raises(UserError, match="net: the model is quantised: a float32 model is needed to train"):
+        load_model(tmp_path / "net.tflite")
