@@ -70,3 +70,6 @@ SEARCHED = [
     "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,step=weight-grad",
 ]
 """Shapes whose tiles are searched, beside the tiles that the analytic model picks."""
+
+SEARCHED_IN_FULL = ["linear:inputs=32,outputs=8"]
+"""Shapes small enough to measure every setting that there is."""

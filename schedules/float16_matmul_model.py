@@ -21,20 +21,18 @@ class Float16Blocking(Blocking):
     """Bound knobs; beside the tiles there are partial sums in float32 where a sum is in several tiles."""
 
     item: ClassVar[int] = 2
+    moves_whole: ClassVar[bool] = False
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles and of the partial sums."""
         sums = 4 * self.tile_elements(w)[2] if self.reduction_tiles(w) > 1 else 0
         return super().l1_bytes(w) + sums
 
-    def reduction_tiles(self, w: MatmulSizes) -> int:
-        """Return the tiles of the tile loop that make up one of C."""
-        counts = self.counts(w)
-        return math.prod(counts[axis] for axis in w.reduction)
-
 
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1."""
+    if b.copies > 2 and w.epilogue is not None:
+        return False
     return b.l1_bytes(w) <= l1_bytes
 
 
