@@ -197,6 +197,15 @@ def _elementwise(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     return None
 
 
+def _softmax(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source, output = walk.source(variable, value.args[0]), walk.tensor(variable)
+    if int(value.attrs.axis) != len(source.shape) - 1 or len(source.shape) == 4:
+        walk.refuse(variable, "a softmax of images, or along another axis than the last")
+    exponents = np.arange(-255, 1).astype(walk.arithmetic.dtype) * walk.arithmetic.dtype(source.scale)
+    table = np.exp(exponents).astype(np.float32)
+    walk.emit(variable, graph.QuantizedSoftmax(walk.layer(variable), output, source, table))
+
+
 _RULES: dict[str, Rule] = {
     **RULES,
     **dict.fromkeys(
@@ -204,4 +213,5 @@ _RULES: dict[str, Rule] = {
     ),
     "quantize": _quantize,
     "dequantize": _dequantize,
+    "nn.softmax": _softmax,
 }

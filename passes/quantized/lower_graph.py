@@ -14,29 +14,24 @@ from tvm import IRModule, relax
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.operators import quantized_elementwise
 from tvm_pulp.passes.operators.kernel import Shape
-from tvm_pulp.passes.operators.movement import concat, pad, permute_dims
+from tvm_pulp.passes.operators.movement import permute_dims
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
-from tvm_pulp.passes.operators.quantized_softmax import quantized_softmax
-from tvm_pulp.passes.operators.rescaled_add import rescaled_add
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.lower_elementwise import ELEMENTWISE, WORK
 from tvm_pulp.passes.quantized.lower_ends import (
     input_kernel,
     integer_inputs,
-    inverse,
     output_kernel,
     physical,
-    physical_axes,
 )
+from tvm_pulp.passes.quantized.lower_movement import MOVEMENT
 from tvm_pulp.passes.rewrite import closed_on_error
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.tvm_names import PrimFunc
-
-WORK = "infer"
 
 
 def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
@@ -115,11 +110,6 @@ def emit_integer_graph(
         The float32 tensor that the graph's last bytes stand for, or those, see `QuantizedGraph`.
     """
     return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
-
-
-def _moves(shape: Shape) -> bool:
-    """Whether the order in memory differs from that of the axes."""
-    return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
 
 
 class _Lowering:
@@ -248,41 +238,6 @@ def _linear(lowering: _Lowering, operator: g.QuantizedLinear) -> relax.Var:
     return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
-def _add(lowering: _Lowering, operator: g.QuantizedAdd) -> relax.Var:
-    tensors = (operator.left, operator.right, operator.output)
-    kernel = quantized_elementwise.quantized_add(
-        operator.layer,
-        WORK,
-        physical(operator.output.shape),
-        (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
-        operator.multipliers,
-        operator.shift,
-        (operator.minimum, operator.maximum),
-        operator.rounding,
-    )
-    return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
-
-
-def _rescaled_add(lowering: _Lowering, operator: g.RescaledAdd) -> relax.Var:
-    tensors = (operator.left, operator.right, operator.output)
-    kernel = rescaled_add(
-        operator.layer,
-        WORK,
-        physical(operator.output.shape),
-        (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
-        operator.multipliers,
-        (operator.minimum, operator.maximum),
-        operator.subtracts,
-    )
-    return lowering.call(kernel, lowering.value(operator.left), lowering.value(operator.right))
-
-
-def _softmax(lowering: _Lowering, operator: g.QuantizedSoftmax) -> relax.Var:
-    output = operator.output
-    kernel = quantized_softmax(operator.layer, WORK, output.shape, output.scale, output.zero_point)
-    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
-
-
 def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
     geometry = QuantizedConv2d(
         operator.window, operator.strides, operator.padding, (1, 1), operator.source.zero_point
@@ -300,56 +255,11 @@ def _max_pool2d(lowering: _Lowering, operator: g.QuantizedMaxPool2d) -> relax.Va
     return lowering.call(kernel, lowering.value(operator.source))
 
 
-def _lookup(lowering: _Lowering, operator: g.Lookup) -> relax.Var:
-    kernel = quantized_elementwise.lookup(operator.layer, WORK, physical(operator.source.shape))
-    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
-
-
-def _concatenate(lowering: _Lowering, operator: g.Concatenate) -> relax.Var:
-    shapes = [physical(source.shape) for source in operator.sources]
-    axis = physical_axes(len(shapes[0])).index(operator.axis)
-    kernel = concat(operator.layer, "concat", shapes, axis, "uint8")
-    return lowering.call(kernel, *(lowering.value(source) for source in operator.sources))
-
-
-def _view(lowering: _Lowering, operator: g.View) -> relax.Var:
-    source, output = operator.source.shape, operator.output.shape
-    value = lowering.value(operator.source)
-    if source == output:
-        return value
-    if operator.channels_last:
-        return lowering.view(value, physical(output))
-    if _moves(source):
-        value = lowering.permuted(operator, value, physical(source), inverse(physical_axes(4)))
-    if not _moves(output):
-        return lowering.view(value, physical(output))
-    return lowering.permuted(operator, lowering.view(value, output), output, physical_axes(4))
-
-
-def _pad(lowering: _Lowering, operator: g.Pad) -> relax.Var:
-    source = operator.source
-    shape, before, after = physical(source.shape), physical(operator.before), physical(operator.after)
-    kernel = pad(operator.layer, "pad", shape, before, after, source.zero_point, "uint8")
-    return lowering.call(kernel, lowering.value(source))
-
-
-def _transpose(lowering: _Lowering, operator: g.Transpose) -> relax.Var:
-    order = physical_axes(len(operator.axes))
-    axes = tuple(inverse(order)[operator.axes[axis]] for axis in order)
-    return lowering.permuted(operator, lowering.value(operator.source), physical(operator.source.shape), axes)
-
-
 _LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
     g.QuantizedConv2d: _conv2d,
     g.QuantizedLinear: _linear,
-    g.QuantizedAdd: _add,
-    g.RescaledAdd: _rescaled_add,
-    g.QuantizedSoftmax: _softmax,
     g.QuantizedAveragePool2d: _average_pool2d,
     g.QuantizedMaxPool2d: _max_pool2d,
-    g.Lookup: _lookup,
-    g.Concatenate: _concatenate,
-    g.View: _view,
-    g.Pad: _pad,
-    g.Transpose: _transpose,
+    **ELEMENTWISE,
+    **MOVEMENT,
 }

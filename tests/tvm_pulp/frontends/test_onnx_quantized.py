@@ -95,6 +95,14 @@ def test_a_function_of_one_tensor_becomes_a_table():
     assert [type(o) for o in graph.operators] == [g.Quantize, g.Lookup]
 
 
+def test_softmax():
+    net = Network()
+    x = net.quantized("x", 0.05, -20)
+    y = net.quantized(net.node("Softmax", [x], "softmax", axis=1), 1 / 256, -128)
+    graph = import_and_compare(net.model({"x": (1, 12)}, y), samples((1, 12), 0.05, 40))
+    assert [type(o) for o in graph.operators] == [g.Quantize, g.QuantizedSoftmax]
+
+
 def test_bytes_in_and_out():
     net = Network()
     settings = net.quantization("x", 2**-4, -7)
