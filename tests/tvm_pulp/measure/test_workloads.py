@@ -87,10 +87,6 @@ def test_a_convolution_of_one_tap_is_a_product():
     [
         ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
         ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
-        (
-            "conv2d:cin=4,cout=6,h=8,w=8,dtype=float16",
-            "conv2d in float16 cannot be compiled yet",
-        ),
         ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
         ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,groups=2", "groups in int8 must be 1 or the channels"),
     ],
