@@ -27,11 +27,6 @@ class Float16Blocking(Blocking):
         sums = 4 * self.tile_elements(w)[2] if self.reduction_tiles(w) > 1 else 0
         return super().l1_bytes(w) + sums
 
-    def reduction_tiles(self, w: MatmulSizes) -> int:
-        """Return the tiles of the tile loop that make up one of C."""
-        counts = self.counts(w)
-        return math.prod(counts[axis] for axis in w.reduction)
-
 
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1."""
