@@ -123,7 +123,8 @@ multiply-accumulates, or elements of ReLU and SGD.""",
         "The first guess",
         """\
 Cycles with the tiles that the analytic model picks, and the best of a search that measures: the settings of
-the knobs with the lowest estimates of all that fit L1, those that give the same code once.""",
+the knobs with the lowest estimates of all that fit L1, those that give the same code once. Of the smallest
+shapes every setting is measured.""",
         SEARCH,
     ),
     "simulator": ("The simulator", "Instructions a second of host time.", SIMULATOR),

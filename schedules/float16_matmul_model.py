@@ -21,6 +21,7 @@ class Float16Blocking(Blocking):
     """Bound knobs; beside the tiles there are partial sums in float32 where a sum is in several tiles."""
 
     item: ClassVar[int] = 2
+    moves_whole: ClassVar[bool] = False
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles and of the partial sums."""
@@ -30,6 +31,8 @@ class Float16Blocking(Blocking):
 
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1."""
+    if b.copies > 2 and w.epilogue is not None:
+        return False
     return b.l1_bytes(w) <= l1_bytes
 
 

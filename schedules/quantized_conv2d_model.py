@@ -119,7 +119,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
         images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
         (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
     )  # fmt: skip
-    if not epilogue.is_supported():
+    if not epilogue.is_supported(twice=attribute == "pulp.quantized_conv2d"):
         return None
     return sizes, dilation[1]
 
@@ -190,7 +190,7 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
-            "bias": 2 * self.bias_elements,
+            "bias": s.epilogue.vectors * self.bias_elements,
             "result": self.tile_y * s.columns * self.tile_n,
         }
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}

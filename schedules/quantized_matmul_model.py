@@ -65,7 +65,7 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     """Read a function's attribute; None where the panels do not serve."""
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
-    if segments_of(value["k"]) is None or not epilogue.is_supported():
+    if segments_of(value["k"]) is None or not epilogue.is_supported(twice=True):
         return None
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
 
@@ -134,7 +134,7 @@ class QuantizedMatmulBlocking:
         """Return the elements of a tile of each buffer in L1."""
         sizes = {"data": self.tile_m * w.k, "weight": self.tile_n * w.k}
         if w.epilogue_of.requantize:
-            sizes["bias"] = 2 * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
         sizes["result"] = self.tile_m * self.tile_n
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
 

@@ -64,7 +64,7 @@ class Requantization:
         With `TWICE`, shifts are those of the second rounding, 31 less than the whole.
     own_shifts : bool
         States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
-        multipliers and shifts, and `shift` is not read.
+        multipliers and shifts, none of them less than `shift`.
     """
 
     shift: int
@@ -77,7 +77,7 @@ class Requantization:
     own_shifts: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shift <= 62:
+        if not (0 if self.own_shifts else 1) <= self.shift <= 62:
             raise UserError(f"requantisation by a shift of {self.shift}: it must be 1 to 62")
         if not 0 <= self.low <= self.high <= 255 or not 0 <= self.zero_point <= 255:
             raise UserError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
+from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT, TWICE
 
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
@@ -100,9 +101,10 @@ class Epilogue:
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
-        How the kernel rounds; 0, halves up, is what panels do.
+        How the kernel rounds: 0, halves up, or `TWICE`.
     own_shifts : int
-        Whether each column has its own shift, which panels lack.
+        Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
+        `shift` is the least. Panels have it with `rounding` `TWICE` only.
     """
 
     requantize: bool = False
@@ -116,12 +118,12 @@ class Epilogue:
     rounding: int = 0
     own_shifts: int = 0
 
-    def is_supported(self) -> bool:
-        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
+    def is_supported(self, twice: bool = False) -> bool:
+        """Tell whether the instructions round so, perhaps `twice`, and cover the shift without overflow."""
         if not self.requantize:
             return True
         if self.rounding or self.own_shifts:
-            return False
+            return twice and self.rounding == TWICE and self.own_shifts == 1 and self.shift >= 1
         if self.narrow:
             return 1 <= self.shift <= 22
         return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
@@ -132,7 +134,14 @@ class Epilogue:
         if not self.requantize:
             return 0.0
         each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
+        if self.own_shifts:
+            each = CYCLES_A_RESULT
         return each + (self.low > 0) + (self.high < 255)
+
+    @property
+    def vectors(self) -> int:
+        """Numbers of a column: bias, multiplier, and its shift if it has one."""
+        return 3 if self.own_shifts else 2
 
     @property
     def item(self) -> int:
@@ -172,6 +181,8 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
         value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
+        if e.own_shifts:
+            value = f"pulp_requantize_twice(sum, {multiplier}, bias[j + {e.multipliers // 2}])"
         if e.zero_point:
             value += f" + {e.zero_point}"
         result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.requantize_twice import requantize_twice
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue
@@ -112,6 +113,8 @@ class _DotPanelWriter:
     @property
     def shift(self) -> int:
         """By which the registers are shifted after the multiplication."""
+        if self.e.own_shifts:
+            return 0
         return self.e.shift - (0 if self.e.narrow else 16 if self.e.short else 32)
 
     def load_a(self, r: int, register: str) -> str:
@@ -183,8 +186,23 @@ class _DotPanelWriter:
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
+        text.add(f"lw a0, {_BIAS}(sp)")
+        if e.own_shifts:
+            sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
+            text.add(*requantize_twice(sums, e.multipliers, e.zero_point))
+            text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+        else:
+            self.requantize_once()
+        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
+            if bound != neutral:
+                text.add(f"li a0, {bound}")
+                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
+
+    def requantize_once(self) -> None:
+        """Write the products, the shift, halves up, and the bounds of a byte."""
+        text, e, columns = self.text, self.e, range(self.columns)
         multipliers = _B_REGISTERS[: self.columns]
-        text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", e.multipliers, "a1"))
+        text.add(*add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
         places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
         if e.short:
@@ -195,17 +213,13 @@ class _DotPanelWriter:
                 text.add(f"P_MACHHS_ROUND({value}, {register}, {multipliers[c]}, {self.shift})")
                 text.add(*([f"addi {value}, {value}, {e.zero_point}"] if e.zero_point else []))
                 text.add(f"P_CLIPU({register}, {value}, 9)")
-        else:
-            multiply = "mul" if e.narrow else "mulh"
-            zero = "a1" if e.zero_point else "zero"
-            text.add(*([f"lw a1, {_ZERO}(sp)"] if e.zero_point else []))
-            text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
-            text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
-            text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
-        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
-            if bound != neutral:
-                text.add(f"li a0, {bound}")
-                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
+            return
+        multiply = "mul" if e.narrow else "mulh"
+        zero = "a1" if e.zero_point else "zero"
+        text.add(*([f"lw a1, {_ZERO}(sp)"] if e.zero_point else []))
+        text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
+        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
+        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
 
     def store(self) -> None:
         """Write the stores of a block; the last one of a row moves on to the next row."""

@@ -37,6 +37,10 @@ KERNELS = [
     "relu:elements=8192,step=data-grad",
     "add:elements=8192",
     "sgd:elements=8192,momentum=yes",
+    *(f"batch_norm:channels=16,h=16,w=16,batch=2,relu=yes,step={step}" for step in ("forward", "data-grad")),
+    *(f"max_pool:channels=16,h=16,w=16,batch=2,step={step}" for step in ("forward", "data-grad")),
+    "max_pool:channels=16,h=16,w=16,batch=2,window=3,pad=1,step=data-grad",
+    "mean:channels=64,h=8,w=8,batch=2",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "cross_entropy:classes=10,batch=8,step=training",
 ]

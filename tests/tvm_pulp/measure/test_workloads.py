@@ -34,6 +34,12 @@ TEXTS = [
     "cross_entropy:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3,step=data-grad",
     "cross_entropy:classes=10,batch=3,step=training",
+    *(f"{pool}:channels=3,h=8,w=6,batch=2,step={step}"
+      for pool in ("max_pool", "avg_pool", "mean", "batch_norm") for step in STEPS[:2]),
+    *(f"{pool}:channels=3,h=9,w=7,window=3,pad=1,step={step}"
+      for pool in ("max_pool", "avg_pool") for step in STEPS[:2]),
+    *(f"batch_norm:channels=3,h=9,w=7,relu=yes,step={step}" for step in STEPS[:2]),
+    "bias_gradient:channels=3,h=5,w=4,batch=2",
 ]  # fmt: skip
 
 
@@ -87,12 +93,10 @@ def test_a_convolution_of_one_tap_is_a_product():
     [
         ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
         ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
-        (
-            "conv2d:cin=4,cout=6,h=8,w=8,dtype=float16",
-            "conv2d in float16 cannot be compiled yet",
-        ),
         ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
         ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,groups=2", "groups in int8 must be 1 or the channels"),
+        ("max_pool:channels=4,h=8,w=8,pad=2", "pad=2 is more than half the window of 2"),
+        ("avg_pool:channels=4,h=8,w=2,window=3", "larger than the image"),
     ],
 )
 def test_shapes_that_cannot_be(text, message):

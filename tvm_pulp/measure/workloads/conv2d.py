@@ -53,8 +53,6 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
             product = product.gradient_a("result") if by_data else product.gradient_b("result")
         return make_product(s, product)
     dtype = s.word("dtype")
-    if dtype == "int8":
-        raise UserError(f"'{s.text}': {s.kind} in int8 cannot be compiled yet; use float32")
     function = _MAKERS[step]("kernel", s.kind, attributes, data, weight, dtype)
     references = {"forward": _forward, "data-grad": _data_gradient, "weight-grad": _weight_gradient}
     reference = references[step](attributes, data, weight, buffer_shape(function.params[2]))
