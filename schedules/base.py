@@ -77,7 +77,9 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.max_pool import MaxPoolTemplate
     from tvm_pulp.schedules.movement import MovementTemplate
+    from tvm_pulp.schedules.quantize import QuantizeTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+    from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
     return [
@@ -87,6 +89,8 @@ def templates() -> list[Template]:
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
+        QuantizedDepthwiseTemplate(),
+        QuantizeTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),
