@@ -71,11 +71,11 @@ class MaxPoolTemplate:
         images, cores = workload.images, features.cores
         counts = {ceil_div(images, n) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)}
         counts |= {min(images, n * cores) for n in (1, 2, 3, 4, 6, 8)} | {1}
-        return {"images": sorted(counts, reverse=True)}
+        return {"tile_images": sorted(counts, reverse=True)}
 
     def default(self, workload: MaxPoolWorkload, features: ClusterFeatures) -> dict[str, int] | None:
         """Return the knobs with the lowest estimate of all that fit L1, None where an image does not fit."""
-        choices = [{"images": images} for images in self.knobs(workload, features)["images"]]
+        choices = [{"tile_images": images} for images in self.knobs(workload, features)["tile_images"]]
         fit = [knobs for knobs in choices if self.l1_bytes(workload, knobs) <= features.kernel_l1_bytes]
         return min(fit, key=lambda knobs: self.estimate_cycles(workload, knobs, features), default=None)
 
@@ -87,7 +87,7 @@ class MaxPoolTemplate:
         self, workload: MaxPoolWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
-        s, images = workload.settings, knobs["images"]
+        s, images = workload.settings, knobs["tile_images"]
         taps, results = s.window[0] * s.window[1], s.pooled[0] * s.pooled[1]
         if workload.operator == "max_pool2d":
             work = results * (2 * taps + 8) * images / features.cores
@@ -131,7 +131,7 @@ class MaxPoolTemplate:
             features.cores,
             {
                 "pulp.schedule": "max_pool",
-                "pulp.tile": f"images {knobs['images']}/{workload.images}",
+                "pulp.tile": f"images {knobs['tile_images']}/{workload.images}",
                 "pulp.micro_kernels": [
                     (max_pool_source if forward else max_pool_gradient_source)(workload.settings)
                 ],
@@ -150,4 +150,4 @@ def _tiles(workload: MaxPoolWorkload, knobs: dict[str, int]) -> RowTiles:
         name: RowTensor(flat_argument(parameters[name]), elements, name in ("output", "data_gradient"))
         for name, elements in workload.elements.items()
     }
-    return RowTiles(tensors, workload.images, knobs["images"])
+    return RowTiles(tensors, workload.images, knobs["tile_images"])

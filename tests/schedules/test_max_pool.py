@@ -63,7 +63,7 @@ def test_any_knobs(
     template = MaxPoolTemplate()
     workload = template.match(function)
     assert workload is not None
-    knobs = {"images": data.draw(st.sampled_from(template.knobs(workload, chip)["images"]))}
+    knobs = {"tile_images": data.draw(st.sampled_from(template.knobs(workload, chip)["tile_images"]))}
     lowered = template.build(workload, knobs, chip)
     assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(workload, knobs)
     arrays = operands(function)
@@ -105,7 +105,7 @@ def test_what_does_not_apply(chip: Features) -> None:
 def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
     template = MaxPoolTemplate()
     workload = template.match(max_pool2d_data_gradient("p", "work", OVERLAPPING, (2, 5, 9, 9)))
-    run_with_sanitizer(template.build(workload, {"images": 3}, chip), tmp_path, sanitizer)
+    run_with_sanitizer(template.build(workload, {"tile_images": 3}, chip), tmp_path, sanitizer)
 
 
 @pytest.mark.parametrize(("attributes", "faster"), [(HALVES, 1.8), (OVERLAPPING, 1.8)])

@@ -67,7 +67,7 @@ def _make_max_pool(s: Specification) -> Workload:
         hit = np.arange(windows.shape[-1]) == windows.argmax(axis=-1)[..., None]
         return {2: _scatter(hit * arrays[1].astype(np.float64)[..., None], pool, shape)}
 
-    return Workload(s, function, expected, _cost(shape, pool, forward))
+    return Workload(s, function, expected, _cost(shape, pool, gathers=True, scatters=not forward))
 
 
 def _make_avg_pool(s: Specification) -> Workload:
@@ -82,14 +82,14 @@ def _make_avg_pool(s: Specification) -> Workload:
             return {1: (_windows(arrays[0].astype(np.float64), pool, 0.0) * share).sum(axis=-1)}
         return {1: _scatter(arrays[0].astype(np.float64)[..., None] * share, pool, shape)}
 
-    return Workload(s, function, expected, _cost(shape, pool, forward))
+    return Workload(s, function, expected, _cost(shape, pool, gathers=forward, scatters=not forward))
 
 
-def _cost(shape: Shape, pool: Pool2d, forward: bool) -> Cost:
-    """Every element is read or written once; a tap takes one operation."""
-    taps = math.prod(pool.output_shape(shape)) * math.prod(pool.window)
-    elements = math.prod(shape) * (1 if forward else 2)
-    return Cost(instructions=elements + taps)
+def _cost(shape: Shape, pool: Pool2d, gathers: bool, scatters: bool) -> Cost:
+    """Every element of the data is read or written once, or both; taps of windows are compared or added."""
+    pooled = math.prod(pool.output_shape(shape))
+    taps = pooled * math.prod(pool.window) if gathers else 0
+    return Cost(instructions=math.prod(shape) * (gathers + scatters) + pooled + taps)
 
 
 def _make_mean(s: Specification) -> Workload:
