@@ -20,8 +20,12 @@ LOOP_ORDERS = ("nyr", "rny")
 """Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
 
 _ITEM = 4
-_CYCLES_A_TILE = 250.0
-_CYCLES_A_BLOCK = 80.0
+_CYCLES_A_TILE, _CYCLES_A_DEPTHWISE_TILE = 400.0, 250.0
+_CYCLES_A_BLOCK, _CYCLES_A_GRADIENT_BLOCK = 80.0, 200.0
+_CYCLES_A_CLASS = 120.0
+"""What the data gradient takes to start with a class of positions."""
+_ALONE = 0.75
+"""Share of a block's cycles that it takes while the worker that shares the FPU has nothing to do."""
 _CYCLES_A_PARTIAL = 2.5
 _DMA_BYTES_A_CYCLE = 8.0
 
@@ -198,7 +202,8 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     load_operand = _ITEM * operand / _DMA_BYTES_A_CYCLE + b.tile_o
     store = _ITEM * result / b.parts / _DMA_BYTES_A_CYCLE + b.tile_o
     loads = total / image_period * load_image + total / operand_period * load_operand
-    work = compute_cycles(s, b, cores) + total * _CYCLES_A_TILE
+    a_tile = _CYCLES_A_DEPTHWISE_TILE if s.depthwise else _CYCLES_A_TILE
+    work = compute_cycles(s, b, cores) + total * a_tile
     if b.parts > 1:
         work += total / result_period * (result * _CYCLES_A_PARTIAL / cores + _CYCLES_A_BLOCK)
     if s.epilogue is not None:
@@ -241,11 +246,11 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
     inside = s.height.inside * s.width.inside
     step = cycles_with_shared_fpu(products + rows + columns, products) * inside
     if s.kind == WEIGHT_GRADIENT:
-        share = ceil_div(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores // b.parts)
+        share = _rounds(ceil_div(o, rows) * s.taps * ceil_div(c, columns), cores // b.parts)
         n, y = (ceil_div(n, b.parts), y) if n >= b.parts else (n, ceil_div(y, b.parts))
-        return share * (n * y * (s.width.out * step + 8) + n * 14 + _CYCLES_A_BLOCK)
+        return share * (n * y * (s.width.out * step + 8) + n * 14 + _CYCLES_A_GRADIENT_BLOCK)
     if s.kind == FORWARD:
-        share = ceil_div(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
+        share = _rounds(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
         if by_taps(s):
             line = cycles_with_shared_fpu(
                 s.width.taps * (products + rows + columns) + 2, s.width.taps * products
@@ -258,9 +263,16 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
             taps_y, taps_x = len(s.height.class_taps(row)), len(s.width.class_taps(column))
             strips = n * ceil_div(c, rows) * len(range(row, y, s.height.stride))
             width = len(range(column, s.width.source, s.width.stride))
-            share = ceil_div(strips * ceil_div(width, columns), cores)
+            share = _rounds(strips * ceil_div(width, columns), cores)
             cycles += share * (taps_y * taps_x * (o * step + 8) + taps_y * 14 + _CYCLES_A_BLOCK)
+            cycles += _CYCLES_A_CLASS
     return cycles
+
+
+def _rounds(blocks: int, workers: int) -> float:
+    """Return after how many blocks' time all are done; the first half of the workers share no FPU."""
+    whole, rest = divmod(blocks, workers)
+    return whole + (0.0 if not rest else _ALONE if 2 * rest <= workers else 1.0)
 
 
 def tile_candidates(extent: int, multiple: int) -> list[int]:
@@ -289,15 +301,20 @@ def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does.
 
-    With an epilogue it is that of the convolution alone, if it fits and nothing is better by far.
+    With an epilogue it is that of the convolution alone if it fits; where rows of channels make short tiles
+    slow, only if nothing is better by far.
     """
-    best = _least(s, cores, limit)
-    if best is not None and s.epilogue is not None:
+    alone = None
+    if s.epilogue is not None:
         alone = search(replace(s, epilogue=None), cores, limit)
-        if alone is not None and is_valid(s, alone, limit):
-            estimates = (estimate_cycles(s, b, cores) for b in (alone, best))
-            return alone if is_about(*estimates) else best
-    return best
+        if alone is not None and not is_valid(s, alone, limit):
+            alone = None
+        if alone is not None and not s.epilogue.by_channel:
+            return alone
+    best = _least(s, cores, limit)
+    if best is None or alone is None:
+        return best
+    return alone if is_about(*(estimate_cycles(s, b, cores) for b in (alone, best))) else best
 
 
 def _least(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:

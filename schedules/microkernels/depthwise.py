@@ -33,17 +33,21 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool) -> str:
         Whether the target has Xpulp; plain C is there in any case, for the host.
     """
     plans = depthwise_plans(s, assembly)
-    source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans[0])
+    source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans)
     return f'#include "pulp_assembly.h"\n\n{source}' if assembly else source
 
 
 # forward step and data gradient
 
 
-def _results(s: Conv2dSizes, p: DepthwisePlan) -> str:
-    h, w = p.rows, p.columns
+def _results(s: Conv2dSizes, plans: list[DepthwisePlan]) -> str:
+    h, w = plans[0].rows, plans[0].columns
+    functions = "\n\n".join(_rows_function(f"depthwise_rows_{i}", p) for i, p in enumerate(plans))
+    calls = "\n".join(
+        f"    depthwise_rows_{number}(from, weight, to, y, y + count);" for number in range(len(plans))
+    )
     return f"""\
-{_rows_function(p)}
+{functions}
 
 /* The share of worker `core` in images x channels x rows x {w.results} results, from row `first_row` on: runs
  * of rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
@@ -54,9 +58,10 @@ static void conv2d_tile({_ARGUMENTS}) {{
   int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines), plane = at / lines;
   for (int32_t y = first + at - plane * lines; at < last; ++plane, y = first) {{
     const int32_t count = pulp_min(first + lines - y, last - at);
-    depthwise_rows(image + (plane * valid + y * {h.advance} - low) * {w.extent},
-                   operand + plane % channels * {s.taps},
-                   result + (plane * rows + y * {h.unit} - first_row) * {w.results}, y, y + count);
+    const float *from = image + (plane * valid + y * {h.advance} - low) * {w.extent};
+    const float *weight = operand + plane % channels * {s.taps};
+    float *to = result + (plane * rows + y * {h.unit} - first_row) * {w.results};
+{calls}
     at += count;
   }}
 }}
@@ -71,13 +76,13 @@ def _units(rows: str, unit: int) -> str:
     return rows if unit == 1 else f"({rows} + {unit - 1}) / {unit}"
 
 
-def _rows_function(p: DepthwisePlan) -> str:
-    """Return C for the row units ``y`` to ``end`` of a channel."""
-    taps = range(p.rows.window.taps * p.row_taps)
+def _rows_function(name: str, p: DepthwisePlan) -> str:
+    """Return C for some rows of taps of the row units ``y`` to ``end`` of a channel."""
+    taps = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
     declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
     unused = "".join(f", (void)k{t}" for t in taps)
     return f"""\
-static void __attribute__((noinline)) depthwise_rows(
+static void __attribute__((noinline)) {name}(
     const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
   const float {declared};
   (void)weight{unused};
@@ -104,7 +109,10 @@ def _walk(p: DepthwisePlan, unit: int) -> str:
     """Return C that walks down each strip in ``count`` blocks."""
     text, w = "", p.columns
     pointers = [("const float", "from", "in", w.advance, w.unit)]
-    pointers.append(("const float", "with", "g", 1, 1) if p.sums else ("float", "to", "out", 1, 1))
+    if not p.sums:
+        pointers.append(("float", "to", "out", 1, 1))
+    if p.sums or p.taken[0] > 0:
+        pointers.append(("const float", "with", "g" if p.sums else "out", 1, 1))
     for first, count, alike in strips(w, p.strip):
         block = p.block(unit, first, count)
         if not block.values and not block.zeros:
@@ -113,7 +121,7 @@ def _walk(p: DepthwisePlan, unit: int) -> str:
         for kind, name, base, advance, columns in pointers:
             declared += f"      {kind} *{name} = {base} + {first // columns * advance};\n"
             strides[name] = p.strip // columns * advance
-        declared += "" if block.values else "      (void)from;\n"
+        declared += "".join(f"      (void){name};\n" for name in strides if name not in block.steps)
         code = block.c("count", alike, strides, "      ")
         if p.assembly and block.has_assembly:
             code = (

@@ -18,20 +18,22 @@ from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 from tvm_pulp.schedules.microkernels.reads import ReadAxis, Reads, runs, strips
 from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
 
-_MOST_SUMS = 12
-"""Sums of the weight gradient that are kept in registers at a time."""
+_MOST_KEPT = 12
+"""Weights, or sums of the weight gradient, that are kept in registers at a time."""
 _REGISTERS = 26
 """Registers that the compiler has for values."""
 _LOOP_FETCH = ((320.0, 0.0), (384.0, 0.04), (512.0, 0.15), (640.0, 0.25), (1024.0, 0.43), (2048.0, 0.5))
 """Cycles an instruction takes longer in loops of so many bytes: a core's own cache holds 512."""
-_FIRST_FETCH, _MISS = 1.2, 5.0
-"""The same where a loop starts: from the cache that all workers share, or from L2."""
+_STAY = 46
+"""Instructions that are still in a core's own cache when they are needed again."""
+_FIRST_FETCH, _MISS = 1.05, 5.0
+"""Cycles that the others take longer the first time: from the cache that all workers share, or from L2."""
 _SHARED_BYTES = 3000
 """Code that stays in the shared cache of 4 KiB beside the rest of the kernel."""
 _IN_STEP = 3.0
 """Cycles in which two workers that share an FPU both leave it idle, at the ends of a block."""
-_C_LOOP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 12.0, 60.0
-"""Cycles beside straight-line code: of a loop in C, of a strip, of a channel."""
+_C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
+"""Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
     every = tuple(range(s.height.taps))
     sums = s.kind == WEIGHT_GRADIENT
     found = []
-    for taken in [(i,) for i in every] if sums and s.taps > _MOST_SUMS else [every]:
+    for taken in _passes(s, every):
         widest = ceil_div(min(8, columns.results), columns.unit) * columns.unit
         candidates = [
             DepthwisePlan(ReadAxis(s.height, gradient, group), columns, taken, sums, assembly, strip)
@@ -92,6 +94,14 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
     return found
 
 
+def _passes(s: Conv2dSizes, every: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the rows of taps that are taken at a time, where there are too many for registers."""
+    if s.taps <= _MOST_KEPT:
+        return [every]
+    at_once = 1 if s.kind == WEIGHT_GRADIENT else max(1, _MOST_KEPT // s.width.taps)
+    return [every[first : first + at_once] for first in range(0, len(every), at_once)]
+
+
 @lru_cache(maxsize=1024)
 def plane_cycles(p: DepthwisePlan) -> float:
     """Return about how many cycles a worker takes for one channel of an image."""
@@ -100,9 +110,10 @@ def plane_cycles(p: DepthwisePlan) -> float:
         for first, count, alike in strips(p.columns, p.strip):
             block = p.block(begin, first, count)
             cycles, length = _block_cycles(p, block)
-            work += alike * ((end - begin) * cycles + _STRIP_CYCLES)
+            work += alike * ((end - begin) * cycles + _NEXT_STRIP) + _STRIP_CYCLES
             instructions += length
-    return work + instructions * (_FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS)
+    fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
+    return work + max(0.0, instructions - _STAY) * fetch
 
 
 def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
@@ -138,12 +149,17 @@ def _by_place(block: tuple[Reads, ...]) -> dict[int, list[tuple[int, int]]]:
 
 
 def _result_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads, ...]) -> Block:
-    """Return the code for a block of results: line by line of the source, each value loaded once."""
-    w = p.columns
+    """Return the code for a block of results: line by line of the source, each value loaded once.
+
+    Rows of taps that are taken after others add to the results that are there.
+    """
+    w, adds = p.columns, p.taken[0] > 0
     left = {
-        (row, i): len(down) * len(across) for row, down in enumerate(lines) for i, across in enumerate(block)
+        (row, i): sum(tap in p.taken for _, tap in down) * len(across)
+        for row, down in enumerate(lines)
+        for i, across in enumerate(block)
     }
-    zeros = [row * w.results + i for (row, i), number in left.items() if not number]
+    zeros = [row * w.results + i for (row, i), number in left.items() if not number and not adds]
     started: set[tuple[int, int]] = set()
     values = []
     for line, uses in _by_line(p, lines).items():
@@ -151,18 +167,23 @@ def _result_block(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads
             value = Value(line * w.extent + place)
             for row, tap in uses:
                 for i, column in results:
-                    name = f"s{row}_{i}"
+                    name, at = f"s{row}_{i}", row * w.results + i
+                    is_first = (row, i) not in started
+                    if is_first and adds:
+                        value.factors.append((name, at))
                     factor = f"k{tap * p.row_taps + column}"
-                    value.products.append(Product(name, factor, (row, i) not in started))
+                    value.products.append(Product(name, factor, is_first and not adds))
                     started.add((row, i))
                     left[row, i] -= 1
                     if not left[row, i]:
-                        value.stores.append((name, row * w.results + i))
+                        value.stores.append((name, at))
             values.append(value)
     kept = sorted({product.factor for value in values for product in value.products}, key=_number)
     steps = {"from": p.rows.advance * w.extent, "to": p.rows.unit * w.results}
+    if adds:
+        steps["with"] = steps["to"]
     if not values:
-        del steps["from"]
+        steps = {"to": steps["to"]} if zeros else {}
     return Block(values, kept, False, [f"s{row}_{i}" for row, i in sorted(started)], zeros, steps)
 
 

@@ -32,8 +32,8 @@ class Product:
 class Value:
     """A value of the source: its place, in elements from ``from``, and what is done with it.
 
-    ``factors`` are loaded before: names and places in elements from ``with``. ``stores`` come after the
-    products: names (None: zero) and places in elements from ``to``.
+    ``factors``, which may also be sums to add to, are loaded before: names and places in elements from
+    ``with``. ``stores`` come after the products: names and places in elements from ``to``.
     """
 
     place: int
@@ -229,7 +229,7 @@ def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> li
         may_multiply = is_early = False
         if done < len(products):
             number, product = products[done]
-            needs = {f"v{number}", product.factor} & loaded
+            needs = {f"v{number}", product.factor, product.target} & loaded
             may_multiply = needs <= ready.keys()
             is_early = may_multiply and any(ready[name] > len(lines) for name in needs)
         may_load = bool(loads) and loads[0][1] <= done
