@@ -39,12 +39,27 @@ KERNELS = [
     "relu:elements=65536,step=data-grad",
     "add:elements=65536",
     "sgd:elements=65536,momentum=yes",
+    *(
+        f"{kernel}:channels=16,h=32,w=32,batch=4,step={step}"
+        for kernel in ("batch_norm", "max_pool", "avg_pool", "mean")
+        for step in ("forward", "data-grad")
+    ),
+    "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1",
+    "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1,step=data-grad",
+    "bias_gradient:channels=16,h=32,w=32,batch=4",
     "cross_entropy:classes=10,batch=8",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "cross_entropy:classes=10,batch=8,step=training",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
+    "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",
+    "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,dtype=int8",
+    "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
+    "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
+    "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
-    *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=float16" for layout in LAYOUTS),
+    *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]
 
 SEARCHED = [
@@ -55,3 +70,6 @@ SEARCHED = [
     "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,step=weight-grad",
 ]
 """Shapes whose tiles are searched, beside the tiles that the analytic model picks."""
+
+SEARCHED_IN_FULL = ["linear:inputs=32,outputs=8"]
+"""Shapes small enough to measure every setting that there is."""

@@ -1,4 +1,4 @@
-"""Training steps of whole networks: cycles, bytes moved, what overlaps, by templates and without."""
+"""Whole networks, training steps and integer inferences: cycles, bytes moved, what overlaps."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import torch
 
 import tvm_pulp
 from examples.models import ds_cnn, mobilenet_digits, mobilenet_v1, resnet8
+from tvm_pulp.frontends import load_model
 from tvm_pulp.measure.dma_use import read_dma_use
 from tvm_pulp.package.package import Package
+from tvm_pulp.quantization import Quantization
 from tvm_pulp.reports.times import step_macs
 from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target import features, parse
@@ -83,6 +85,40 @@ def measure_net(name: str) -> dict[str, Any]:
         "fraction": max(compute, moving) / cycles,
         "overlap": dma.overlap,
         "naive_cycles": naive,
+    }
+
+
+def measure_inference(name: str) -> dict[str, Any]:
+    """Measure an inference of a network in integers of 8 bits, batch 1, on the chip as it is.
+
+    The bound is the larger of multiply-accumulates by the cores' dot products and the bytes that the DMA
+    moved by its rate.
+    """
+    network = NETS[name]().eval()
+    exported = torch.export.export(network, (torch.zeros(1, *network.input_shape),))
+    samples = np.random.default_rng(0).standard_normal((8, *network.input_shape)).astype(np.float32)
+    model = load_model(exported)
+    inputs = {model.inputs[0]: samples}
+    package = tvm_pulp.compile(exported, quantization=Quantization(inputs))
+    chip = features(parse("pulp"))
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        runner = SimulatorRunner(trace=trace)
+        result = package.run({model.inputs[0]: samples[:1]}, 1, function="infer", runner=runner)
+        cycles, macs = int(result.cycles[0]), step_macs(package.metadata, "infer")
+        dma = read_dma_use(trace, 0, cycles, chip.cores)
+    bound = max(macs / (4 * chip.cores), max(dma.bytes_in, dma.bytes_out) / chip.dma_bytes_per_cycle)
+    return {
+        "net": name,
+        "macs": macs,
+        "cycles": cycles,
+        "mac_per_cycle": macs / cycles,
+        "bytes_in": dma.bytes_in,
+        "bytes_out": dma.bytes_out,
+        "bound_cycles": bound,
+        "fraction": bound / cycles,
+        "overlap": dma.overlap,
+        "l2_bytes": package.metadata.memory["named"] + package.metadata.memory["arena"],
     }
 
 

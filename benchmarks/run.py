@@ -18,8 +18,8 @@ from tqdm import tqdm
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.document import PARTS, as_markdown, as_text
-from benchmarks.kernels import KERNELS, SEARCHED
-from benchmarks.nets import BATCHES, NETS, measure_batch, measure_net
+from benchmarks.kernels import KERNELS, SEARCHED, SEARCHED_IN_FULL
+from benchmarks.nets import BATCHES, NETS, measure_batch, measure_inference, measure_net
 from benchmarks.search import search_workload
 from benchmarks.trainlib import TARGET, Row, read_rows
 from tvm_pulp.files import replacing
@@ -73,8 +73,9 @@ def measure_row(row: Row) -> Record:
 
 
 def measure_search(text: str) -> Record:
-    """Search a kernel's tiles."""
-    return search_workload(text, features(parse("pulp")))
+    """Search a kernel's tiles: all that there are, or those with the best estimates."""
+    chip = features(parse("pulp"))
+    return search_workload(text, chip, None) if text in SEARCHED_IN_FULL else search_workload(text, chip)
 
 
 def measure_simulator(_: str) -> list[Record]:
@@ -95,7 +96,8 @@ def work_of(part: str, only: str) -> tuple[Callable[[Any], Any], list[Any]]:
     measure, names = {
         "kernels": (measure_kernel, KERNELS),
         "nets": (measure_net, list(NETS)),
-        "search": (measure_search, SEARCHED),
+        "inference": (measure_inference, list(NETS)),
+        "search": (measure_search, [*SEARCHED, *SEARCHED_IN_FULL]),
         "simulator": (measure_simulator, ["simulator"]),
     }[part]
     return measure, [name for name in names if only in name]
@@ -108,7 +110,7 @@ def measure_part(part: str, only: str, processes: int) -> list[Record]:
     bar = tqdm(total=len(items), desc=part, disable=quiet)
     records: list[Record] = []
     # a network's compilation uses all processors itself; daemons may not start processes
-    alone = processes == 1 or part in ("nets", "batches", "simulator")
+    alone = processes == 1 or part in ("nets", "inference", "batches", "simulator")
     context = contextlib.nullcontext() if alone else multiprocessing.get_context("spawn").Pool(processes)
     with context as pool, bar:
         for result in map(measure, items) if pool is None else pool.imap(measure, items):

@@ -22,10 +22,10 @@ SKEWS = (0, 0, 3, 7)
 """Of the calls; the first one fills the instruction caches and does not count."""
 
 
-def search_workload(text: str, chip: Features, most: int = 60) -> dict[str, Any]:
+def search_workload(text: str, chip: Features, most: int | None = 60) -> dict[str, Any]:
     """Measure the ``most`` settings of a template's knobs with the lowest estimates, and the default.
 
-    Settings that give the same code count once.
+    Settings that give the same code count once. With ``most`` None all settings that fit L1 are measured.
     """
     function = make_workload(text).function
     template, workload = next((t, w) for t in templates() if (w := t.match(function)) is not None)

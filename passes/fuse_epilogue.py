@@ -22,8 +22,8 @@ PRODUCERS = ("pulp.matmul", "pulp.conv2d")
 """Attributes of the kernels whose templates take an epilogue."""
 
 _DMA_BYTES_A_CYCLE = 8.0
-_CYCLES_A_KERNEL = 500.0
-"""Of a kernel besides: its start, the first loads, the last stores."""
+_CYCLES_A_KERNEL = 300.0
+"""Of a kernel besides: its start and its end."""
 
 
 def fuse_epilogue(module: IRModule, features: ClusterFeatures) -> IRModule:
@@ -147,17 +147,22 @@ def _place(function: StepFunction, position: int, reader: int) -> int | None:
 def _gains(producer: KernelStep, consumer: KernelStep, fused: PrimFunc, features: ClusterFeatures) -> bool:
     """Tell whether a fused kernel takes fewer cycles than its parts, by the estimates.
 
-    The elementwise kernel is taken to be as fast as the DMA that moves its tensors. Where its tensors leave
-    too little room in L1 for the producer's own tiles, the gain must be larger than the estimates' error.
+    An elementwise kernel without a template is taken to be as fast as the DMA that moves its tensors. Where
+    its tensors leave too little room in L1 for the producer's own tiles, the gain must be larger than the
+    estimates' error.
     """
-    apart, together = (choose(function, features) for function in (producer.kernel, fused))
-    if apart is None or together is None:
+    first, second, together = (choose(f, features) for f in (producer.kernel, consumer.kernel, fused))
+    if first is None or together is None:
         return False
-    sizes = [4 * math.prod(shape) for shape, _ in argument_shapes(consumer.kernel)]
-    loaded = sum(sizes[: len(consumer.arguments)])
-    stored = sum(sizes[number] for number in consumer.overwritten if number >= 0)
-    stored += sum(sizes[len(consumer.arguments) :])
-    cycles = apart.estimate_cycles(features)
-    before = cycles + max(loaded, stored) / _DMA_BYTES_A_CYCLE + _CYCLES_A_KERNEL
-    margin = 0.0 if together.knobs == apart.knobs else ESTIMATES_ERROR * cycles
-    return together.estimate_cycles(features) + margin < before
+    cycles = first.estimate_cycles(features)
+    apart = cycles + _CYCLES_A_KERNEL
+    apart += _moving_cycles(consumer) if second is None else second.estimate_cycles(features)
+    margin = 0.0 if together.knobs == first.knobs else ESTIMATES_ERROR * cycles
+    return together.estimate_cycles(features) + margin < apart
+
+
+def _moving_cycles(step: KernelStep) -> float:
+    sizes = [4 * math.prod(shape) for shape, _ in argument_shapes(step.kernel)]
+    loaded = sum(sizes[: len(step.arguments)])
+    stored = sum(sizes[number] for number in step.overwritten if number >= 0)
+    return max(loaded, stored + sum(sizes[len(step.arguments) :])) / _DMA_BYTES_A_CYCLE

@@ -75,7 +75,11 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
+    from tvm_pulp.schedules.max_pool import MaxPoolTemplate
+    from tvm_pulp.schedules.movement import MovementTemplate
+    from tvm_pulp.schedules.quantize import QuantizeTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+    from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 
     return [
@@ -85,8 +89,12 @@ def templates() -> list[Template]:
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
+        QuantizedDepthwiseTemplate(),
+        QuantizeTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
+        MaxPoolTemplate(),
+        MovementTemplate(),
         ElementwiseTemplate(),
     ]
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from tvm_pulp.schedules.expressions import (
+    children,
     is_heavy,
     loads,
     multiply_by_reciprocals,
@@ -36,6 +37,9 @@ from tvm_pulp.target.tvm_names import (
 
 _LARGEST_KEPT = 4096
 """Elements of an elementwise result that is kept rather than computed again at each use."""
+
+
+_WIDE = ("int64", "uint64", "float64")
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def read_blocks(function: PrimFunc) -> list[Computation]:
     Raises as `read_computations`.
     """
     for buffer in function.params:
-        if buffer_dtype(buffer) in ("int64", "float64", "uint64"):
+        if buffer_dtype(buffer) in _WIDE:
             raise UserError(
                 f"tensor '{buffer.name}' has type {buffer_dtype(buffer)}, which the cluster lacks: "
                 "cast it to 32 bits"
@@ -171,6 +175,8 @@ def _read_block(realize: BlockRealize, function: PrimFunc) -> Computation:
         return simplify_indices(multiply_by_reciprocals(node), analyzer)
 
     store = block.body
+    for part in (store.value, *([] if block.init is None else [block.init.value])):
+        _refuse_wide(part, name, function)
     out = store.buffer
     indices = [narrow(index) for index in store.indices]
     _check_store(name, out, indices, spatial)
@@ -180,6 +186,19 @@ def _read_block(realize: BlockRealize, function: PrimFunc) -> Computation:
         value = rewrite(value, lambda part: init if _reads(part, out) else None)
         init = None
     return Computation(name, tuple(spatial), tuple(reduction), out, value, init)
+
+
+def _refuse_wide(node: Expr, name: str, function: PrimFunc) -> None:
+    """Refuse data computed in 64 bits. Index arithmetic in 64 bits is narrowed, which changes nothing."""
+    wide = expr_dtype(node)
+    if wide in _WIDE and (loads(node) or (isinstance(node, IntImm) and not -(2**31) <= node.value < 2**31)):
+        raise UserError(
+            f"kernel '{function.attrs.get('global_symbol', name)}': block '{name}' computes in {wide}, which "
+            "the cluster lacks: compute in 32 bits, or call a function of pulp_math.h (pulp_requantize, say)"
+        )
+    if not isinstance(node, BufferLoad):
+        for child in children(node):
+            _refuse_wide(child, name, function)
 
 
 def _reads(part: Expr, buffer: Buffer) -> bool:

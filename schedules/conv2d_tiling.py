@@ -301,15 +301,20 @@ def knob_values(s: Conv2dSizes, cores: int) -> dict[str, list[int]]:
 def search(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does.
 
-    With an epilogue it is that of the convolution alone, if it fits and nothing is better by far.
+    With an epilogue it is that of the convolution alone if it fits; where rows of channels make short tiles
+    slow, only if nothing is better by far.
     """
-    best = _least(s, cores, limit)
-    if best is not None and s.epilogue is not None:
+    alone = None
+    if s.epilogue is not None:
         alone = search(replace(s, epilogue=None), cores, limit)
-        if alone is not None and is_valid(s, alone, limit):
-            estimates = (estimate_cycles(s, b, cores) for b in (alone, best))
-            return alone if is_about(*estimates) else best
-    return best
+        if alone is not None and not is_valid(s, alone, limit):
+            alone = None
+        if alone is not None and not s.epilogue.by_channel:
+            return alone
+    best = _least(s, cores, limit)
+    if best is None or alone is None:
+        return best
+    return alone if is_about(*(estimate_cycles(s, b, cores) for b in (alone, best))) else best
 
 
 def _least(s: Conv2dSizes, cores: int, limit: int) -> Conv2dBlocking | None:

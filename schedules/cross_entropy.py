@@ -6,34 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import (
-    TO_L1,
-    TO_L2,
-    L1Allocator,
     barrier,
     ceil_div,
     element,
     flat_argument,
-    index,
     kernel_function,
-    parallel,
     sequence,
 )
 from tvm_pulp.schedules.microkernels.cross_entropy import CrossEntropySettings, cross_entropy_source
-from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
-from tvm_pulp.schedules.transfers import Box, transfer
-from tvm_pulp.target.tvm_names import (
-    Buffer,
-    Evaluate,
-    Expr,
-    PrimFunc,
-    Stmt,
-    Var,
-    address_of,
-    arith,
-    buffer_dtype,
-    buffer_shape,
-    call_extern,
-)
+from tvm_pulp.schedules.row_tiles import RowTensor, RowTiles, call_workers
+from tvm_pulp.target.tvm_names import Buffer, Expr, PrimFunc, Stmt, address_of, buffer_shape
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.base import ClusterFeatures
@@ -116,41 +98,29 @@ def _parts(rows: int, cores: int) -> int:
 
 class _Builder:
     def __init__(self, workload: CrossEntropyWorkload, rows: int, cores: int) -> None:
-        self.workload, self.rows, self.cores = workload, rows, cores
-        self.analyzer = arith.Analyzer()
-        self.axis = Var("row", "int32")
-        self.loop = TileLoop([TiledAxis(self.axis, workload.rows, rows)], (), self.analyzer)
+        self.workload, self.cores = workload, cores
         self.parts = _parts(rows, cores)
         self.flat = {name: flat_argument(buffer) for name, buffer in workload.arguments.items()}
-        self.tiled = [name for name in ("logits", "labels", "gradient") if name in self.flat]
-        self.l1 = L1Allocator()
-        self.declarations: list[Stmt] = []
-        copies = min(2, self.loop.total)
-        self.buffers: dict[str, Buffer] = {
-            name: self._allocate(name, copies * self._size(name), buffer_dtype(self.flat[name]))
-            for name in self.tiled
+        tensors = {
+            name: RowTensor(argument, 1 if name == "labels" else workload.classes, name == "gradient")
+            for name, argument in self.flat.items()
+            if name != "loss"
         }
-        self.totals = self._allocate("totals", rows * self.parts, "float32")
-        self.largest = self._allocate("largest", rows, "float32")
-        self.losses = self._allocate("losses", cores, "float32") if "loss" in self.flat else None
-
-    def _allocate(self, name: str, elements: int, dtype: str) -> Buffer:
-        buffer, declaration = self.l1.allocate(f"{name}_l1", elements, dtype)
-        self.declarations.append(declaration)
-        return buffer
-
-    def _size(self, name: str) -> int:
-        """Return the elements of a tensor's tile."""
-        return self.rows * (1 if name == "labels" else self.workload.classes)
+        self.tiles = RowTiles(tensors, workload.rows, rows)
+        self.l1 = self.tiles.l1
+        self.totals = address_of(element(self.tiles.allocate("totals", rows * self.parts), 0))
+        self.largest = address_of(element(self.tiles.allocate("largest", rows), 0))
+        self.losses = []
+        if "loss" in self.flat:
+            self.losses = [address_of(element(self.tiles.allocate("losses", cores), 0))]
 
     def build(self) -> PrimFunc:
-        stores = self._moves(("gradient",), TO_L2) if "gradient" in self.flat else None
-        body = [self.loop.run(self._moves(("logits", "labels"), TO_L1), stores, self._compute)]
-        if self.losses is not None:
-            if stores is None:
-                body.append(barrier())
-            pointers = [address_of(element(b, 0)) for b in (self.losses, self.flat["loss"])]
-            body.append(self._call("cross_entropy_loss", [], pointers))
+        body = [self.tiles.run(self._compute)]
+        if self.losses:
+            # after the stores of gradients there is a barrier already
+            body += [] if "gradient" in self.flat else [barrier()]
+            pointers = [*self.losses, address_of(element(self.flat["loss"], 0))]
+            body.append(call_workers(self.cores, "cross_entropy_loss", pointers))
         settings = CrossEntropySettings(
             self.workload.classes,
             self.workload.scale,
@@ -161,52 +131,27 @@ class _Builder:
         return kernel_function(
             self.workload.function,
             list(self.flat.values()),
-            sequence(self.declarations, *body),
+            sequence(self.tiles.declarations, *body),
             self.l1,
             self.cores,
             {
                 "pulp.schedule": "cross_entropy",
-                "pulp.tile": f"rows {self.rows}/{self.workload.rows}",
+                "pulp.tile": f"rows {self.tiles.tile}/{self.workload.rows}",
                 "pulp.micro_kernels": [cross_entropy_source(settings)],
             },
         )
 
-    def _moves(self, names: tuple[str, ...], direction: int) -> Transfers:
-        def transfers(tile: Expr, slot: Expr) -> list[Stmt]:
-            place = self.loop.at(tile)[self.axis]
-            moved = []
-            for name in names:
-                shape = buffer_shape(self.workload.arguments[name])
-                box = Box(shape, (place.offset, *[index(0)] * (len(shape) - 1)),
-                          (place.size, *map(index, shape[1:])))  # fmt: skip
-                moved.append(
-                    transfer(slot, self.buffers[name], self._start(name, tile), self.flat[name], box,
-                             direction, self.analyzer)
-                )  # fmt: skip
-            return moved
-
-        return transfers
-
-    def _start(self, name: str, tile: Expr) -> Expr:
-        return self.loop.copy_start(tile, 1, self._size(name))
-
     def _compute(self, tile: Expr) -> Stmt:
-        at = {name: address_of(element(self.buffers[name], self._start(name, tile))) for name in self.tiled}
-        totals, largest = address_of(element(self.totals, 0)), address_of(element(self.largest, 0))
-        size = self.loop.at(tile)[self.axis].size
-        gradient = [at["gradient"]] if "gradient" in at else []
-        losses = [] if self.losses is None else [address_of(element(self.losses, 0))]
+        size = self.tiles.size(tile)
+        logits, labels = (self.tiles.pointer(name, tile) for name in ("logits", "labels"))
+        statistics = [self.totals, self.largest]
+        gradient = [self.tiles.pointer("gradient", tile)] if "gradient" in self.flat else []
         return sequence(
-            self._call("cross_entropy_exponentials", [size], [at["logits"], totals, largest, *gradient]),
+            call_workers(self.cores, "cross_entropy_exponentials", [size, logits, *statistics, *gradient]),
             barrier() if self.parts > 1 else None,
-            self._call(
+            call_workers(
+                self.cores,
                 "cross_entropy_results",
-                [size, tile],
-                [at["logits"], at["labels"], totals, largest, *gradient, *losses],
+                [size, tile, logits, labels, *statistics, *gradient, *self.losses],
             ),
         )
-
-    def _call(self, name: str, numbers: list[Expr], pointers: list[Expr]) -> Stmt:
-        worker = Var("worker", "int32")
-        call = call_extern("int32", name, worker, *numbers, *pointers)
-        return parallel(worker, self.cores, Evaluate(call))

@@ -15,6 +15,7 @@ from tvm_pulp.schedules.matmul import MatmulTemplate
 from tvm_pulp.schedules.matmul_build import MatmulBuilder, rests
 from tvm_pulp.schedules.matmul_workload import MatmulWorkload
 from tvm_pulp.schedules.microkernels.float16_matmul import float16_matmul_source
+from tvm_pulp.schedules.microkernels.half_outer_product import half_outer_product_source
 from tvm_pulp.schedules.microkernels.half_panel import HalfPanelForm
 from tvm_pulp.schedules.microkernels.matmul import distances
 from tvm_pulp.target.tvm_names import Cast, Expr, PrimFunc, Stmt, address_of
@@ -41,6 +42,9 @@ class Float16MatmulBuilder(MatmulBuilder):
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
+        assembly = self.features.has_xpulp and self.features.has_fp16
+        if w.is_outer_product:
+            return half_outer_product_source(assembly=assembly)
         form = HalfPanelForm(
             distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
             odd=1 in rests(w.k, b.tile_k, 2),
@@ -52,7 +56,7 @@ class Float16MatmulBuilder(MatmulBuilder):
             row_rests=rests(w.m, b.tile_m, b.block_rows),
             column_rests=rests(w.n, b.tile_n, b.block_columns),
             form=form,
-            assembly=self.features.has_xpulp and self.features.has_fp16,
+            assembly=assembly,
         )
 
 

@@ -13,26 +13,26 @@ _CYCLES_A_BLOCK = 70.0
 _CYCLES_A_PANEL = 80.0
 _CYCLES_A_SEGMENT = 12.0
 _CYCLES_A_PARTIAL_SUM = 2.0
+_CYCLES_A_PRODUCT = 1.3
+"""Of an outer product: ten instructions for 8 results, if the columns are whole groups."""
 
 
 class Float16Blocking(Blocking):
     """Bound knobs; beside the tiles there are partial sums in float32 where a sum is in several tiles."""
 
     item: ClassVar[int] = 2
+    moves_whole: ClassVar[bool] = False
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles and of the partial sums."""
         sums = 4 * self.tile_elements(w)[2] if self.reduction_tiles(w) > 1 else 0
         return super().l1_bytes(w) + sums
 
-    def reduction_tiles(self, w: MatmulSizes) -> int:
-        """Return the tiles of the tile loop that make up one of C."""
-        counts = self.counts(w)
-        return math.prod(counts[axis] for axis in w.reduction)
-
 
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1."""
+    if b.copies > 2 and w.epilogue is not None:
+        return False
     return b.l1_bytes(w) <= l1_bytes
 
 
@@ -50,6 +50,9 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     workers' products.
     """
     assert isinstance(b, Float16Blocking)
+    if w.is_outer_product:
+        tiles = math.prod(b.counts(w).values())
+        return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
     rows, columns = b.block_rows, b.block_columns
     issue = step_instructions(w, rows, columns)
     partial = _CYCLES_A_PARTIAL_SUM * rows * columns if b.reduction_tiles(w) > 1 else 0.0

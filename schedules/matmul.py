@@ -15,7 +15,8 @@ from dataclasses import asdict
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.epilogue import INPUTS, read_epilogue
 from tvm_pulp.schedules.matmul_build import MatmulBuilder
-from tvm_pulp.schedules.matmul_model import FLOAT32, block_sizes, estimate_cycles, search_blocking, tile_sizes
+from tvm_pulp.schedules.matmul_model import FLOAT32, estimate_cycles, tile_sizes
+from tvm_pulp.schedules.matmul_search import block_columns, block_sizes, copy_counts, search, split_sizes
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes, MatmulWorkload
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
@@ -73,13 +74,15 @@ class MatmulTemplate:
             "tile_k": tile_sizes(w.k, 1),
             "tile_batch": tile_sizes(w.batch, 1),
             "block_rows": block_sizes(w.m),
-            "block_columns": block_sizes(w.n),
+            "block_columns": block_columns(w, self.model),
             "order": list(range(len(LOOP_ORDERS))),
+            "copies": copy_counts(w),
+            "split_k": split_sizes(w, features.cores, self.model),
         }
 
     def default(self, workload: MatmulWorkload, features: ClusterFeatures) -> dict[str, int]:
         """Return the knobs with the lowest estimate of all that fit L1."""
-        found = search_blocking(workload.sizes, features.cores, features.kernel_l1_bytes, self.model)
+        found = search(workload.sizes, features.cores, features.kernel_l1_bytes, self.model)
         if found is None:
             raise UserError(
                 f"matmul '{workload.name}' does not fit L1 ({features.kernel_l1_bytes} bytes) with any "
@@ -116,11 +119,7 @@ def _check_shapes(workload: MatmulWorkload) -> None:
     if workload.epilogue is not None:
         tensors[INPUTS:] = [workload.epilogue.result]
     have = [math.prod(buffer_shape(tensor)) for tensor in tensors]
-    want = [
-        w.m * w.k * (w.batch if w.batch_a else 1),
-        w.k * w.n * (w.batch if w.batch_b else 1),
-        w.m * w.n * (1 if w.reduce_batch else w.batch),
-    ]
+    want = list(w.elements)
     if have != want:
         raise UserError(
             f"matmul '{workload.name}' has arguments of {have} elements where its attributes say {want}"

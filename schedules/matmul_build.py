@@ -10,20 +10,23 @@ from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
     as_int,
+    barrier,
     element,
     flat_argument,
     index,
     kernel_function,
     parallel,
     sequence,
+    when,
 )
 from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
-from tvm_pulp.schedules.microkernels.outer_product import outer_product_source
+from tvm_pulp.schedules.microkernels.outer_product import GROUP, outer_product_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
+    EQ,
     Bind,
     Buffer,
     Evaluate,
@@ -59,7 +62,8 @@ class MatmulBuilder:
         names = {"b": "image", "m": "m", "n": "n", "k": "k"}
         self.variables = v = {axis: Var(name, "int32") for axis, name in names.items()}
         axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
-        self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer)
+        ahead = blocking.copies - 1
+        self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer, ahead)
         arguments = {parameter: flat_argument(parameter) for parameter in workload.function.params}
         self.arguments = list(arguments.values())
         self.a, self.b_argument = self.arguments[:2]
@@ -75,17 +79,22 @@ class MatmulBuilder:
         w, blocking = self.w, self.b
         periods = blocking.periods(w)
         elements = blocking.tile_elements(w)
+        self.whole_a, self.whole_b, self.whole_c = blocking.whole(w)
         names = ("a_l1", "b_l1", "c_l1")
         declarations = []
         buffers: list[Buffer] = []
         for name, size, same_for in zip(names, elements, periods, strict=True):
-            copies = 2 if same_for < self.loop.total else 1
+            copies = blocking.copies if same_for < self.loop.total else 1
             if name == "c_l1" and self.epilogue is not None:
                 copies = self.epilogue.result_copies
             buffer, declaration = self.l1.allocate(name, size * copies, self.dtype)
             buffers.append(buffer)
             declarations.append(declaration)
         self.a_l1, self.b_l1, self.c_l1 = buffers
+        if blocking.split_k > 1:
+            size = (blocking.split_k - 1) * elements[2]
+            self.partial, declaration = self.l1.allocate("partial", size, "float32")
+            declarations.append(declaration)
         self.a_elements, self.b_elements, self.c_elements = elements
         self.a_period, self.b_period, self.c_period = periods
         declarations += self._scratch()
@@ -93,7 +102,7 @@ class MatmulBuilder:
         if self.epilogue is not None:
             declarations += self.epilogue.declare(self.l1, self.c_l1, self.c_elements, self.c_elements)
             micro_kernels.append(self.epilogue.source())
-        body = self.loop.run(self._loads, self._stores, self._compute)
+        body = self.loop.run(self._loads, self._stores, self._compute, store_once=self.whole_c)
         return kernel_function(
             self.workload.function,
             self.arguments,
@@ -115,19 +124,35 @@ class MatmulBuilder:
         w, b = self.w, self.b
         sizes = f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}, k {b.tile_k}/{w.k}"
         images = f", images {b.tile_batch}/{w.batch}" if w.batch > 1 else ""
-        return f"{sizes}{images}; register block {b.block_rows}x{b.block_columns}"
+        split = f"; {b.split_k} workers share a sum" if b.split_k > 1 else ""
+        return f"{sizes}{images}; register block {b.block_rows}x{b.block_columns}{split}"
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
+        d = distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w))
+        c_extents = (str(w.m), str(w.n)) if self.whole_c else ("m", "n")
         if w.is_outer_product:
-            return outer_product_source(distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)))
+            column_rests = rests(w.n, b.tile_n, GROUP)
+            return outer_product_source(
+                (b.tile_m, b.tile_n),
+                column_rests,
+                d,
+                self.features.cores,
+                c_extents=c_extents,
+                assembly=self.features.has_xpulp,
+            )
         return matmul_source(
             block_rows=b.block_rows,
             block_columns=b.block_columns,
             row_rests=rests(w.m, b.tile_m, b.block_rows),
             column_rests=rests(w.n, b.tile_n, b.block_columns),
-            d=distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w)),
+            d=d,
+            batched=w.batch > 1 and not w.reduce_batch,
             segmented=w.reduce_batch,
+            split_k=b.split_k,
+            partial_elements=b.tile_elements(w)[2],
+            relief=b.relief(w, self.features.cores),
+            c_extents=c_extents,
             assembly=self.features.has_xpulp,
         )
 
@@ -161,13 +186,42 @@ class MatmulBuilder:
         box = Box(tuple(shape), tuple(low), tuple(size))
         return box, shift, self.analyzer.simplify(rows.size * pitch)
 
+    def _whole_box(self, axes: Axes, batched: bool, outer: str, inner: str) -> tuple[Box, Expr, Expr]:
+        """Return the same of an operand that lies in L1 as a whole."""
+        rows, row = self.w.extent(outer), self.w.extent(inner)
+        place = axes[self.variables[outer]].offset * row + axes[self.variables[inner]].offset
+        if batched:
+            place = place + axes[self.variables["b"]].offset * (rows * row)
+        shape = (*((self.w.batch,) if batched else ()), rows, row)
+        low, size = (index(0),) * len(shape), tuple(index(extent) for extent in shape)
+        return Box(shape, low, size), self.analyzer.simplify(place), index(rows * row)
+
     def _a_box(self, axes: Axes) -> tuple[Box, Expr, Expr]:
-        return self._box(axes, self.w.batch_a, *("km" if self.w.transpose_a else "mk"))
+        box = self._whole_box if self.whole_a else self._box
+        return box(axes, self.w.batch_a, *("km" if self.w.transpose_a else "mk"))
 
     def _b_box(self, axes: Axes) -> tuple[Box, Expr, Expr]:
-        return self._box(axes, self.w.batch_b, *("nk" if self.w.transpose_b else "kn"))
+        box = self._whole_box if self.whole_b else self._box
+        return box(axes, self.w.batch_b, *("nk" if self.w.transpose_b else "kn"))
+
+    def _c_box(self, axes: Axes) -> Box:
+        if self.whole_c:
+            return self._whole_box(axes, not self.w.reduce_batch, "m", "n")[0]
+        order = [self.variables[axis] for axis in ("mn" if self.w.reduce_batch else "bmn")]
+        shape = tuple(self.w.extent(axis) for axis in ("mn" if self.w.reduce_batch else "bmn"))
+        return Box(shape, tuple(axes[v].offset for v in order), tuple(axes[v].size for v in order))
+
+    def _c_start(self, tile: Expr) -> Expr:
+        if self.epilogue is not None:
+            return self.epilogue.result_start(tile)
+        if self.whole_c:
+            return self._whole_box(self.loop.at(tile), not self.w.reduce_batch, "m", "n")[1]
+        return self._copy(tile, self.c_period, self.c_elements)
 
     # pipeline
+
+    def _copy(self, tile: Expr, same_for: int, elements: int) -> Expr:
+        return self.loop.copy_start(tile, same_for, elements, self.b.copies)
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
@@ -176,30 +230,16 @@ class MatmulBuilder:
             (self._a_box(axes)[0], self.a_l1, self.a, self.a_period, self.a_elements),
             (self._b_box(axes)[0], self.b_l1, self.b_argument, self.b_period, self.b_elements),
         ):
-            start = self.loop.copy_start(tile, same_for, elements)
+            start = self._copy(tile, same_for, elements)
             step = transfer(slot, l1, start, l2, box, TO_L1, self.analyzer)
             steps.append(self.loop.when_new(tile, same_for, step))
         return [step for step in steps if step is not None]
-
-    def _c_box(self, axes: Axes) -> Box:
-        w, v = self.w, self.variables
-        order = "mn" if w.reduce_batch else "bmn"
-        return Box(
-            tuple(w.extent(axis) for axis in order),
-            tuple(axes[v[axis]].offset for axis in order),
-            tuple(axes[v[axis]].size for axis in order),
-        )
-
-    def _c_start(self, tile: Expr) -> Expr:
-        if self.epilogue is not None:
-            return self.epilogue.result_start(tile)
-        return self.loop.copy_start(tile, self.c_period, self.c_elements)
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         box = self._c_box(self.loop.at(tile))
         steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
         if self.c is not None:
-            start = self._c_start(tile)
+            start = index(0) if self.whole_c else self._c_start(tile)
             steps.append(transfer(slot, self.c_l1, start, self.c, box, TO_L2, self.analyzer))
         return steps
 
@@ -224,8 +264,8 @@ class MatmulBuilder:
         axes = self.loop.at(tile)
         _, a_shift, a_image = self._a_box(axes)
         _, b_shift, b_image = self._b_box(axes)
-        a = name("a_start", self.loop.copy_start(tile, self.a_period, self.a_elements) + a_shift)
-        b = name("b_start", self.loop.copy_start(tile, self.b_period, self.b_elements) + b_shift)
+        a = name("a_start", self._copy(tile, self.a_period, self.a_elements) + a_shift)
+        b = name("b_start", self._copy(tile, self.b_period, self.b_elements) + b_shift)
         c = name("c_start", self._c_start(tile))
         m, n, k, images = (name(f"{text}_size", axes[v[text[0]]].size) for text in ("m", "n", "k", "batch"))
         worker = Var("worker", "int32")
@@ -234,6 +274,7 @@ class MatmulBuilder:
             address_of(element(self.a_l1, a)),
             address_of(element(self.b_l1, b)),
             address_of(element(self.c_l1, c)),
+            *([address_of(element(self.partial, c if self.whole_c else 0))] if self.b.split_k > 1 else []),
             m, n, k,
             *((index(1), images) if w.reduce_batch else (images, index(1))),
             name("a_image", a_image) if w.batch_a else index(0),
@@ -241,10 +282,27 @@ class MatmulBuilder:
             *self._parts(tile, name),
         )  # fmt: skip
         work = sequence(binds, parallel(worker, self.features.cores, Evaluate(call)))
+        if self.b.split_k > 1:
+            count = w.elements[2] if self.whole_c else m * n * (index(1) if w.reduce_batch else images)
+            work = sequence(work, self._add_partial_sums(tile, index(0) if self.whole_c else c, count))
         if self.epilogue is None:
             return work
         box = self._c_box(axes)
         return self.epilogue.compute(tile, work, box, len(box.shape) - 2)
+
+    def _add_partial_sums(self, tile: Expr, c: Expr, count: int | Expr) -> Stmt:
+        """Return the addition of what the workers that share a sum found, once that is complete."""
+        worker = Var("worker", "int32")
+        call = call_extern(
+            "int32", "matmul_sum", worker,
+            address_of(element(self.c_l1, c)), address_of(element(self.partial, 0)),
+            self.analyzer.simplify(index(count)),
+        )  # fmt: skip
+        steps = sequence(barrier(), parallel(worker, self.features.cores, Evaluate(call)))
+        if self.whole_c:
+            return when(EQ(tile, self.loop.total - 1), steps)
+        ended = self.loop.last_in_reduction(tile)
+        return steps if ended is None else when(ended, steps)
 
 
 def rests(extent: int, tile: int, block: int) -> set[int]:

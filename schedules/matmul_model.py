@@ -1,28 +1,42 @@
-"""Estimate of a matrix multiplication's cycles, and the search for the tile sizes with the lowest."""
+"""Estimate of a matrix multiplication's cycles."""
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 from tvm_pulp.schedules.dialect import ceil_div
-from tvm_pulp.schedules.epilogue import is_about
-from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes
+from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
+from tvm_pulp.schedules.microkernels.outer_product import GROUP, cycles_of_group, row_parts
 from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
-_CYCLES_A_TILE = 150.0
-_CYCLES_A_BLOCK = 60.0
-_CYCLES_A_PANEL = 80.0
-_CYCLES_A_PRODUCT = 2.6
-"""Of an outer product, counted from the instructions of its loop: about 20 for 8 results."""
+# Cycles measured on the simulator, of the generated code as it is.
+_START = 70.0
+"""Before the first transfer."""
+_CYCLES_A_TILE = 100.0
+"""Of core 0 beside its work: a barrier, what is to do."""
+_CYCLES_A_LOAD = 70.0
+"""More where a tile's inputs are waited for and the next ones asked for."""
+_CYCLES_IN_LINES = 30.0
+"""More where a tile is not one run of memory."""
+_CYCLES_A_STORE = 60.0
+"""More where a tile's results leave with it."""
+_CYCLES_A_GAP = 110.0
+"""From the end of a load to the start of the next where none is queued."""
+_CYCLES_A_SUM = 90.0
+"""Of a barrier and adding partial sums up, beside the additions."""
+_CYCLES_A_PANEL = 55.0
+_CYCLES_A_BLOCK = 26.0
+_CYCLES_A_RESULT = 1.6
+"""Of a block, beside its steps: each result is stored, and its sum started."""
+_CYCLES_A_SEGMENT = 14.0
 _DMA_BYTES_A_CYCLE = 8.0
-_CYCLES_A_LINE = 1.0
-_KEPT = 12
-"""Tile sizes for which other register blocks are tried."""
+_BURST_BYTES = 256
+_CYCLES_A_BURST = 1.0
+_OWN_CACHE = 128
+"""Instructions that stay in a core's own instruction cache."""
 
 Work = Callable[[MatmulSizes, Blocking, int], float]
 """From sizes, blocking and the number of workers to the cycles of the work of all tiles."""
@@ -30,11 +44,17 @@ Work = Callable[[MatmulSizes, Blocking, int], float]
 
 @dataclass(frozen=True)
 class MatmulModel:
-    """What the search needs to know of the products of a type: tiles, which of them can be built, cycles."""
+    """What the search needs to know of the products of a type: tiles, which of them can be built, cycles.
+
+    ``widest`` is the most columns of a register block of one row, ``splits`` tells whether workers can share
+    a sum.
+    """
 
     blocking: type[Blocking]
     is_valid: Callable[[MatmulSizes, Blocking, int], bool]
     work: Work
+    widest: int = 4
+    splits: bool = False
 
 
 def tile_sizes(extent: int, multiple: int) -> list[int]:
@@ -50,13 +70,14 @@ def tile_sizes(extent: int, multiple: int) -> list[int]:
     return sorted(sizes, reverse=True)
 
 
-def block_sizes(extent: int) -> list[int]:
-    """Return the rows or columns that a register block may have, the best one for large tiles first."""
-    return sorted({min(extent, size) for size in (4, 2, 1)}, reverse=True)
-
-
 def is_valid(w: MatmulSizes, b: Blocking, l1_bytes: int) -> bool:
     """Tell whether the tiles fit L1 and the micro-kernel's immediate operands reach across them."""
+    if b.split_k > b.smallest_k(w):
+        return False  # a worker would have no step
+    if b.block_columns > 4 and b.block_rows > 1:
+        return False
+    if b.copies > 2 and w.epilogue is not None:
+        return False  # an epilogue's own loads run one tile ahead
     # From a row of A to the next an immediate operand must reach; every other distance may be in a register.
     along_rows = b.block_rows > 1 and not w.transpose_a
     return (not along_rows or b.a_pitch(w) <= LONGEST_ROW) and b.l1_bytes(w) <= l1_bytes
@@ -73,31 +94,55 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None =
     total = math.prod(b.counts(w).values())
     period_a, period_b, period_c = b.periods(w)
     a_bytes, b_bytes, c_bytes = b.tile_bytes(w)
-    a_lines = _lines(w, b, *(("k", "m") if w.transpose_a else ("m", "k")), b.tile_batch if w.batch_a else 1)
-    b_lines = _lines(w, b, *(("n", "k") if w.transpose_b else ("k", "n")), b.tile_batch if w.batch_b else 1)
-    c_lines = _lines(w, b, "m", "n", b.images_c(w))
-    load_a = a_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * a_lines
-    load_b = b_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * b_lines
-    store_c = c_bytes / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * c_lines
+    whole_a, whole_b, whole_c = b.whole(w)
+    lines = (
+        _line(w, b, "km" if w.transpose_a else "mk", whole_a),
+        _line(w, b, "nk" if w.transpose_b else "kn", whole_b),
+        _line(w, b, "mn", whole_c),
+    )
+    load_a, load_b, store_c = (_dma_cycles(*x) for x in zip((a_bytes, b_bytes, c_bytes), lines, strict=True))
+    loads = total / min(period_a, period_b)
     dma_in = total / period_a * load_a + total / period_b * load_b
-    compute = (work or compute_cycles)(w, b, cores)
+    compute = (work or compute_cycles)(w, b, cores) + total * _CYCLES_A_TILE + loads * _CYCLES_A_LOAD
     if w.epilogue is not None:
         results, move = total / b.reduction_tiles(w), store_c
         dma_in += results * w.epilogue.loads * move
         compute += results * w.epilogue.compute_cycles(c_bytes / 4, b.tile_n, cores)
         store_c *= w.epilogue.stores
     dma_out = total / period_c * store_c
-    first, one = load_a + load_b, compute / total + _CYCLES_A_TILE
-    return max(
-        first + compute + total * _CYCLES_A_TILE + store_c, dma_in + one + store_c, first + one + dma_out
-    )
+    if b.copies == 2:
+        dma_in += _CYCLES_A_GAP * (loads - 1)
+        dma_out += _CYCLES_A_GAP * (total / period_c - 1)
+    if period_c < total:
+        compute += total / period_c * _CYCLES_A_STORE
+    for size, line, period in zip(
+        (a_bytes, b_bytes, c_bytes), lines, (period_a, period_b, period_c), strict=True
+    ):
+        compute += total / period * _CYCLES_IN_LINES * (line < size and period < total)
+    if b.split_k > 1:
+        compute -= total * b.relief(w, cores) * b.share(w, cores) * b.instructions
+        rounds = total / period_c
+        compute += rounds * (_CYCLES_A_SUM + c_bytes / 4 / cores * (2 * b.split_k + 6))
+    first, one = load_a + load_b, compute / total
+    return _START + max(first + compute + store_c, dma_in + one + store_c, first + one + dma_out)
 
 
-def _lines(w: MatmulSizes, b: Blocking, outer: str, inner: str, images: int) -> int:
-    """Return the runs of memory that a tile of an operand ``[images][outer][inner]`` lies in."""
-    if b.tile(inner) < w.extent(inner):
-        return images * b.tile(outer)
-    return images if b.tile(outer) < w.extent(outer) else 1
+def _line(w: MatmulSizes, b: Blocking, axes: str, whole: bool) -> int:
+    """Return the bytes of the runs of memory that a tile of an operand lies in.
+
+    ``axes`` are its axes within an image, the inner one last.
+    """
+    outer, inner = axes[0], axes[1]
+    if whole:
+        return b.item * w.extent(outer) * w.extent(inner)
+    return b.item * b.tile(inner) * (b.tile(outer) if b.tile(inner) == w.extent(inner) else 1)
+
+
+def _dma_cycles(size: int, line: int) -> float:
+    """Return the cycles of moving ``size`` bytes in lines of ``line`` bytes: a burst costs one more."""
+    bytes_a_line = min(line, size)
+    bursts = size / bytes_a_line * ceil_div(bytes_a_line, _BURST_BYTES)
+    return size / _DMA_BYTES_A_CYCLE + _CYCLES_A_BURST * bursts
 
 
 def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
@@ -106,20 +151,12 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     Two workers share a FPU, so that a step of the sum takes the longer of one worker's instructions and two
     workers' multiply-adds.
     """
-    if w.is_outer_product:
-        tiles = math.prod(b.counts(w).values())
-        return _CYCLES_A_PRODUCT * w.batch * w.m * w.n / cores + _CYCLES_A_PANEL * tiles
-    rows, columns = b.block_rows, b.block_columns
-    issue = rows * columns + rows + columns
     cycles = 0.0
     for m, n, k, images, count in tile_variants(w, b):
-        segments, separate = (images, 1) if w.reduce_batch else (1, images)
-        blocks = ceil_div(m, rows) * ceil_div(n, columns) * separate
-        share = ceil_div(blocks, cores)
-        step = max(issue, (2 if blocks > cores // 2 else 1) * rows * columns)
-        panels = min(share, ceil_div(share * columns, n) + 1)
-        one = share * (segments * (k * step + 8) + _CYCLES_A_BLOCK) + panels * _CYCLES_A_PANEL
-        cycles += one * count
+        if w.is_outer_product:
+            cycles += count * images * _outer_product_cycles(m, n, b, cores)
+        else:
+            cycles += count * _products_cycles(w, b, (m, n, k, images), cores)
     return cycles
 
 
@@ -134,69 +171,31 @@ def tile_variants(w: MatmulSizes, b: Blocking) -> Iterator[tuple[int, int, int, 
         yield m, n, k, images, math.prod(counts)
 
 
-def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
-    """Return one loop order for each order of the axes that have more than one tile."""
-    counts = b.counts(w)
-    seen: dict[str, int] = {}
-    for number, order in enumerate(LOOP_ORDERS):
-        real = "".join(axis for axis in order if counts[axis] > 1 and axis not in w.reduction)
-        seen.setdefault(real, number)
-    return list(seen.values())
+def _outer_product_cycles(m: int, n: int, b: Blocking, cores: int) -> float:
+    parts = row_parts(b.tile_m, b.tile_n, cores)
+    units = ceil_div(ceil_div(n, GROUP) * parts, cores)
+    return units * cycles_of_group(ceil_div(m, parts), min(n, GROUP))
 
 
-def search(w: MatmulSizes, cores: int, l1_bytes: int) -> Blocking | None:
-    """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does.
-
-    With an epilogue it is that of the product alone, if it fits and nothing is better by far.
-    """
-    best = search_blocking(w, cores, l1_bytes, FLOAT32)
-    if best is not None and w.epilogue is not None:
-        alone = search(replace(w, epilogue=None), cores, l1_bytes)
-        if alone is not None and is_valid(w, alone, l1_bytes):
-            estimates = (estimate_cycles(w, b, cores) for b in (alone, best))
-            return alone if is_about(*estimates) else best
-    return best
-
-
-@lru_cache(maxsize=4096)
-def search_blocking(w: MatmulSizes, cores: int, l1_bytes: int, model: MatmulModel) -> Blocking | None:
-    """Return the blocking with the lowest estimate for products of some type; None where none fits."""
-    for least in (8, 1):  # tiny tiles only where nothing else fits
-        found = _search(w, cores, l1_bytes, least, model)
-        if found is not None:
-            return found
-    return None
+def _products_cycles(w: MatmulSizes, b: Blocking, tile: tuple[int, int, int, int], cores: int) -> float:
+    """Return the cycles of the work of a tile of the given sizes."""
+    m, n, k, images = tile
+    rows, columns, groups = b.block_rows, b.block_columns, cores // b.split_k
+    k = ceil_div(k, b.split_k)
+    segments, separate = (images, 1) if w.reduce_batch else (1, images)
+    blocks = ceil_div(m, rows) * ceil_div(n, columns) * separate
+    share = ceil_div(blocks, groups)
+    busy = min(cores, blocks * b.split_k)
+    products, instructions = rows * columns, b.instructions
+    step = max(instructions, (2 if busy > cores // 2 else 1) * products)
+    panels = min(share, ceil_div(share * columns, n) + 1)
+    around = _CYCLES_A_BLOCK + _CYCLES_A_RESULT * products
+    if w.k > b.tile_k:
+        around += 10.0 + 4.0 * products  # what is there is read and added to
+    if 3 * instructions + products + _CYCLES_A_BLOCK > _OWN_CACHE:
+        around += 0.5 * (2 * instructions + products)  # the code around the loop is fetched again each time
+    around += segments * _CYCLES_A_SEGMENT * w.reduce_batch
+    return share * (segments * k * step + around) + panels * _CYCLES_A_PANEL
 
 
-def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int, model: MatmulModel) -> Blocking | None:
-    rows, columns = block_sizes(w.m), block_sizes(w.n)
-    best: list[tuple[float, int, Blocking]] = []
-    number = 0
-
-    def consider(b: Blocking) -> None:
-        nonlocal number
-        if not model.is_valid(w, b, l1_bytes):
-            return
-        for order in _orders(w, b):
-            number += 1
-            ordered = replace(b, order=order)
-            entry = (-estimate_cycles(w, ordered, cores, model.work), number, ordered)
-            if len(best) < _KEPT:
-                heapq.heappush(best, entry)
-            else:
-                heapq.heappushpop(best, entry)
-
-    candidates = ((w.m, 4, least), (w.n, 4, least), (w.k, 1, 4 * least), (w.batch, 1, 1))
-    sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
-    for m, n, k, images in itertools.product(*sizes):
-        operands = m * k * (images if w.batch_a else 1) + k * n * (images if w.batch_b else 1)
-        if model.blocking.item * (operands + m * n) <= l1_bytes:
-            consider(model.blocking(m, n, k, images, min(rows[0], m), min(columns[0], n), 0))
-    for _, _, b in list(best):
-        for r, c in itertools.product(rows, columns):
-            if (r, c) != (b.block_rows, b.block_columns) and r <= b.tile_m and c <= b.tile_n:
-                consider(replace(b, block_rows=r, block_columns=c))
-    return max(best)[2] if best else None
-
-
-FLOAT32 = MatmulModel(Blocking, is_valid, compute_cycles)
+FLOAT32 = MatmulModel(Blocking, is_valid, compute_cycles, widest=16, splits=True)

@@ -14,6 +14,11 @@ from tvm_pulp.target.tvm_names import PrimFunc
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
 """Orders of the tile loops over batch, rows and columns; the sum always runs inside."""
 
+_LARGEST_WHOLE = 2048
+"""Bytes up to which a tensor is moved as a whole: once instead of a few bytes for each tile."""
+_CYCLES_OF_RELIEF = 60
+"""About what a tile's transfers take core 0."""
+
 
 @dataclass(frozen=True)
 class MatmulSizes:
@@ -55,6 +60,15 @@ class MatmulSizes:
         """Whether each result is one product, not a sum."""
         return self.k == 1 and not self.reduce_batch
 
+    @property
+    def elements(self) -> tuple[int, int, int]:
+        """Elements of A, B and C."""
+        return (
+            self.m * self.k * (self.batch if self.batch_a else 1),
+            self.k * self.n * (self.batch if self.batch_b else 1),
+            self.m * self.n * (1 if self.reduce_batch else self.batch),
+        )
+
     def extent(self, axis: str) -> int:
         """Return the extent of an axis: ``"b"``, ``"m"``, ``"n"`` or ``"k"``."""
         return {"b": self.batch, "m": self.m, "n": self.n, "k": self.k}[axis]
@@ -76,12 +90,28 @@ class MatmulWorkload:
 
 @dataclass(frozen=True)
 class Blocking:
-    """Bound knobs: tile sizes, register block, order of the tile loops.
+    """Bound knobs.
 
-    ``item`` is the bytes of an element.
+    Attributes
+    ----------
+    tile_m, tile_n, tile_k, tile_batch : int
+        Tile sizes.
+    block_rows, block_columns : int
+        The register block.
+    order : int
+        Of the tile loops, a number of `LOOP_ORDERS`.
+    copies : int
+        Of the tiles that change: 2, or 3 where the DMA must not stand still.
+    split_k : int
+        Workers that share a block's sum; their partial sums are added in a tree.
+    item : int
+        Bytes of an element.
+    moves_whole : bool
+        Whether a small tensor can lie in L1 as a whole.
     """
 
     item: ClassVar[int] = 4
+    moves_whole: ClassVar[bool] = True
 
     tile_m: int
     tile_n: int
@@ -90,10 +120,15 @@ class Blocking:
     block_rows: int
     block_columns: int
     order: int
+    copies: int = 2
+    split_k: int = 1
 
     @classmethod
     def of(cls, workload: MatmulSizes, knobs: Mapping[str, int]) -> Self:
-        """Return the blocking for knobs, clipped to the workload's extents."""
+        """Return the blocking for knobs, clipped to the workload's extents.
+
+        Records from before there were ``copies`` and ``split_k`` mean 2 and 1.
+        """
         w = workload
         return cls(
             min(knobs["tile_m"], w.m),
@@ -103,11 +138,34 @@ class Blocking:
             min(knobs["block_rows"], w.m, knobs["tile_m"]),
             min(knobs["block_columns"], w.n, knobs["tile_n"]),
             knobs["order"],
+            knobs.get("copies", 2),
+            knobs.get("split_k", 1),
         )
 
     def tile(self, axis: str) -> int:
         """Return the tile size of an axis: ``"b"``, ``"m"``, ``"n"`` or ``"k"``."""
         return {"b": self.tile_batch, "m": self.tile_m, "n": self.tile_n, "k": self.tile_k}[axis]
+
+    def relief(self, w: MatmulSizes, cores: int) -> int:
+        """Return the steps of a shared sum that core 0 is spared, as it sees to the DMA too."""
+        if self.split_k == 1 or all(count == 1 for count in self.counts(w).values()):
+            return 0
+        steps = _CYCLES_OF_RELIEF // (self.share(w, cores) * self.instructions)
+        return min(steps, self.smallest_k(w) // self.split_k // 4)
+
+    @property
+    def instructions(self) -> int:
+        """Instructions of a step of a register block: products and loads."""
+        return self.block_rows * self.block_columns + self.block_rows + self.block_columns
+
+    def share(self, w: MatmulSizes, cores: int) -> int:
+        """Return the register blocks of a full tile that the worker with most of them has."""
+        blocks = ceil_div(self.tile_m, self.block_rows) * ceil_div(self.tile_n, self.block_columns)
+        return ceil_div(blocks * self.images_c(w) * self.split_k, cores)
+
+    def smallest_k(self, w: MatmulSizes) -> int:
+        """Return the steps of the sum in the smallest tile."""
+        return w.k % self.tile_k or self.tile_k
 
     def counts(self, w: MatmulSizes) -> dict[str, int]:
         """Return the number of tiles along each axis."""
@@ -120,10 +178,27 @@ class Blocking:
 
     def periods(self, w: MatmulSizes) -> tuple[int, int, int]:
         """Return for how many tiles in a row A's, B's and C's boxes stay the same."""
+        total = math.prod(self.counts(w).values())
+        a, b, c = (
+            total if whole else same_for
+            for whole, same_for in zip(self.whole(w), self._tile_periods(w), strict=True)
+        )
+        return a, b, c
+
+    def _tile_periods(self, w: MatmulSizes) -> tuple[int, int, int]:
         counts = self.counts(w)
         order = self.loop_order(w)
         a, b, c = (_period(order, counts, axes) for axes in (w.a_axes, w.b_axes, w.c_axes))
         return a, b, c
+
+    def whole(self, w: MatmulSizes) -> tuple[bool, bool, bool]:
+        """Tell whether A, B and C lie in L1 as a whole though a tile needs a part of them only."""
+        total = math.prod(self.counts(w).values())
+        a, b, c = (
+            self.moves_whole and self.item * size <= _LARGEST_WHOLE and same_for < total
+            for size, same_for in zip(w.elements, self._tile_periods(w), strict=True)
+        )
+        return a, b, c and w.epilogue is None
 
     def loop_order(self, w: MatmulSizes) -> str:
         """Return the axes of the tile loop, outermost first."""
@@ -134,20 +209,27 @@ class Blocking:
         return 1 if w.reduce_batch else self.tile_batch
 
     def a_pitch(self, w: MatmulSizes) -> int:
-        """Return the row length of A's tile."""
-        return self.tile_m if w.transpose_a else self.tile_k
+        """Return the row length of A as it lies in L1."""
+        axis = "m" if w.transpose_a else "k"
+        return w.extent(axis) if self.whole(w)[0] else self.tile(axis)
 
     def b_pitch(self, w: MatmulSizes) -> int:
-        """Return the row length of B's tile."""
-        return self.tile_k if w.transpose_b else self.tile_n
+        """Return the row length of B as it lies in L1."""
+        axis = "k" if w.transpose_b else "n"
+        return w.extent(axis) if self.whole(w)[1] else self.tile(axis)
 
     def tile_elements(self, w: MatmulSizes) -> tuple[int, int, int]:
-        """Return the elements of a tile of A, B and C, rounded up to whole alignments."""
-        a = self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1)
-        b = self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1)
-        c = self.tile_m * self.tile_n * self.images_c(w)
+        """Return the elements of A, B and C that lie in L1 at a time, rounded up to whole alignments."""
+        tiles = (
+            self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1),
+            self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1),
+            self.tile_m * self.tile_n * self.images_c(w),
+        )
         step = ALIGNMENT // self.item
-        a, b, c = (ceil_div(size, step) * step for size in (a, b, c))
+        a, b, c = (
+            ceil_div(size if whole else tile, step) * step
+            for size, tile, whole in zip(w.elements, tiles, self.whole(w), strict=True)
+        )
         return a, b, c
 
     def tile_bytes(self, w: MatmulSizes) -> tuple[int, int, int]:
@@ -156,15 +238,15 @@ class Blocking:
         return a, b, c
 
     def l1_bytes(self, w: MatmulSizes) -> int:
-        """Return the bytes of all tiles, two copies of those that change from tile to tile."""
+        """Return the bytes of all tiles, copies of those that change from tile to tile, and partial sums."""
         total = math.prod(self.counts(w).values())
         sizes = list(zip(self.tile_bytes(w), self.periods(w), strict=True))
         plain = sizes if w.epilogue is None else sizes[:2]
-        found = sum(size * (2 if same_for < total else 1) for size, same_for in plain)
+        found = sum(size * (self.copies if same_for < total else 1) for size, same_for in plain)
         if w.epilogue is not None:
             reduced = self.reduction_tiles(w)
             found += w.epilogue.l1_bytes(sizes[2][0], sizes[2][0], total // reduced, reduced)
-        return found
+        return found + (self.split_k - 1) * sizes[2][0]
 
     def reduction_tiles(self, w: MatmulSizes) -> int:
         """Return the tiles of the tile loop that make up one of C."""

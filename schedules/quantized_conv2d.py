@@ -1,7 +1,6 @@
 """Quantised convolutions, channels innermost: any window, stride and padding, without groups.
 
-No im2col: a tile of rows of the image lies in L1 with its padding. The DMA puts each row between the
-padding's columns, which are written once; padding above and below is written for the tiles that have it.
+No im2col: a tile of rows of the image lies in L1 with its padding.
 """
 
 from __future__ import annotations
@@ -10,23 +9,21 @@ from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
-    TO_L1,
     TO_L2,
     L1Allocator,
-    dma_1d,
     element,
     flat_argument,
     index,
     kernel_function,
     parallel,
     sequence,
-    serial,
     when,
 )
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
-from tvm_pulp.schedules.microkernels.quantized_conv2d import padding_source, quantized_conv2d_source
+from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source
+from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_model import (
     BLOCKS,
     BUFFER_AXES,
@@ -108,6 +105,7 @@ class _Builder:
         self.variables = {name: Var(name, "int32") for name in ("image", "row", "channel")}
         self.loop = TileLoop(loop_axes(self.s, blocking, self.variables), [], self.analyzer)
         self.l1 = L1Allocator()
+        self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
 
     def build(self) -> PrimFunc:
         s, b, loop = self.s, self.b, self.loop
@@ -123,11 +121,14 @@ class _Builder:
                 f"{name}_l1", elements * self.copies[name], types[name]
             )
             declarations.append(declaration)
-        body = loop.run(self._loads, self._stores, self._compute, self._prepare if self._above else None)
+        prepare = self._prepare if s.has_rows_of_padding else None
+        body = loop.run(self._loads, self._stores, self._compute, prepare)
+        starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
+        sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
         return kernel_function(
             self.function,
             arguments,
-            sequence(declarations, self._sides(), body),
+            sequence(declarations, sides, body),
             self.l1,
             self.features.cores,
             {
@@ -149,10 +150,7 @@ class _Builder:
             e=self._epilogue(),
             assembly=self.features.has_xpulp,
         )
-        c = s.channels
-        rows = s.source_rows(b.tile_y)
-        padding = padding_source(s.zero_point, s.pitch, s.left * c, s.filled * c, rows, s.slack, self._above)
-        return f"{work}\n{padding}"
+        return f"{work}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
         return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements)
@@ -167,60 +165,19 @@ class _Builder:
         worker = Var("worker", "int32")
         return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
 
-    # the padded image
-
-    @property
-    def _above(self) -> bool:
-        return self.s.padding[0] > 0 or self.s.source_rows(self.s.rows) - self.s.padding[0] > self.s.height
-
-    def _sides(self) -> list[Stmt]:
-        """Write the columns of padding, once for all tiles."""
-        s = self.s
-        if s.filled == s.padded_width and not s.slack:
-            return []
-        starts = [copy * self.elements["data"] for copy in range(self.copies["data"])]
-        return [
-            self._workers("quantized_pad_sides", address_of(element(self.buffers["data"], start)))
-            for start in starts
-        ]
-
-    def _source_rows(self, tile: Expr) -> tuple[Expr, Expr, Expr, Expr]:
-        """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
-        first and the number of those that are there.
-        """
-        s, row = self.s, self.loop.at(tile)[self.variables["row"]]
-        first = row.offset * s.strides[0] - s.padding[0]
-        rows = (row.size - 1) * s.strides[0] + s.source_rows(1)
-        low = tirx.min(tirx.max(first, 0), s.height)
-        high = tirx.max(tirx.min(first + rows, s.height), low)
-        first, rows, low, valid = (self.analyzer.simplify(e) for e in (first, rows, low, high - low))
-        return first, rows, low, valid
-
     def _prepare(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
-        first, rows, low, valid = self._source_rows(tile)
-        before, after = low - first, low + valid - first
-        call = self._workers("quantized_pad_rows", self._place("data", tile), before, after, rows)
-        condition = tirx.any(before > 0, after < rows)
+        row = self.loop.at(tile)[self.variables["row"]]
+        condition, write = self.image.write_rows(self._place("data", tile), row)
         if self.periods["data"] > 1:
             condition = tirx.all(condition, EQ(tirx.floormod(tile, self.periods["data"]), 0))
-        return when(self.analyzer.simplify(condition), call)
+        return when(self.analyzer.simplify(condition), write)
 
-    def _load_image(self, tile: Expr, slot: Expr) -> Stmt:
-        s, buffer = self.s, self.buffers["data"]
-        first, _, low, valid = self._source_rows(tile)
-        image = self.loop.at(tile)[self.variables["image"]].offset
-        line = s.width * s.channels
-        source = (image * s.height + low) * line
-        place = self._start("data", tile) + (low - first) * s.pitch + s.left * s.channels
-        if s.filled == s.padded_width == s.width:
-            size = self.analyzer.simplify(valid * line)
-            move = dma_1d(slot, buffer, place, self.data, source, size, TO_L1)
-            return move if self.analyzer.can_prove(valid > 0) else when(valid > 0, move)
-        row = Var("source_row", "int32")
-        place, source = (self.analyzer.simplify(e) for e in (place + row * s.pitch, source + row * line))
-        move = dma_1d(slot, buffer, place, self.data, source, s.filled * s.channels, TO_L1)
-        return serial(row, valid, move)
+    def _load_image(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        axes = self.loop.at(tile)
+        image, row = (axes[self.variables[name]] for name in ("image", "row"))
+        start = self._start("data", tile)
+        return self.image.load(slot, self.buffers["data"], start, self.data, image.offset, row)
 
     # pipeline
 
@@ -230,7 +187,7 @@ class _Builder:
         segments = b.segments(s)
         shape = (s.outputs, segments, s.kernel[0] * s.chunk // segments)
         steps = {
-            "data": [self._load_image(tile, slot)] if s.filled else [],
+            "data": self._load_image(tile, slot),
             "weight": load_segments(
                 slot, self.buffers["weight"], self._start("weight", tile), self.weight, shape, channel,
                 self.analyzer,

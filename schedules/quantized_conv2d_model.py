@@ -54,6 +54,11 @@ class QuantizedConv2dSizes:
         return ceil_div(self.kernel[1] * self.channels, 4) * 4
 
     @property
+    def chunk_of_channel(self) -> int:
+        """Bytes of a row of the window of one channel, in whole words."""
+        return ceil_div(self.kernel[1], 4) * 4
+
+    @property
     def left(self) -> int:
         """Columns of padding on the left."""
         return self.padding[1]
@@ -78,6 +83,11 @@ class QuantizedConv2dSizes:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
 
+    @property
+    def has_rows_of_padding(self) -> bool:
+        """Whether there is padding above or below."""
+        return self.padding[0] > 0 or self.source_rows(self.rows) - self.padding[0] > self.height
+
     def source_rows(self, rows: int) -> int:
         """Return the rows of the padded image that so many rows of the result need."""
         return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.row_dilation + 1
@@ -101,7 +111,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
 
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
-    names = ("requantize", "shift", "zero_point", "low", "high", "narrow", "rounding", "own_shifts")
+    names = ("requantize", "shift", "zero_point", "low", "high", "narrow", "short", "rounding", "own_shifts")
     epilogue = read_epilogue({k: int(value[k]) for k in names})
     dilation = pair("dilation")
     top, left, bottom, right = (int(item) for item in value["padding"])
@@ -109,7 +119,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
         images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
         (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
     )  # fmt: skip
-    if not epilogue.is_supported():
+    if not epilogue.is_supported(twice=attribute == "pulp.quantized_conv2d"):
         return None
     return sizes, dilation[1]
 
@@ -180,7 +190,7 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
-            "bias": 2 * self.bias_elements,
+            "bias": s.epilogue.vectors * self.bias_elements,
             "result": self.tile_y * s.columns * self.tile_n,
         }
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}

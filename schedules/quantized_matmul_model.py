@@ -65,7 +65,7 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     """Read a function's attribute; None where the panels do not serve."""
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
-    if segments_of(value["k"]) is None or not epilogue.is_supported():
+    if segments_of(value["k"]) is None or not epilogue.is_supported(twice=True):
         return None
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
 
@@ -74,8 +74,17 @@ def read_epilogue(value: Mapping[str, int]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
     if not value["requantize"]:
         return Epilogue()
-    names = ("shift", "zero_point", "low", "high", "rounding", "own_shifts")
-    return Epilogue(requantize=True, narrow=bool(value["narrow"]), **{name: value[name] for name in names})
+    return Epilogue(
+        requantize=True,
+        shift=value["shift"],
+        zero_point=value["zero_point"],
+        low=value["low"],
+        high=value["high"],
+        narrow=bool(value["narrow"]),
+        short=bool(value["short"]),
+        rounding=value["rounding"],
+        own_shifts=value["own_shifts"],
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class QuantizedMatmulBlocking:
         """Return the elements of a tile of each buffer in L1."""
         sizes = {"data": self.tile_m * w.k, "weight": self.tile_n * w.k}
         if w.epilogue_of.requantize:
-            sizes["bias"] = 2 * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
         sizes["result"] = self.tile_m * self.tile_n
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
 
@@ -155,14 +164,10 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    if e.requantize:
-        each = (5.0 if e.narrow else 8.0) + (e.low > 0) + (e.high < 255)
-    else:
-        each = 1.0
     step = rows * columns + rows + columns
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + each)
+    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
 
 
 def tile_cycles(
@@ -176,9 +181,8 @@ def tile_cycles(
     heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
     widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
     shares = [0.0] * cores
-    for number, ((height, down), (width, across)) in enumerate(itertools.product(heights, widths)):
-        if not down * across:
-            continue
+    regions = [pair for pair in itertools.product(heights, widths) if pair[0][1] * pair[1][1]]
+    for number, ((height, down), (width, across)) in enumerate(regions):
         inner = down if along_rows else across
         each, more = divmod(down * across, cores)
         one = block_cycles(height, width, d, e)

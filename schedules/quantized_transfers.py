@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm_pulp.schedules.dialect import TO_L1, index
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.transfers import Box, transfer
-from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, arith
+from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, arith, buffer_shape
 
 
 def load_segments(
@@ -33,9 +35,19 @@ def load_vectors(
     slot: Expr, l1: Buffer, start: Expr, sources: list[Buffer], extent: int, columns: TileAxis, distance: int,
     analyzer: arith.Analyzer,
 ) -> list[Stmt]:  # fmt: skip
-    """Return the transfers of some channels' biases and multipliers, which lie ``distance`` words apart."""
-    box = Box((extent,), (columns.offset,), (columns.size,))
+    """Return the transfers of some channels' biases and multipliers, which lie ``distance`` words apart.
+
+    A source of several rows, multipliers and shifts, has each of them loaded so.
+    """
+    boxes = [
+        (source, Box((rows, extent), (index(row), columns.offset), (index(1), columns.size)))
+        if rows > 1
+        else (source, Box((extent,), (columns.offset,), (columns.size,)))
+        for source in sources
+        for rows in [math.prod(buffer_shape(source)) // extent]
+        for row in range(rows)
+    ]
     return [
         transfer(slot, l1, start + position * distance, source, box, TO_L1, analyzer)
-        for position, source in enumerate(sources)
+        for position, (source, box) in enumerate(boxes)
     ]

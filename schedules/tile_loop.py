@@ -51,10 +51,17 @@ class TileLoop:
         Those that are summed over; they come last. A result is complete with the last tile of these.
     analyzer
         Learns the ranges of the loop's variables.
+    ahead
+        By how many tiles the loads run ahead of the work. With 1 the DMA stands still between the end of a
+        load and the work's end; with 2 the next load is queued by then, and there are three copies of what
+        changes from tile to tile.
     """
 
-    def __init__(self, axes: list[TiledAxis], reduction: Collection[Var], analyzer: arith.Analyzer) -> None:
+    def __init__(
+        self, axes: list[TiledAxis], reduction: Collection[Var], analyzer: arith.Analyzer, ahead: int = 1
+    ) -> None:
         self.axes = axes
+        self.ahead = ahead
         self.analyzer = analyzer
         self.total = math.prod(axis.count for axis in axes)
         self.reduction_tiles = math.prod(axis.count for axis in axes if axis.var in reduction)
@@ -134,48 +141,55 @@ class TileLoop:
         stores: Transfers | None,
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None = None,
+        *,
+        store_once: bool = False,
     ) -> Stmt:
         """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a
         tile.
 
         One barrier a tile: behind it the tile's data are there, and all workers are done with the tile
-        before, whose input buffers the next loads overwrite and whose results may leave. Slots 0 and 1 carry
-        loads, 2 and 3 stores, of even and odd tiles.
+        before, whose input buffers the next loads overwrite and whose results may leave. The first slots, as
+        many as there are copies, carry the loads of one tile after the other, as many more the stores.
 
         ``prepare`` is work of all workers on a tile's inputs, before the next loads start: what it has read
         from a buffer need not be kept, so that such a buffer needs one copy only.
+
+        With ``store_once`` the results of all tiles stay in L1 and leave together after the last one.
         """
         if self.total == 1:
             return self._single(loads, stores, compute, prepare)
-        tile, last = self.tile, index(self.total - 1)
+        tile, last, copies = self.tile, index(self.total - 1), self.ahead + 1
         body: list[Stmt] = []
         if loads:
-            body.append(dma_wait(tirx.floormod(tile, 2)))
-        if stores:
-            body.append(dma_wait(tirx.floormod(tile, 2) + 2))
+            body.append(dma_wait(tirx.floormod(tile, copies)))
+        streams = not store_once and self.reduction_tiles < self.total  # else results leave after the loop
+        if stores and streams:
+            body.append(dma_wait(tirx.floormod(tile, copies) + copies))
         body.append(barrier())
         if prepare:
             body += [prepare(tile), barrier()]
-        if loads:
-            following, define = bind("following", tile + 1)
-            self._range(following, 1, self.total - 1)
-            body.append(when(tile < last, sequence(define, loads(following, tirx.floormod(following, 2)))))
-        if stores:
+        if loads and self.total > self.ahead:
+            following, define = bind("following", tile + self.ahead)
+            self._range(following, self.ahead, self.total - 1)
+            steps = sequence(define, loads(following, tirx.floormod(following, copies)))
+            body.append(when(tile < self.total - self.ahead, steps))
+        if stores and streams:
             previous, define = bind("previous", tile - 1)
             self._range(previous, 0, self.total - 2)
-            steps = sequence(stores(previous, tirx.floormod(previous, 2) + 2))
+            steps = sequence(stores(previous, tirx.floormod(previous, copies) + copies))
             ended = self.last_in_reduction(previous)
-            if ended is None:
-                body.append(when(tile > 0, sequence(define, steps)))
-            elif self.reduction_tiles < self.total:  # else the only result leaves after the loop
-                body.append(when(tile > 0, sequence(define, when(ended, steps))))
+            steps = steps if ended is None else when(ended, steps)
+            body.append(when(tile > 0, sequence(define, steps)))
         body.append(compute(tile))
-        first = loads(index(0), index(0)) if loads else []
+        first: list[Stmt] = []
+        if loads:
+            for number in range(min(self.ahead, self.total)):
+                first += loads(index(number), index(number))
         steps = sequence(*first, serial(tile, self.total, sequence(*body)))
         if stores:
-            steps = sequence(
-                steps, barrier(), *stores(last, index(2 + (self.total - 1) % 2)), dma_wait(2), dma_wait(3)
-            )
+            slot = index(copies + (self.total - 1) % copies)
+            waits = [dma_wait(copies + n) for n in range(copies)] if streams else [dma_wait(slot)]
+            steps = sequence(steps, barrier(), *stores(last, slot), *waits)
         return steps
 
     @staticmethod

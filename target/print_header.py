@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, MemoryPlan
-from tvm_pulp.target.print_expressions import c_type
 from tvm_pulp.target.symbols import symbol_of
 
 COMMANDS: Mapping[str, int] = {"train_step": 0, "gradient_step": 1, "update_step": 2, "infer": 3}

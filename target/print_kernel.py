@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tvm_pulp.target.c_names import NameTable, c_type
 from tvm_pulp.target.print_analysis import is_dma_only, used_variables, written_buffers
-from tvm_pulp.target.print_expressions import ExpressionPrinter, NameTable, c_type
+from tvm_pulp.target.print_expressions import ExpressionPrinter
 from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, plan_pointers
 from tvm_pulp.target.tvm_names import (
     AllocBuffer,

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Transfer
-from tvm_pulp.target.print_expressions import c_type
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
 from tvm_pulp.target.print_main import print_main
 from tvm_pulp.target.symbols import symbol_of

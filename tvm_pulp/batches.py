@@ -87,7 +87,20 @@ def _checked(array: np.ndarray, tensor: Tensor, metadata: Metadata, where: str) 
         raise UserError(f"{where}: {tensor.name!r} is {array.dtype}; it must hold numbers, {tensor.dtype}")
     if not np.isfinite(array).all():
         raise UserError(f"{where}: {tensor.name!r} holds NaN or infinity; clean the data first")
+    if np.issubdtype(tensor.dtype, np.integer):
+        _check_range(array, tensor, where)
     return array.astype(tensor.dtype)
+
+
+def _check_range(array: np.ndarray, tensor: Tensor, where: str) -> None:
+    """Raise UserError for values that the integers of an input do not hold."""
+    limits = np.iinfo(tensor.dtype)
+    held = (array >= limits.min) & (array <= limits.max) & (array == np.rint(array))
+    if not held.all():
+        raise UserError(
+            f"{where}: {tensor.name!r} holds {array[~held].reshape(-1)[0]}; the model takes whole numbers "
+            f"from {limits.min} to {limits.max}: quantise the data by its input's scale and zero point"
+        )
 
 
 def _checked_labels(array: np.ndarray, metadata: Metadata, where: str) -> np.ndarray:

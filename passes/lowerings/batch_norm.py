@@ -9,6 +9,7 @@ from tvm import relax
 from tvm_pulp.passes.kernel_call import emit_alias, emit_kernel
 from tvm_pulp.passes.lowerings.lowering import Lowering, RunningStatistics
 from tvm_pulp.passes.operators.batch_norm import (
+    batch_norm_factors,
     batch_norm_inference,
     batch_norm_training,
     samples_per_channel,
@@ -26,9 +27,15 @@ def lower_batch_norm(lowering: Lowering, variable: relax.Var, call: relax.Call) 
         raise UserError(f"layer {layer}: batch norm over axis {call.attrs['axis']} has no kernel; use axis 1")
     epsilon = float(call.attrs["epsilon"])
     if layer not in lowering.training_batch_norms:
-        kernel = batch_norm_inference(layer, lowering.work, shape, epsilon)
-        arguments = [lowering.tensor(argument) for argument in call.args]
-        return (lowering.kernel(kernel, arguments, name=variable.name),)
+        data, *running = (lowering.tensor(argument) for argument in call.args)
+        kernel = batch_norm_factors(layer, f"factors_{lowering.work}", shape[1], epsilon)
+        factors = emit_kernel(lowering.builder, kernel, running, name=f"{layer}_factors")
+        factor, shift = (
+            lowering.builder.emit(relax.TupleGetItem(factors, index), f"{layer}_{name}")
+            for index, name in enumerate(("factor", "shift"))
+        )
+        kernel = batch_norm_inference(layer, lowering.work, shape)
+        return (lowering.kernel(kernel, [data, factor, shift], name=variable.name),)
     if samples_per_channel(shape) < 2:
         raise UserError(
             f"layer {layer}: batch norm has one sample a channel, which has no variance; use a larger batch "

@@ -172,27 +172,41 @@ def batch_norm_running(layer: str, work: str, shape: Shape, momentum: float) -> 
     )
 
 
-def batch_norm_inference(layer: str, work: str, shape: Shape, epsilon: float) -> PrimFunc:
+def batch_norm_factors(layer: str, work: str, channels: int, epsilon: float) -> PrimFunc:
+    """Make the kernel of what a batch norm by running statistics multiplies by and adds.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"batch_norm_factors"``: scale, offset, running mean, running variance; factor and
+        shift, ``[channels]`` all.
+    """
+    names = ("scale", "offset", "running_mean", "running_variance")
+    scale, offset, mean, variance = (argument(name, (channels,)) for name in names)
+    factor = te.compute(
+        (channels,), lambda c: scale[c] / tirx.sqrt(variance[c] + number(epsilon)), name="factor"
+    )
+    shift = te.compute((channels,), lambda c: offset[c] - mean[c] * factor[c], name="shift")
+    return make_kernel(
+        [scale, offset, mean, variance],
+        [factor, shift],
+        operator="batch_norm_factors",
+        layer=layer,
+        work=work,
+    )
+
+
+def batch_norm_inference(layer: str, work: str, shape: Shape) -> PrimFunc:
     """Make the kernel that normalises by running statistics: one multiply-add an element.
 
     Returns
     -------
     PrimFunc
-        Operator class ``"batch_norm_inference"``: data, scale, offset, running mean, running variance;
-        output.
+        Operator class ``"batch_norm_inference"``: data, factor, shift (see `batch_norm_factors`); output.
     """
     data = argument("data", shape)
-    names = ("scale", "offset", "running_mean", "running_variance")
-    scale, offset, mean, variance = (argument(name, (shape[1],)) for name in names)
-    factor = te.compute(
-        (shape[1],), lambda c: scale[c] / tirx.sqrt(variance[c] + number(epsilon)), name="factor"
-    )
-    shift = te.compute((shape[1],), lambda c: offset[c] - mean[c] * factor[c], name="shift")
+    factor, shift = (argument(name, (shape[1],)) for name in ("factor", "shift"))
     output = te.compute(shape, lambda *i: data(*i) * factor[i[1]] + shift[i[1]], name="output")
     return make_kernel(
-        [data, scale, offset, mean, variance],
-        [output],
-        operator="batch_norm_inference",
-        layer=layer,
-        work=work,
+        [data, factor, shift], [output], operator="batch_norm_inference", layer=layer, work=work
     )

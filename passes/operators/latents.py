@@ -12,7 +12,7 @@ from typing import Any
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
-from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ, packed_bytes
+from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization, packed_bytes
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
 
 
@@ -50,7 +50,7 @@ def pack_latents(layer: str, work: str, shape: Shape, latents: UintQ, non_negati
 
 
 def repack_latents(
-    layer: str, work: str, shape: Shape, requantization: Requantization, dtype: str = "uint8"
+    layer: str, work: str, shape: Shape, requantization: UintQRequantization, dtype: str = "uint8"
 ) -> PrimFunc:
     """Make the kernel that takes a frozen stage's integers to the store, without floats.
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from tvm import te
 
+from tvm_pulp.passes.compose_kernels import compose_kernels
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if
 from tvm_pulp.passes.operators.pooling import Pool2d
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
@@ -94,6 +95,28 @@ def max_pool2d_gradient(layer: str, work: str, attributes: Pool2d, shape: Shape)
         layer=layer,
         work=work,
         details=_details(attributes),
+    )
+
+
+def max_pool2d_data_gradient(layer: str, work: str, attributes: Pool2d, shape: Shape) -> PrimFunc:
+    """Make one kernel of all that the gradient takes, from the data on, for images that fit L1.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"max_pool2d_data_gradient"``: data, output gradient; data gradient.
+    """
+    forward = max_pool2d(layer, work, attributes, shape)
+    indices = max_pool2d_indices(layer, work, attributes, shape)
+    gradient = max_pool2d_gradient(layer, work, attributes, shape)
+    return compose_kernels(
+        [
+            (forward, ["data", "output"]),
+            (indices, ["data", "output", "indices"]),
+            (gradient, ["output_gradient", "indices", "data_gradient"]),
+        ],
+        ["data", "output_gradient", "data_gradient"],
+        {"pulp.operator": "max_pool2d_data_gradient"},
     )
 
 

@@ -71,7 +71,8 @@ def pad(
         return value_if(conditions, data(*position), const(value, dtype))
 
     output = te.compute(result, compute, name="output")
-    return make_kernel([data], [output], operator="pad", layer=layer, work=work)
+    details = _moves([((0,) * len(shape), before, shape)], value)
+    return make_kernel([data], [output], operator="pad", layer=layer, work=work, details=details)
 
 
 def part(layer: str, work: str, shape: Shape, start: Sequence[int], extents: Sequence[int]) -> PrimFunc:
@@ -88,7 +89,8 @@ def part(layer: str, work: str, shape: Shape, start: Sequence[int], extents: Seq
         lambda *i: data(*(index + s if s else index for index, s in zip(i, start, strict=True))),
         name="output",
     )
-    return make_kernel([data], [output], operator="slice", layer=layer, work=work)
+    details = _moves([(start, (0,) * len(shape), extents)])
+    return make_kernel([data], [output], operator="slice", layer=layer, work=work, details=details)
 
 
 def concat(layer: str, work: str, shapes: Sequence[Shape], axis: int, dtype: str = "float32") -> PrimFunc:
@@ -114,4 +116,18 @@ def concat(layer: str, work: str, shapes: Sequence[Shape], axis: int, dtype: str
 
     total = sum(shape[axis] for shape in shapes)
     output = te.compute((*shapes[0][:axis], total, *shapes[0][axis + 1 :]), compute, name="output")
-    return make_kernel(tensors, [output], operator="concat", layer=layer, work=work)
+    zero = (0,) * len(shapes[0])
+    places = [(*zero[:axis], start, *zero[axis + 1 :]) for start in starts]
+    details = _moves([(zero, place, shape) for place, shape in zip(places, shapes, strict=True)])
+    return make_kernel(tensors, [output], operator="concat", layer=layer, work=work, details=details)
+
+
+def _moves(
+    boxes: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]], value: float = 0.0
+) -> dict[str, object]:
+    """Attribute that tells what is moved: for each argument where a box starts, in it and in the result, and
+    its extents; the rest of the result is `value`.
+    """
+    keys = ("source", "result", "extents")
+    pieces = [dict(zip(keys, map(list, box), strict=True)) for box in boxes]
+    return {"pulp.movement": {"pieces": pieces, "value": float(value)}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
@@ -41,7 +42,8 @@ def quantize(
     Returns
     -------
     PrimFunc
-        Operator class ``"quantize"``: data float32, result uint8.
+        Operator class ``"quantize"``: data float32, result uint8. Where it is the product that is rounded
+        half up, ``"pulp.quantize"`` has axes, zero point and the bits of the reciprocal scale.
     """
     data = argument("data", shape)
 
@@ -55,7 +57,11 @@ def quantize(
         return _byte(rounded, 0, 255)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
-    return make_kernel([data], [result], operator="quantize", layer=layer, work=work)
+    details = {}
+    if rounding is Rounding.HALF_UP and not divides:
+        bits = int(np.float32(1.0 / scale).view(np.uint32))
+        details["pulp.quantize"] = {"axes": list(axes), "reciprocal_bits": bits, "zero_point": zero_point}
+    return make_kernel([data], [result], operator="quantize", layer=layer, work=work, details=details)
 
 
 def moved_bytes(

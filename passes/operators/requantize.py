@@ -17,6 +17,9 @@ from tvm_pulp.target.tvm_names import call_pure_extern, const, tirx
 NARROW_BITS = 30
 """Products of `Requantization.narrow` are less than two to this power, so that the rest fits 32 bits too."""
 
+SHORT_BITS = 15
+"""Multipliers of `Requantization.short` are less than two to this power."""
+
 
 class Rounding(enum.IntEnum):
     """How a scaled sum becomes an integer.
@@ -48,18 +51,20 @@ class Requantization:
     Attributes
     ----------
     shift : int
-        1 to 62. Kernels take 33 to 54 (1 to 22 if `narrow`); other shifts are slow.
+        1 to 62. Kernels take 33 to 54 (1 to 22 if `narrow`, 17 to 47 if `short`); other shifts are slow.
     zero_point : int
         Of the result.
     low, high : int
         Its range within 0 to 255; a ReLU has ``low = zero_point``.
     narrow : bool
         States that ``|sum * multiplier| < 2^30`` for all sums that can occur, so that 32 bits will do.
+    short : bool
+        States that all multipliers are positive and less than 2^15, so that two products of 16 bits will do.
     rounding : Rounding
         With `TWICE`, shifts are those of the second rounding, 31 less than the whole.
     own_shifts : bool
         States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
-        multipliers and shifts, and `shift` is not read.
+        multipliers and shifts, none of them less than `shift`.
     """
 
     shift: int
@@ -67,11 +72,12 @@ class Requantization:
     low: int = 0
     high: int = 255
     narrow: bool = False
+    short: bool = False
     rounding: Rounding = Rounding.HALF_UP
     own_shifts: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shift <= 62:
+        if not (0 if self.own_shifts else 1) <= self.shift <= 62:
             raise UserError(f"requantisation by a shift of {self.shift}: it must be 1 to 62")
         if not 0 <= self.low <= self.high <= 255 or not 0 <= self.zero_point <= 255:
             raise UserError(
@@ -178,12 +184,14 @@ def choose_multipliers(
     low: int = 0,
     high: int = 255,
     accuracy: float = 1 / 16,
+    prefer: str = "short",
     rounding: Rounding = Rounding.HALF_UP,
 ) -> tuple[np.ndarray, Requantization]:
     """Choose integer multipliers, one for each channel, and a shift for all.
 
-    The 32-bit form, which is several cycles a result faster, is taken where its multipliers move no result by
-    more than `accuracy`; else the 64-bit form with as many bits as int32 multipliers have.
+    The faster forms, of 32-bit products (`narrow`) or of multipliers of 15 bits (`short`), are taken where
+    their multipliers move no result by more than `accuracy`; else that of 64-bit products with as many bits
+    as int32 multipliers have.
 
     Parameters
     ----------
@@ -194,7 +202,10 @@ def choose_multipliers(
     zero_point, low, high
         See `Requantization`.
     accuracy
-        Largest error of a result, in units of its last place, that the 32-bit form may add.
+        Largest error of a result, in units of its last place, that a faster form may add.
+    prefer
+        The form to try first: ``"short"``, which is the faster one for sums that start from their bias, or
+        ``"narrow"``, for those that do not (depthwise convolutions).
     rounding
         `HALF_UP`, or `HALF_EVEN`, which is made `HALF_UP` where no result lies halfway between integers.
 
@@ -211,7 +222,7 @@ def choose_multipliers(
     scale, sums = np.asarray(scales, np.float64), np.asarray(largest_sums, np.float64)
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise UserError("requantisation needs finite scales above 0: a channel is constant or not calibrated")
-    multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy)
+    multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy, prefer)
     if rounding is Rounding.HALF_EVEN and _has_halves(multipliers, sums, requantization.shift):
         requantization = replace(requantization, rounding=rounding)
     return multipliers, requantization
@@ -224,16 +235,30 @@ def _has_halves(multipliers: np.ndarray, sums: np.ndarray, shift: int) -> bool:
 
 
 def _choose(
-    scale: np.ndarray, sums: np.ndarray, zero_point: int, low: int, high: int, accuracy: float
+    scale: np.ndarray, sums: np.ndarray, zero_point: int, low: int, high: int, accuracy: float, prefer: str
 ) -> tuple[np.ndarray, Requantization]:
-    for shift in range(22, 0, -1):
-        multipliers = np.rint(scale * 2.0**shift)
-        if (multipliers * sums < 2**NARROW_BITS).all() and multipliers.max() < 2**NARROW_BITS:
-            # results beyond the range are clamped whatever their error
-            error = np.abs(multipliers / 2.0**shift - scale) * np.minimum(sums, 256 / scale)
-            if (error <= accuracy).all():
-                return multipliers.astype(np.int32), Requantization(shift, zero_point, low, high, True)
-            break
+    def is_accurate(shift: int, multipliers: np.ndarray) -> bool:
+        # results beyond the range are clamped whatever their error
+        error = np.abs(multipliers / 2.0**shift - scale) * np.minimum(sums, 256 / scale)
+        return bool((error <= accuracy).all())
+
+    def is_narrow(multipliers: np.ndarray) -> bool:
+        return bool((multipliers * np.maximum(sums, 1) < 2**NARROW_BITS).all())
+
+    def is_short(multipliers: np.ndarray) -> bool:
+        return bool(multipliers.max() < 2**SHORT_BITS)
+
+    forms = {"short": (range(47, 16, -1), is_short), "narrow": (range(22, 0, -1), is_narrow)}
+    for form in sorted(forms, key=lambda name: name != prefer):
+        shifts, fits = forms[form]
+        for shift in shifts:
+            multipliers = np.rint(scale * 2.0**shift)
+            if fits(multipliers):
+                if is_accurate(shift, multipliers):
+                    narrow, short = form == "narrow", form == "short"
+                    chosen = Requantization(shift, zero_point, low, high, narrow=narrow, short=short)
+                    return multipliers.astype(np.int32), chosen
+                break
     shift = min(54, int(np.floor(31 - np.log2(scale.max()))))
     while np.rint(scale.max() * 2.0**shift) >= 2**31:
         shift -= 1

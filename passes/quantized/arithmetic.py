@@ -37,6 +37,7 @@ class Arithmetic:
         output: QuantizedTensor,
         low: int = 0,
         high: int = 255,
+        prefer: str = "short",
     ) -> tuple[np.ndarray, Requantization]:
         """Choose a layer's requantisation, see `choose_multipliers`; its name goes before a message."""
         try:
@@ -48,6 +49,7 @@ class Arithmetic:
                 high=high,
                 accuracy=self.accuracy,
                 rounding=self.rounding,
+                prefer=prefer,
             )
         except UserError as error:
             raise UserError(f"layer {layer}: {error}") from error

@@ -177,6 +177,13 @@ def _is_depthwise(operator: g.QuantizedConv2d) -> bool:
     return operator.attributes.groups == channels == len(operator.weight) and channels > 1
 
 
+def _is_product(operator: g.QuantizedConv2d) -> bool:
+    """Whether a convolution is a matrix product of pixels and weights, whose rows are whole words."""
+    a, (_, channels, *kernel) = operator.attributes, operator.weight.shape
+    moves = a.strides != (1, 1) or any(a.padding)
+    return a.groups == 1 and kernel == [1, 1] and not moves and channels % 4 == 0
+
+
 def _dense(operator: g.QuantizedConv2d) -> np.ndarray:
     """Weights of all groups in one, zeros between the groups."""
     groups, weight = operator.attributes.groups, operator.weight
@@ -219,12 +226,20 @@ def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
         attributes.dilation,
         operator.source.zero_point,
     )
+    source, constants = lowering.value(operator.source), lowering.constants(operator)
+    outputs = len(operator.weight)
     if _is_depthwise(operator):
         kernel = quantized_depthwise(operator.layer, WORK, geometry, shape, operator.requantization)
+    elif _is_product(operator):
+        m = shape[0] * shape[1] * shape[2]
+        kernel = quantized_matmul(operator.layer, WORK, m, outputs, shape[3], operator.requantization)
+        weight, *vectors = constants
+        weight = lowering.view(weight, (outputs, shape[3]))
+        result = lowering.call(kernel, lowering.view(source, (m, shape[3])), weight, *vectors)
+        return lowering.view(result, (*shape[:3], outputs))
     else:
-        outputs = len(operator.weight)
         kernel = quantized_conv2d(operator.layer, WORK, geometry, shape, outputs, operator.requantization)
-    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+    return lowering.call(kernel, source, *constants)
 
 
 def _linear(lowering: _Lowering, operator: g.QuantizedLinear) -> relax.Var:

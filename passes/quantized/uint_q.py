@@ -118,7 +118,7 @@ class UintQ:
 
 
 @dataclass(frozen=True)
-class Requantization:
+class UintQRequantization:
     """The way from a frozen stage's 8-bit integers u to UINT-Q, in integers only.
 
     ``q = clip(((u - source_zero_point) * multiplier + 2^(shift - 1)) >> shift + zero_point, 0, 2^bits - 1)``
@@ -141,7 +141,7 @@ class Requantization:
     zero_point: int
 
     @staticmethod
-    def of(scale: float, zero_point: int, target: UintQ) -> Requantization:
+    def of(scale: float, zero_point: int, target: UintQ) -> UintQRequantization:
         """Return the multiplier and shift for a tensor of the frozen stage.
 
         Parameters
@@ -169,7 +169,7 @@ class Requantization:
                 f"the latents' tensor has a scale of {scale:g}, and they are to be kept with one of "
                 f"{target.scale:g}: calibrate both with the same samples"
             )
-        return Requantization(target.bits, multiplier, shift, zero_point, target.zero_point)
+        return UintQRequantization(target.bits, multiplier, shift, zero_point, target.zero_point)
 
 
 def packed_bytes(elements: int, bits: int) -> int:

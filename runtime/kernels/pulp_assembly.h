@@ -19,14 +19,19 @@
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
+ *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
+ *   P_MAC             sum = sum + a * b, 32 bits
+ *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
+ *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
  *                     into the low or the high half of `to`
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
+ *   VFMULR_H          products of both half-precision numbers of `a` with the low one of `b`
  *   VFCPKA_H_S        two single-precision numbers, rounded, into the halves of `to`
  *   FCVT_H_S, FCVT_S_H  between half and single precision */
 #ifdef PULP_MNEMONICS
@@ -39,12 +44,16 @@
 #define P_LBU_AT(to, index, address) "p.lbu " #to ", " #index "(" #address ")\n"
 #define P_INSERT(to, from, bits, at) "p.insert " #to ", " #from ", " #bits "-1, " #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) "p.macuN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
+#define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
+#define PV_SHUFFLE2_H(to, from, selectors) "pv.shuffle2.h " #to ", " #from ", " #selectors "\n"
+#define PV_PACK_H(to, high, low) "pv.pack.h " #to ", " #high ", " #low "\n"
 #define PV_SHUFFLE2_B(to, from, selectors) "pv.shuffle2.b " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
-#define PV_PACK_H(to, high, low) "pv.pack.h " #to ", " #high ", " #low "\n"
-#define PV_SHUFFLE2_H(to, from, selectors) "pv.shuffle2.h " #to ", " #from ", " #selectors "\n"
 #define VFDOTPEX_S_H(sum, a, b) "vfdotpex.s.h " #sum ", " #a ", " #b "\n"
+#define VFMULR_H(to, a, b) "vfmul.r.h " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) "vfcpka.h.s " #to ", " #low ", " #high "\n"
 #define FCVT_H_S(to, from) "fcvt.h.s " #to ", " #from "\n"
 #define FCVT_S_H(to, from) "fcvt.s.h " #to ", " #from "\n"
@@ -55,6 +64,7 @@
 #define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
+#define P_CLIP(to, from, bits) "p.clip " #to ", " #from ", " #bits "\n"
 #define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) "p.max " #to ", " #a ", " #b "\n"
 #else
@@ -67,12 +77,16 @@
 #define P_LBU_AT(to, index, address) ".insn r 0x03, 7, 0x20, " #to ", " #address ", " #index "\n"
 #define P_INSERT(to, from, bits, at) ".insn r 0x33, 2, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) ".insn r 0x5b, 1, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
+#define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
+#define PV_SHUFFLE2_H(to, from, selectors) ".insn r 0x57, 0, 0x64, " #to ", " #from ", " #selectors "\n"
+#define PV_PACK_H(to, high, low) ".insn r 0x57, 0, 0x68, " #to ", " #high ", " #low "\n"
 #define PV_SHUFFLE2_B(to, from, selectors) ".insn r 0x57, 1, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
-#define PV_PACK_H(to, high, low) ".insn r 0x57, 0, 0x68, " #to ", " #high ", " #low "\n"
-#define PV_SHUFFLE2_H(to, from, selectors) ".insn r 0x57, 0, 0x64, " #to ", " #from ", " #selectors "\n"
 #define VFDOTPEX_S_H(sum, a, b) ".insn r 0x33, 0, 0x4b, " #sum ", " #a ", " #b "\n"
+#define VFMULR_H(to, a, b) ".insn r 0x33, 6, 0x43, " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n"
 #define FCVT_H_S(to, from) ".insn r 0x53, 0, 0x22, " #to ", " #from ", x0\n"
 #define FCVT_S_H(to, from) ".insn r 0x53, 0, 0x20, " #to ", " #from ", x2\n"
@@ -84,6 +98,7 @@
 #define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
+#define P_CLIP(to, from, bits) ".insn r 0x33, 1, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) ".insn r 0x33, 6, 0x02, " #to ", " #a ", " #b "\n"
 #endif

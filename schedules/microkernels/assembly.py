@@ -46,3 +46,9 @@ def add_constant(register: str, value: int, scratch: str) -> list[str]:
         f"addi {scratch}, {scratch}, {low}",
         f"add {register}, {register}, {scratch}",
     ]
+
+
+def bits_float(bits: int) -> float:
+    """Return the float32 of an unsigned integer's bits."""
+    (value,) = struct.unpack("<f", struct.pack("<I", bits))
+    return float(value)

@@ -12,21 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
+from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
+from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT, TWICE
 
-_ACCUMULATORS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7 tp gp a3 t6".split()
-_A_REGISTERS = ("a0", "a1")
-_B_REGISTERS = ("t3", "t4", "t5", "a2")
-_SAVED = "ra s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 gp tp".split()
-_A, _B = "t0", "t1"
-_C, _C_ROW = "ra", "t2"
-"""Where a sum has segments, their loop needs these registers."""
-_FRAME = 96
-_C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
-_A_NEXT, _B_NEXT, _C_NEXT, _ZERO, _LINES = 76, 80, 84, 88, 92
-
-_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next", "lines", "a_line", "b_line",
-           "c_line", "bias_line")  # fmt: skip
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
 
@@ -98,7 +87,8 @@ class Epilogue:
     """What becomes of the sums: stored as int32, or requantised to uint8 and stored.
 
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
-    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits.
+    with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
+    with `short` the multipliers are known to be below 2^15, so that two products of halves do.
 
     Attributes
     ----------
@@ -106,14 +96,15 @@ class Epilogue:
         Whether to.
     shift, zero_point, low, high : int
         As in the formula.
-    narrow : bool
-        Whether 32-bit products will do.
+    narrow, short : bool
+        Whether 32-bit products will do; whether the multipliers are half words.
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
-        How the kernel rounds; 0, halves up, is what panels do.
+        How the kernel rounds: 0, halves up, or `TWICE`.
     own_shifts : int
-        Whether each column has its own shift, which panels lack.
+        Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
+        `shift` is the least. Panels have it with `rounding` `TWICE` only.
     """
 
     requantize: bool = False
@@ -123,16 +114,34 @@ class Epilogue:
     high: int = 255
     narrow: bool = False
     multipliers: int = 0
+    short: bool = False
     rounding: int = 0
     own_shifts: int = 0
 
-    def is_supported(self) -> bool:
-        """Tell whether the instructions' forms round so, and cover the shift without overflow."""
+    def is_supported(self, twice: bool = False) -> bool:
+        """Tell whether the instructions round so, perhaps `twice`, and cover the shift without overflow."""
         if not self.requantize:
             return True
         if self.rounding or self.own_shifts:
-            return False
-        return 1 <= self.shift <= 22 if self.narrow else 33 <= self.shift <= 54
+            return twice and self.rounding == TWICE and self.own_shifts == 1 and self.shift >= 1
+        if self.narrow:
+            return 1 <= self.shift <= 22
+        return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of a result behind its sum, without its store."""
+        if not self.requantize:
+            return 0.0
+        each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
+        if self.own_shifts:
+            each = CYCLES_A_RESULT
+        return each + (self.low > 0) + (self.high < 255)
+
+    @property
+    def vectors(self) -> int:
+        """Numbers of a column: bias, multiplier, and its shift if it has one."""
+        return 3 if self.own_shifts else 2
 
     @property
     def item(self) -> int:
@@ -165,220 +174,6 @@ def dot_panel_source(
     return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
 
 
-def dot_panel_assembly(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
-    """Return a panel as C with top-level ``__asm__``."""
-    text = _DotPanelWriter(rows, columns, d, e, signed).write(name)
-    return f"void {name}(const void *, const void *, void *, const struct dot_panel *);\n__asm__(\n{text}\n);"
-
-
-class _DotPanelWriter:
-    def __init__(self, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> None:
-        self.rows, self.columns, self.d, self.e = rows, columns, d, e
-        self.kind = "SP" if signed else "USP"
-        self.text = AssemblyText()
-        self.sums = _ACCUMULATORS[: rows * columns]
-        # the pointers point at the middle row and column, which are loaded last, by post-increment
-        self.row_middle, self.column_middle = rows // 2, columns // 2
-        self.moves = d.moves(rows, columns)
-        self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
-
-    def sum(self, r: int, c: int) -> str:
-        return self.sums[r * self.columns + c]
-
-    def write(self, name: str) -> AssemblyText:
-        text, d, e = self.text, self.d, self.e
-        text.add(f'.pushsection .text.{name},"ax",@progbits', ".balign 16")
-        text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
-        text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-        text.add(".option push", ".option norvc", ".balign 4")
-        text.add(f"addi {_A}, a0, {self.row_middle * d.a_row}")
-        text.add(f"addi {_B}, a1, {self.column_middle * d.b_column}")
-        text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
-        if e.requantize:
-            text.add(_setting("a6", "bias", "a3"), f"li a7, {e.zero_point << self.shift}")
-            text.add(f"sw a6, {_BIAS}(sp)", f"sw a7, {_ZERO}(sp)")
-        text.add(f"sw a5, {_LINES}(sp)")
-        if d.segments == 1:
-            self.block_loop()
-        else:
-            text.add(f"sw a2, {_C_START}(sp)", "1:", f"sw a4, {_BLOCKS}(sp)", "2:")
-            self.block()
-            text.add(f"lw a0, {_BLOCKS}(sp)", "addi a0, a0, -1", f"sw a0, {_BLOCKS}(sp)", "bnez a0, 2b")
-        self.next_line()
-        text.add(".option pop", *(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-        text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".popsection")
-        return text
-
-    def block_loop(self) -> None:
-        """Write a hardware loop over the blocks; C's pointer and row distance are in registers."""
-        text = self.text
-        if self.moves is None:
-            text.add(_setting("a5", "a_next", "a3"), _setting("a6", "b_next", "a3"))
-            text.add(f"sw a5, {_A_NEXT}(sp)", f"sw a6, {_B_NEXT}(sp)")
-        text.add(f"mv {_C}, a2", _setting(_C_ROW, "c_row", "a3"))
-        if not self.d.along_rows:
-            text.add(_setting("a5", "c_next", "a3"), *([f"sub a5, a5, {_C_ROW}"] * self.rows))
-            text.add(f"sw a5, {_C_NEXT}(sp)")
-        text.add("1:")
-        start = len(text.lines)
-        self.block()
-        length = sum(1 for line in text.lines[start:] if not line.endswith(":"))
-        text.lines.insert(start, f"LP_SETUP(1, a4, {length}, 6)")
-        text.lines.insert(-1, "6:")
-
-    def next_line(self) -> None:
-        """Write the end of a run of blocks: on to the next run, if there is one."""
-        text, in_registers = self.text, self.d.segments == 1
-        text.add(f"lw a0, {_LINES}(sp)", f"lw a1, {_SETTINGS}(sp)", "addi a0, a0, -1", f"sw a0, {_LINES}(sp)")
-        text.add("blez a0, 7f")
-        moves = [(_A, "a_line"), (_B, "b_line"), (_C if in_registers else "a3", "c_line")]
-        if self.e.requantize:
-            moves.append(("a2", "bias_line"))
-            text.add(f"lw a2, {_BIAS}(sp)")
-        text.add(*([] if in_registers else [f"lw a3, {_C_START}(sp)"]), _setting("a4", "blocks", "a1"))
-        steps = ("t3", "t4", "t5", "a5")
-        text.add(*(_setting(step, field, "a1") for step, (_, field) in zip(steps, moves, strict=False)))
-        text.add(*(f"add {to}, {to}, {step}" for step, (to, _) in zip(steps, moves, strict=False)))
-        text.add(*([] if in_registers else [f"sw a3, {_C_START}(sp)"]))
-        text.add(*([f"sw a2, {_BIAS}(sp)"] if self.e.requantize else []), "j 1b", "7:")
-
-    def block(self) -> None:
-        self.start_and_sum()
-        if self.e.requantize:
-            self.requantize()
-        self.store()
-        self.advance()
-
-    @property
-    def shift(self) -> int:
-        """By which the registers are shifted after the multiplication."""
-        return self.e.shift if self.e.narrow else self.e.shift - 32
-
-    def load_a(self, r: int, register: str) -> str:
-        if r == self.row_middle:
-            return f"P_LW({register}, 4, {_A})"
-        return f"lw {register}, {(r - self.row_middle) * self.d.a_row}({_A})"
-
-    def load_b(self, c: int) -> str:
-        if c == self.column_middle:
-            return f"P_LW({_B_REGISTERS[c]}, 4, {_B})"
-        return f"lw {_B_REGISTERS[c]}, {(c - self.column_middle) * self.d.b_column}({_B})"
-
-    def step(self, start: bool) -> list[str]:
-        """Return a step of the sum; the first one can do without sums to add to."""
-        dot = f"PV_DOT{self.kind}_B" if start else f"PV_SDOT{self.kind}_B"
-        others = [c for c in range(self.columns) if c != self.column_middle]
-        body = [self.load_b(c) for c in (*others, self.column_middle)]
-        registers = [_A_REGISTERS[i % 2] for i in range(self.rows)]
-        body.append(self.load_a(self.row_order[0], registers[0]))
-        for i, r in enumerate(self.row_order):
-            if i + 1 < self.rows:
-                body.append(self.load_a(self.row_order[i + 1], registers[i + 1]))
-            elif self.rows == 1:  # nothing stands between the load and its use
-                body.insert(0, body.pop())
-            products = [
-                f"{dot}({self.sum(r, c)}, {registers[i]}, {_B_REGISTERS[c]})"
-                for c in (*others, self.column_middle)
-            ]
-            body += products
-        return body
-
-    def start_and_sum(self) -> None:
-        """Write the start of a block and the loops of its sum."""
-        text, d, columns = self.text, self.d, range(self.columns)
-        skips = []
-        for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
-            if skip:
-                skips += add_constant(register, skip, "a0")
-        if self.e.requantize:
-            text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
-            text.add(
-                *(f"mv {self.sum(r, c)}, {self.sum(0, c)}" for r in range(1, self.rows) for c in columns)
-            )
-        elif d.segments > 1:
-            text.add(*(f"mv {register}, zero" for register in self.sums))
-        if d.segments > 1:
-            inner = self.loop(d.depth, "t2")
-            length = sum(1 for line in (*inner, *skips) if not line.endswith(":"))
-            if not skips:
-                inner.append("nop")
-                length += 1
-            *before, last = [*inner, *skips]
-            text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
-            text.add(*before, "6:", last)
-        elif self.e.requantize:
-            text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
-        else:
-            text.add(*self.step(start=True))
-            if d.depth > 1:
-                text.add(f"li a0, {d.depth - 1}", *self.loop(d.depth - 1, "a0"))
-            text.add(*skips)
-
-    def loop(self, count: int, register: str) -> list[str]:
-        body = self.step(start=False)
-        if count == 1:
-            return body
-        return [f"LP_SETUP(0, {register}, {len(body)}, 5)", *body[:-1], "5:", body[-1]]
-
-    def requantize(self) -> None:
-        """Write the requantisation of the sums in place; the columns' words are free by now."""
-        text, e, columns = self.text, self.e, range(self.columns)
-        text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", e.multipliers, "a1"))
-        text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c}(a0)" for c in columns))
-        zero = "zero"
-        if e.zero_point:
-            zero = "a1"
-            text.add(f"lw a1, {_ZERO}(sp)")
-        multiply = "mul" if e.narrow else "mulh"
-        places = [(r, c) for r in range(self.rows) for c in columns]
-        text.add(*(f"{multiply} {self.sum(r, c)}, {self.sum(r, c)}, {_B_REGISTERS[c]}" for r, c in places))
-        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
-        text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
-        for bound, name, neutral in ((e.low, "MAX", 0), (e.high, "MIN", 255)):
-            if bound != neutral:
-                text.add(f"li a0, {bound}")
-                text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
-
-    def store(self) -> None:
-        """Write the stores of a block; the last one of a row moves on to the next row."""
-        text, kind = self.text, "B" if self.e.requantize else "W"
-        row, pointer = (_C_ROW, _C) if self.d.segments == 1 else ("t3", "a0")
-        if self.d.segments > 1:
-            text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
-            text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
-            text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
-        for r in range(self.rows):
-            others = range(1, self.columns)
-            text.add(*(f"s{kind.lower()} {self.sum(r, c)}, {self.e.item * c}({pointer})" for c in others))
-            text.add(f"P_S{kind}R({self.sum(r, 0)}, {row}, {pointer})")
-
-    def advance(self) -> None:
-        """Write the moves to the next block."""
-        text, in_registers = self.text, self.d.segments == 1
-        if self.e.requantize or (self.moves is None and not in_registers):
-            text.add(f"lw a1, {_SETTINGS}(sp)")
-        if self.e.requantize:
-            text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
-        if self.moves is None and in_registers:
-            text.add(f"lw t3, {_A_NEXT}(sp)", f"lw t4, {_B_NEXT}(sp)")
-        elif self.moves is None:
-            text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
-        if in_registers and not self.d.along_rows:
-            text.add(f"lw a0, {_C_NEXT}(sp)")
-        if self.e.requantize:
-            text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
-        if in_registers and not self.d.along_rows:
-            text.add(f"add {_C}, {_C}, a0")
-        if self.moves is None:
-            text.add(f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4")
-        else:
-            text.add(*add_constant(_A, self.moves[0], "a0"), *add_constant(_B, self.moves[1], "a0"))
-
-
-def _setting(register: str, field: str, pointer: str) -> str:
-    return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
-
-
 def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
     """Return the same panel in plain C."""
     a_next, b_next = d.moves(rows, columns) or ("p->a_next", "p->b_next")
@@ -386,6 +181,8 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
         value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
+        if e.own_shifts:
+            value = f"pulp_requantize_twice(sum, {multiplier}, bias[j + {e.multipliers // 2}])"
         if e.zero_point:
             value += f" + {e.zero_point}"
         result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"

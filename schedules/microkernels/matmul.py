@@ -37,7 +37,12 @@ def matmul_source(
     row_rests: set[int],
     column_rests: set[int],
     d: Distances,
+    batched: bool,
     segmented: bool,
+    split_k: int = 1,
+    partial_elements: int = 0,
+    relief: int = 0,
+    c_extents: tuple[str, str] = ("m", "n"),
     assembly: bool,
 ) -> str:
     """Return C for ``matmul_tile``, which computes a worker's share of a tile.
@@ -50,8 +55,19 @@ def matmul_source(
         Rows (columns) left over after whole blocks, over all tiles; 0 is ignored.
     d
         Distances between elements.
+    batched
+        Whether there may be several images.
     segmented
         Whether a sum may run over several images.
+    split_k
+        Workers that share the sum of a block: all but the first of them write to ``partial``, another
+        argument, and ``matmul_sum`` adds up what they found.
+    partial_elements
+        Elements from the partial sums of a worker to those of the next.
+    relief
+        Steps of a shared sum that the first worker is spared, as it sees to the DMA too.
+    c_extents
+        C expressions for the rows and columns that C has in L1.
     assembly
         Whether the target has Xpulp.
     """
@@ -69,34 +85,78 @@ def matmul_source(
     if segmented:
         panels = panel_source(names, d, assembly=assembly, nested=False)
     calls = panel_calls(names, "a_block, b_block, c_block, &panel", "      ")
+    image = {
+        "image": "const int32_t image = at / blocks;\n    " if batched else "",
+        "first": " - image * blocks" if batched else "",
+        "a": "image * a_image + " if batched else "",
+        "b": "image * b_image + " if batched else "",
+        "c": f"(image * {c_extents[0]} + row)" if batched else "row",
+    }
+    share = "const int worker = core, workers = PULP_CORES;\n  (void)images;"
+    if split_k > 1:
+        share = _share_of_sum(split_k, partial_elements, relief, d)
+    partial = "float *partial, " if split_k > 1 else ""
     return f"""\
 {panels}
 
 /* The share of worker `core` in images x m x n results over k terms: contiguous runs of register blocks.
  * With `segments` above 1 the sum runs over that many images instead. */
-static void matmul_tile(int core, const float *a, const float *b, float *c, int32_t m, int32_t n,
+static void matmul_tile(int core, const float *a, const float *b, float *c, {partial}int32_t m, int32_t n,
                         int32_t k, int32_t images, int32_t segments, int32_t a_image, int32_t b_image,
                         int32_t accumulate) {{
+  {share}
   const int32_t columns = (n + {block_columns - 1}) / {block_columns};
   const int32_t blocks = (m + {block_rows - 1}) / {block_rows} * columns;
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks * images);
+  const int32_t last = pulp_chunk(worker + 1, workers, blocks{" * images" if batched else ""});
   struct panel panel = {{
-      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * n, .accumulate = accumulate,
+      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * {c_extents[1]}, .accumulate = accumulate,
       .a_segment = 4 * (a_image - k * {d.a_step}), .b_segment = 4 * (b_image - k * {d.b_step})}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks * images); at < last;) {{
-    const int32_t image = at / blocks, i = (at - image * blocks) / columns;
+  for (int32_t at = pulp_chunk(worker, workers, blocks{" * images" if batched else ""}); at < last;) {{
+    {image["image"]}const int32_t i = (at{image["first"]}) / columns;
     const int32_t row = i * {block_rows};
-    const float *a_block = a + image * a_image + row * {d.a_row};
-    int32_t j = at - image * blocks - i * columns;
+    const float *a_block = a + {image["a"]}row * {d.a_row};
+    int32_t j = at{image["first"]} - i * columns;
     const int32_t end = pulp_min(columns, j + last - at);
     at += end - j;
     while (j < end) {{
       const int32_t column = j * {block_columns};
 {height}{width}      panel.blocks = {blocks};
-      const float *b_block = b + image * b_image + column * {d.b_column};
-      float *c_block = c + (image * m + row) * n + column;
+      const float *b_block = b + {image["b"]}column * {d.b_column};
+      float *c_block = c + {image["c"]} * {c_extents[1]} + column;
       j += panel.blocks;
 {calls}    }}
   }}
+}}
+{_sum_source(split_k, partial_elements) if split_k > 1 else ""}"""
+
+
+def _share_of_sum(split_k: int, partial_elements: int, relief: int, d: Distances) -> str:
+    """Return C that finds a worker's part of the sums, and where it writes."""
+    start = f"pulp_chunk(part, {split_k}, k)"
+    end = f"pulp_chunk(part + 1, {split_k}, k)"
+    if relief:
+        start = f"pulp_max(0, pulp_chunk(part, {split_k}, k + {relief}) - {relief})"
+        end = f"pulp_chunk(part + 1, {split_k}, k + {relief}) - {relief}"
+    return f"""/* Worker `part` of the {split_k} that share a block's sum. */
+  const int part = core % {split_k}, worker = core / {split_k}, workers = PULP_CORES / {split_k};
+  const int32_t first_step = {start};
+  k = {end} - first_step;
+  a += first_step * {d.a_step}, b += first_step * {d.b_step};
+  if (part) c = partial + (part - 1) * {partial_elements};
+  (void)images;"""
+
+
+def _sum_source(split_k: int, partial_elements: int) -> str:
+    """Return C for ``matmul_sum``, which adds partial sums in a tree."""
+    terms = ["c[i]", *(f"partial[i + {part * partial_elements}]" for part in range(split_k - 1))]
+    while len(terms) > 1:
+        pairs = [" + ".join(terms[n : n + 2]) for n in range(0, len(terms), 2)]
+        terms = [f"({pair})" if " + " in pair else pair for pair in pairs]
+    return f"""
+/* The share of worker `core` in adding the partial sums of `count` results. */
+static void matmul_sum(int core, float *c, const float *partial, int32_t count) {{
+  const int32_t last = pulp_chunk(core + 1, PULP_CORES, count);
+  for (int32_t i = pulp_chunk(core, PULP_CORES, count); i < last; ++i)
+    c[i] = {terms[0][1:-1]};
 }}
 """

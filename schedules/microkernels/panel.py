@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
-from tvm_pulp.schedules.microkernels.step_order import step_order
+from tvm_pulp.schedules.microkernels.step_order import REGISTERS, step_order
 
-_ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
+_ACCUMULATORS = ("a4 a5 a6 a7 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
@@ -191,7 +191,7 @@ class PanelWriter:
 
     def load_b(self, c: int) -> str:
         """Return the load of a column's value of B."""
-        return self.b.load(_B_REGISTERS[c], c)
+        return self.b.load(_B_REGISTERS[c % REGISTERS], c)
 
     def load_a_from(self, r: int, offset: int) -> str:
         """Return the load of a row's value of A at an offset, in bytes, from the pointer."""
@@ -203,12 +203,12 @@ class PanelWriter:
 
     def multiply(self, r: int, c: int) -> str:
         """Return the product of a row and a column."""
-        return self.multiply_with(r, c, c)
+        return self.multiply_with(r, c, c % REGISTERS)
 
     def start_sum(self, r: int, c: int) -> str:
         """Return the first product of a row and a column: nothing is added to it."""
         accumulator = self.accumulators[r * self.columns + c]
-        return f"fmul.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[c]}"
+        return f"fmul.s {accumulator}, {_A_REGISTERS[r]}, {_B_REGISTERS[c % REGISTERS]}"
 
     def multiply_with(self, r: int, c: int, number: int) -> str:
         """Return the product of a row and a column whose value is in B's register ``number``."""
@@ -219,7 +219,7 @@ class PanelWriter:
         """Return the loads of some columns' values of B, the last one with the move to the next step."""
         if columns[-1] == self.columns - 1:
             return [[self.load_b(c)] for c in columns]
-        near = [[self.b.load_near(_B_REGISTERS[c], c)] for c in columns]
+        near = [[self.b.load_near(_B_REGISTERS[c % REGISTERS], c)] for c in columns]
         return [*near[:-1], [*near[-1], self.b.move_on()]]
 
     def step(self, columns: range, *, start: bool = False, ahead: bool = True) -> list[str]:
@@ -297,12 +297,15 @@ class PanelWriter:
 
     def add_what_is_there(self) -> None:
         """Add the values at a2, in rows a1 bytes apart, to the sums."""
-        columns = range(self.columns)
         for r in range(self.rows):
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
-            self.text.add(*(f"lw {_B_REGISTERS[c]}, {4 * c * self.d.c_column}(a2)" for c in columns))
-            self.text.add("add a2, a2, a1")
-            self.text.add(*(f"fadd.s {mine[c]}, {mine[c]}, {_B_REGISTERS[c]}" for c in columns))
+            for start in range(0, self.columns, REGISTERS):
+                some = range(start, min(start + REGISTERS, self.columns))
+                values = {c: _B_REGISTERS[c - start] for c in some}
+                self.text.add(*(f"lw {values[c]}, {4 * c * self.d.c_column}(a2)" for c in some))
+                if some[-1] == self.columns - 1:
+                    self.text.add("add a2, a2, a1")
+                self.text.add(*(f"fadd.s {mine[c]}, {mine[c]}, {values[c]}" for c in some))
 
     def store_block(self) -> None:
         """Store the sums at a0, in rows a1 bytes apart."""

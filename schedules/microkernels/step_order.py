@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+REGISTERS = 4
+"""Registers for values of B: column c's is in register c modulo this, which more columns share in turn."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -48,8 +51,10 @@ def step_order(rows: int, columns: int) -> StepOrder:
     """Return the order for a block of ``rows`` x ``columns`` results.
 
     The loads of each operand stand in the order of its rows (columns), over the step's end too, so that a
-    pointer can move along with them.
+    pointer can move along with them. More than four columns go with one row only.
     """
+    if columns > REGISTERS:
+        return _one_row(columns)
     products = _products(rows, columns)
     uses = _uses(products)
     count, loads = len(products), len(uses)
@@ -60,6 +65,17 @@ def step_order(rows: int, columns: int) -> StepOrder:
     # fewer products than loads: each register is loaded again as soon as it is free
     early = sorted(uses, key=lambda key: (uses[key][1], uses[key][0]))
     return StepOrder(products, tuple(Load(*key, uses[key][1], True) for key in early))
+
+
+def _one_row(columns: int) -> StepOrder:
+    """Return the order for one row: its columns' values pass through the registers one after the other."""
+    loads = [Load("b", c, c - REGISTERS + 1, False) for c in range(REGISTERS, columns)]
+    free = 0
+    for c in range(REGISTERS):  # the next step's, in order, each when its register is used no more
+        free = max(free, *range(c + 1, columns + 1, REGISTERS))
+        loads.append(Load("b", c, free, True))
+    loads.insert(-1, Load("a", 0, columns, True))
+    return StepOrder(tuple((0, c) for c in range(columns)), tuple(loads))
 
 
 def _products(rows: int, columns: int) -> tuple[tuple[int, int], ...]:

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from benchmarks import run
-from benchmarks.kernels import KERNELS, SEARCHED
+from benchmarks.kernels import KERNELS, SEARCHED, SEARCHED_IN_FULL
 from benchmarks.search import search_workload
 from tvm_pulp.measure.workloads import make_workload
 from tvm_pulp.target import features, parse
 
 
 def test_every_kernel_can_be_made():
-    for text in [*KERNELS, *SEARCHED]:
+    for text in [*KERNELS, *SEARCHED, *SEARCHED_IN_FULL]:
         assert make_workload(text).specification.text == text
     assert len(set(KERNELS)) == len(KERNELS)
 
@@ -33,6 +33,12 @@ def test_search_finds_nothing_worse_than_the_default():
     assert found["best_cycles"] <= found["default_cycles"]
     assert 1 <= found["tried"] <= 3 <= found["valid"]
     assert found["loss"] == pytest.approx(found["default_cycles"] / found["best_cycles"] - 1)
+
+
+def test_a_full_search_measures_every_code_once():
+    found = search_workload("linear:inputs=2,outputs=2", features(parse("pulp")), most=None)
+    assert 2 <= found["tried"] < found["valid"]
+    assert found["best_cycles"] <= found["default_cycles"]
 
 
 def test_parts_are_printed_and_only_the_whole_is_written(tmp_path, capsys, monkeypatch):

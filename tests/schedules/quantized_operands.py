@@ -6,6 +6,9 @@ import numpy as np
 
 from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
 
+FORMS = ("narrow", "short", "wide")
+"""Of a requantisation."""
+
 
 def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
     """Data [m, k] and weights [n, k]."""
@@ -16,17 +19,17 @@ def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tup
 
 
 def requantization_for(
-    sums: np.ndarray, seed: int, narrow: bool, zero_point: int = 0, low: int = 0, high: int = 255
+    sums: np.ndarray, seed: int, form: str, zero_point: int = 0, low: int = 0, high: int = 255
 ) -> tuple[np.ndarray, np.ndarray, Requantization]:
-    """Bias and multiplier of each channel (the last axis) and what goes with them."""
+    """Bias and multiplier of each channel (the last axis) and what goes with them, of a form of `FORMS`."""
     random = np.random.default_rng(seed)
     channels = sums.shape[-1]
     bias = random.integers(-5000, 5000, channels).astype(np.int32)
     largest = np.abs(sums.astype(np.int64) + bias).reshape(-1, channels).max(axis=0) + 1.0
     scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
-    accuracy = np.inf if narrow else 0.0
     multiplier, requantization = choose_multipliers(
-        scales, largest, zero_point=zero_point, low=low, high=high, accuracy=accuracy
-    )
-    assert requantization.narrow == narrow
+        scales, largest, zero_point=zero_point, low=low, high=high, prefer=form,
+        accuracy=0.0 if form == "wide" else np.inf,
+    )  # fmt: skip
+    assert (requantization.narrow, requantization.short) == (form == "narrow", form == "short")
     return bias, multiplier, requantization

@@ -43,6 +43,13 @@ def _mask(shape: Shape) -> PrimFunc:
     return elementwise("layer", "mask", operands, lambda a, b, y: Select(y > zero, a + b, zero))
 
 
+def _normalise(shape: Shape) -> PrimFunc:
+    """A multiply-add and a rectifier, by channel: axis 1."""
+    channels = (shape[1], *[1] * (len(shape) - 2))
+    operands = [("data", shape), ("factor", channels), ("shift", channels)]
+    return elementwise("layer", "norm", operands, lambda x, f, s: tirx.max(x * f + s, number(0.0)))
+
+
 CONSUMERS: dict[str, tuple[Callable[[Shape], PrimFunc], int]] = {
     "sgd": (lambda shape: sgd("layer", "update", shape, 0.0, 0.0, False), 1),
     "sgd with decay": (lambda shape: sgd("layer", "update", shape, 0.0, 1e-2, False), 1),
@@ -54,6 +61,7 @@ CONSUMERS: dict[str, tuple[Callable[[Shape], PrimFunc], int]] = {
     ),
     "residual": (_residual, 1),
     "mask": (_mask, 0),
+    "normalise": (_normalise, 0),
 }
 """Elementwise kernels, and the number of the argument that is the producer's result."""
 
@@ -137,6 +145,10 @@ PAIRS = [
     ("data gradient", "mask"),
     ("data gradient", "residual"),
     ("depthwise data gradient", "mask"),
+    ("pointwise forward", "normalise"),
+    ("forward", "normalise"),
+    ("depthwise forward", "normalise"),
+    ("data gradient", "normalise"),
 ]
 """What comes together in networks."""
 
@@ -170,8 +182,9 @@ def test_any_tiles(pair: tuple[str, str], data: st.DataObject, chip: Features, k
         ("pointwise weight gradient", "sgd with momentum"),
         ("weight gradient", "sgd with momentum"),
         ("depthwise weight gradient", "sgd with decay"),
-        ("pointwise forward", "residual"),
+        ("pointwise forward", "normalise"),
         ("data gradient", "mask"),
+        ("depthwise forward", "normalise"),
         ("depthwise data gradient", "mask"),
     ],
 )

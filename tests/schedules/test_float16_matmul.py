@@ -70,10 +70,14 @@ def build(function: PrimFunc, knobs: dict[str, int] | None, chip: Features) -> P
 def simulate(function: PrimFunc, lowered: PrimFunc, chip: Features, **options: Any) -> Measurement:
     """Run with the simulator's checks, twice, so that the second call finds the code in the cache."""
     arrays = random_arguments(function)
-    with tempfile.TemporaryDirectory() as folder:
-        measured = measure_kernel(lowered, arrays, chip, Path(folder), **options)
+    measured = simulate_on(lowered, arrays, chip, **options)
     assert_rounded_once(function, arrays)
     return measured
+
+
+def simulate_on(lowered: PrimFunc, arrays: list[np.ndarray], chip: Features, **options: Any) -> Measurement:
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_kernel(lowered, arrays, chip, Path(folder), **options)
 
 
 def draw_knobs(function: PrimFunc, data: st.DataObject, chip: Features) -> dict[str, int]:
@@ -117,6 +121,17 @@ def test_long_rows_in_l1(layout: tuple[bool, bool], m: int, n: int, k: int) -> N
     lowered = lower(function, chip, names)
     assert lowered.attrs["pulp.schedule"] == "float16_matmul"
     simulate(function, lowered, chip, runs=1, resident=names)
+
+
+@pytest.mark.parametrize("m,n", [(50, 37), (3, 200), (200, 3), (1, 8), (1, 1), (64, 256)])
+def test_outer_products_are_rounded_once(m: int, n: int, chip: Features, kernels: Path) -> None:
+    function = function_of((m, n, 1), (False, True), 2, (True, True, False))
+    lowered = build(function, None, chip)
+    for run in (HostKernel(lowered, kernels), lambda arrays: simulate_on(lowered, arrays, chip)):
+        arrays = random_arguments(function)
+        run(arrays)
+        products = np.einsum("bmk,bnk->bmn", *(array.astype(np.float32) for array in arrays[:2]))
+        np.testing.assert_array_equal(arrays[2], products.astype(np.float16))
 
 
 @pytest.mark.parametrize("target", ["pulp -has-fp16=false", "pulp -has-xpulp=false -has-fp16=false"])

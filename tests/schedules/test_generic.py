@@ -21,6 +21,7 @@ from tvm_pulp.measure import measure_kernel, random_arguments
 from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d, avg_pool2d_gradient
 from tvm_pulp.passes.operators.batch_norm import (
     Activation,
+    batch_norm_factors,
     batch_norm_inference,
     batch_norm_running,
     batch_norm_training,
@@ -80,7 +81,8 @@ KERNELS: dict[str, Callable[[], PrimFunc]] = {
     "batch norm parameter gradients": lambda: batch_norm_gradient(
         "bn", "work", NETWORK, Activation(True), biased=False, data_gradient=False
     ),
-    "batch norm inference": lambda: batch_norm_inference("bn", "work", NETWORK, 1e-5),
+    "batch norm factors": lambda: batch_norm_factors("bn", "work", NETWORK[1], 1e-5),
+    "batch norm inference": lambda: batch_norm_inference("bn", "work", NETWORK),
     "batch norm gradient": lambda: generic(
         batch_norm_gradient("bn", "work", NETWORK, Activation(True, 0.5), biased=True, data_gradient=True)
     ),

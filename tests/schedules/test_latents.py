@@ -13,7 +13,7 @@ from tests.schedules.host_harness import HostKernel, run_reference, run_with_san
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.oracle import latents as reference
 from tvm_pulp.passes.operators.latents import gather_latents, pack_latents, repack_latents, unpack_latents
-from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ
+from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.latents import LatentsTemplate
 from tvm_pulp.target import Features
@@ -41,7 +41,7 @@ def make(kind: str, bits: int, samples: int, elements: int, low: float = 0.0, se
         return pack_latents("layer", "pack", shape, latents, relu), [data, packed], expected
     if kind.startswith("repack"):
         dtype = "int8" if kind.endswith("int8") else "uint8"
-        way = Requantization.of(5 / 255, -120 if dtype == "int8" else 8, latents)
+        way = UintQRequantization.of(5 / 255, -120 if dtype == "int8" else 8, latents)
         data = random.integers(0, 256, shape).astype(np.uint8).view(dtype)
         expected = reference.pack(reference.requantize(data, way), bits)
         return repack_latents("layer", "repack", shape, way, dtype), [data, packed], expected

@@ -31,7 +31,7 @@ def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kern
     template = MatmulTemplate()
     workload = template.match(function)
     assert workload is not None
-    if knobs is None or template.l1_bytes(workload, knobs) > chip.kernel_l1_bytes:
+    if knobs is None or not template.is_valid(workload, knobs, chip.kernel_l1_bytes):
         knobs = template.default(workload, chip)
     lowered = template.build(workload, knobs, chip)
     assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(workload, knobs) <= chip.kernel_l1_bytes
@@ -96,13 +96,51 @@ def test_any_knobs(
     check(function, knobs, chip, kernels)
 
 
+SPLITS: list[tuple[tuple[int, int, int], dict[str, Any], dict[str, int]]] = [
+    ((1, 10, 256), {"transpose_b": True}, {"tile_n": 4, "tile_k": 64, "split_k": 8, "copies": 3}),
+    ((2, 6, 203), {"transpose_b": True}, {"tile_n": 4, "tile_k": 40, "split_k": 2, "copies": 2}),
+    ((33, 40, 90), {"transpose_a": True}, {"tile_n": 16, "tile_k": 31, "split_k": 4, "copies": 3}),
+    ((30, 50, 64), {}, {"tile_m": 12, "tile_k": 64, "split_k": 4, "copies": 2}),
+    ((9, 7, 16), {"batch": 3, "batch_b": True}, {"tile_batch": 2, "split_k": 8, "copies": 2}),
+    ((9, 7, 20), {"transpose_b": True, "batch": 5, "batch_a": True, "batch_b": True, "reduce_batch": True},
+     {"tile_batch": 2, "split_k": 4, "copies": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes,flags,knobs", SPLITS)
+def test_workers_share_a_sum(
+    sizes: tuple[int, int, int], flags: dict[str, Any], knobs: dict[str, int], chip: Features, tmp_path: Path
+) -> None:
+    """On the simulator, with its checks for races."""
+    function = matmul_function(*sizes, **flags)
+    template = MatmulTemplate()
+    workload = template.match(function)
+    assert workload is not None
+    knobs = {**template.default(workload, chip), "block_rows": 4, "block_columns": 4, **knobs}
+    assert template.is_valid(workload, knobs, chip.kernel_l1_bytes)
+    arrays = random_arguments(function)
+    expected = matmul_expected(function, arrays)
+    measure_kernel(template.build(workload, knobs, chip), arrays, chip, tmp_path)
+    np.testing.assert_allclose(arrays[2], expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_no_worker_is_left_without_a_step(chip: Features) -> None:
+    template = MatmulTemplate()
+    workload = template.match(matmul_function(4, 4, 66))
+    assert workload is not None
+    knobs = {**template.default(workload, chip), "tile_k": 16, "split_k": 4}
+    assert not template.is_valid(workload, knobs, chip.kernel_l1_bytes)
+    assert template.is_valid(workload, {**knobs, "split_k": 2}, chip.kernel_l1_bytes)
+
+
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
     template = MatmulTemplate()
     workload = template.match(matmul_function(43, 30, 70, batch=3, batch_b=True))
     assert workload is not None
     knobs = {"tile_m": 16, "tile_n": 12, "tile_k": 32, "tile_batch": 2, "block_rows": 4, "block_columns": 4}
-    run_with_sanitizer(template.build(workload, {**knobs, "order": 0}, chip), tmp_path, sanitizer)
+    ways = {"order": 0, "copies": 3, "split_k": 2}
+    run_with_sanitizer(template.build(workload, {**knobs, **ways}, chip), tmp_path, sanitizer)
 
 
 def test_attributes_must_fit_the_arguments(chip: Features) -> None:

@@ -23,14 +23,14 @@ SAME = (1, 1, 1, 1)
 
 
 def workload(
-    shape: Shape, outputs: int, g: QuantizedConv2d, narrow: bool = False, seed: int = 0
+    shape: Shape, outputs: int, g: QuantizedConv2d, form: str = "wide", seed: int = 0
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, shape).astype(np.uint8)
     weight = random.integers(-128, 128, (outputs, shape[3], *g.kernel)).astype(np.int8)
     sums = conv2d_sums(data, weight, g)
-    bias, multiplier, requantization = requantization_for(sums, seed, narrow, 5)
+    bias, multiplier, requantization = requantization_for(sums, seed, form, 5)
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
     result = np.zeros(sums.shape, np.uint8)
     expected = requantization.reference(sums + bias, multiplier)

@@ -19,7 +19,7 @@ from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
-FORMS = ["sums", "narrow", "wide"]
+FORMS = ["sums", "narrow", "short", "wide"]
 
 
 def workload(
@@ -36,7 +36,7 @@ def workload(
     if form == "sums":
         function = quantized_matmul("layer", "product", m, n, k, None, dtype)
         return function, [data, weight, np.zeros((m, n), np.int32)], sums
-    bias, multiplier, requantization = requantization_for(sums, seed, form == "narrow", *bounds)
+    bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
     function = quantized_matmul("layer", "product", m, n, k, requantization, dtype)
     expected = requantization.reference(sums + bias, multiplier)
     return function, [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)], expected

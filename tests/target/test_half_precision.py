@@ -11,8 +11,9 @@ from tvm import te
 from tests.schedules.host_harness import HostKernel
 from tvm_pulp.schedules.generic import lower_generic
 from tvm_pulp.target import Features, features, parse
+from tvm_pulp.target.c_names import NameTable
 from tvm_pulp.target.half_precision import half_bits, in_single_precision
-from tvm_pulp.target.print_expressions import ExpressionPrinter, NameTable
+from tvm_pulp.target.print_expressions import ExpressionPrinter
 from tvm_pulp.target.tvm_names import PrimFunc, Var, arith, const, if_then_else, tirx
 
 X, Y = Var("x", "float16"), Var("y", "float16")

@@ -100,9 +100,9 @@ def _load_file(
 
         return _load_onnx(read_onnx(path), name, input_shapes, batch)
     if found == "pytorch":
-        from tvm_pulp.frontends.torch_export import import_exported_program, read_pt2
+        from tvm_pulp.frontends.torch_export import read_pt2
 
-        return import_exported_program(read_pt2(path), name, input_shapes=input_shapes, batch=batch)
+        return _load_program(read_pt2(path), name, input_shapes, batch)
     if found == "tflite":
         from tvm_pulp.frontends.tflite_import import load_tflite
 
@@ -128,15 +128,25 @@ def _load_torch(
 ) -> Model | QuantizedGraph:
     import torch
 
-    from tvm_pulp.frontends.torch_export import export_module, import_exported_program
+    from tvm_pulp.frontends.torch_export import export_module
 
     if isinstance(program, torch.nn.Module):
         name = identifier(type(program).__name__)
-        exported = export_module(program, input_shapes)
-        return import_exported_program(exported, name, batch=batch)
+        return _load_program(export_module(program, input_shapes), name, None, batch)
     if isinstance(program, torch.export.ExportedProgram):
-        return import_exported_program(program, "network", input_shapes=input_shapes, batch=batch)
+        return _load_program(program, "network", input_shapes, batch)
     raise UserError(
         f"cannot import a {type(program).__qualname__}: give a torch.export.ExportedProgram or a "
         "torch.nn.Module"
     )
+
+
+def _load_program(
+    program: Any, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
+) -> Model | QuantizedGraph:
+    from tvm_pulp.frontends.torch_export import import_exported_program
+    from tvm_pulp.frontends.torch_quantized import import_quantized_program, is_quantized
+
+    if is_quantized(program):
+        return import_quantized_program(program, name, input_shapes=input_shapes)
+    return import_exported_program(program, name, input_shapes=input_shapes, batch=batch)

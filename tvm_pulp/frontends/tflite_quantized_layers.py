@@ -72,7 +72,11 @@ def rescaling(
     if (largest * 2.0 ** np.maximum(-pairs[1], 0) >= 2**31).any():
         node.refuse("its output has a finer scale than its sums, which may overflow 32 bits")
     if node.kind != "FULLY_CONNECTED":
-        twice = Requantization(1, output.zero_point, *bounds, rounding=Rounding.TWICE, own_shifts=True)
+        # kernels may add half the divisor in 32 bits if all shifts are known to be to the right
+        to_the_right = (pairs[1] > 0) & (largest + 2.0 ** pairs[1] < 2**31)
+        twice = Requantization(
+            int(to_the_right.all()), output.zero_point, *bounds, rounding=Rounding.TWICE, own_shifts=True
+        )
         return np.ascontiguousarray(pairs), twice
     shifts = pairs[1] + 31
     if (shifts == shifts[0]).all():

@@ -36,6 +36,8 @@ class Importer(ExportedProgramImporter):
             "_native_batch_norm_legit_no_training.default": lambda node: self._batch_norm(node, 5),
             "batch_norm.default": lambda node: self._batch_norm(node, 6)[0],
             "avg_pool2d.default": self._average_pool,
+            "quantize_per_tensor.default": self._quantize,
+            "dequantize_per_tensor.default": self._dequantize,
         }
 
     def _named(self, convert: Any) -> Any:
@@ -98,6 +100,39 @@ class Importer(ExportedProgramImporter):
                 "which is not supported: scale the result instead"
             )
         return self._avg_pool2d(node)
+
+    def _quantize(self, node: torch.fx.Node) -> relax.Var:
+        """A quantisation to int8 or uint8; of a narrower range it is one after a clip."""
+        source, scale, zero_point, low, high, dtype = node.args
+        constants, name = self._quantization(node, scale, zero_point, dtype)
+        value = self.env[source]
+        limits = torch.iinfo(dtype)
+        if (low, high) != (limits.min, limits.max):
+            if source.op == "placeholder":  # becomes bytes first, as only those are clipped
+                value = self.block_builder.emit(relax.op.quantize(value, *constants, axis=-1, out_dtype=name))
+                value = self.block_builder.emit(
+                    relax.op.dequantize(value, *constants, axis=-1, out_dtype="float32")
+                )
+            bounds = ((bound - zero_point) * scale for bound in (low, high))
+            value = self.block_builder.emit(relax.op.clip(value, *bounds))
+        return self.block_builder.emit(relax.op.quantize(value, *constants, axis=-1, out_dtype=name))
+
+    def _dequantize(self, node: torch.fx.Node) -> relax.Var:
+        source, scale, zero_point, _, _, dtype = node.args
+        constants, _ = self._quantization(node, scale, zero_point, dtype)
+        value = relax.op.dequantize(self.env[source], *constants, axis=-1, out_dtype="float32")
+        return self.block_builder.emit(value)
+
+    def _quantization(
+        self, node: torch.fx.Node, scale: float, zero_point: int, dtype: torch.dtype
+    ) -> tuple[tuple[relax.Expr, relax.Expr], str]:
+        name = str(dtype).removeprefix("torch.")
+        if name not in ("int8", "uint8"):
+            raise UserError(
+                f"{self.model_name}: layer '{layer_of_node(node)}' is quantised to {name}: int8 or uint8 is "
+                "needed"
+            )
+        return (relax.const(np.float32(scale)), relax.const(np.array(zero_point, name))), name
 
     def _check_unsupported_func_type(self, nodes: list[torch.fx.Node]) -> None:
         for node in nodes:

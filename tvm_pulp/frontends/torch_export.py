@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from tvm_pulp.target.errors import UserError
 
 def read_pt2(path: Path) -> ExportedProgram:
     """Read an exported program from a `.pt2` file; UserError if it is damaged."""
+    # registers the operators of quantised programs
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
     try:
         return torch.export.load(path)
     except Exception as error:  # whatever zip, JSON or pickle raise on a damaged file
@@ -91,6 +94,18 @@ def import_exported_program(
         For an operator that is not supported, a dynamic dimension, or bad parameters.
     """
     refuse_shared(name, same_tensors(program))
+    return imported_program(program, name, input_shapes=input_shapes, batch=batch)
+
+
+def imported_program(
+    program: ExportedProgram,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    batch: int,
+    quantized: bool = False,
+) -> Model:
+    """Import as `import_exported_program` does; if `quantized`, what quantises may occur."""
     program = decomposed(program)
     values, buffers, argument_names = take_parameters(program, name)
     importer = Importer(name)
@@ -106,4 +121,4 @@ def import_exported_program(
     inputs = tuple(v.name for v in function.params if v.name not in values)
     parameters = {v.name: values[v.name] for v in function.params if v.name in values}
     model = Model(name, IRModule({"main": function}), inputs, parameters, frozenset(buffers))
-    return clean_up(bind_shapes(model, input_shapes, batch), batch)
+    return clean_up(bind_shapes(model, input_shapes, batch), batch, quantized)

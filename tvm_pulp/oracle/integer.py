@@ -63,9 +63,14 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
             else:
                 found = (value.astype(np.int32) + 128 * (operator.dtype == "int8")).astype(np.uint8)
         else:
-            found = _EVALUATE[type(operator)](operator, values)
+            found = run_operator(operator, values)
         values[operator.output.name] = found
     return values
+
+
+def run_operator(operator: Operator, values: Values) -> np.ndarray:
+    """Compute an operator other than an input from its operands' bytes, by their names."""
+    return _EVALUATE[type(operator)](operator, values)
 
 
 def integer_output(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -87,7 +92,8 @@ def quantize(
     All steps are in float32: a product by the rounded reciprocal (or a quotient), and the rounding.
     """
     values, scale = values.astype(np.float32), np.float32(tensor.scale)
-    scaled = values / scale if divides else values * np.float32(1.0 / tensor.scale)
+    with np.errstate(over="ignore"):  # what exceeds float32 is far out of bounds
+        scaled = values / scale if divides else values * np.float32(1.0 / tensor.scale)
     bounded = np.clip(np.nan_to_num(scaled, nan=-np.inf), -256, 512).astype(np.float32)
     if rounding is Rounding.HALF_EVEN:
         rounded = np.rint(bounded)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ, check_bits, packed_bytes
+from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization, check_bits, packed_bytes
 from tvm_pulp.target.errors import UserError
 
 Bytes = NDArray[np.uint8]
@@ -33,7 +33,7 @@ def dequantize(integers: Bytes, latents: UintQ) -> NDArray[np.float32]:
     return ((integers.astype(np.float64) - latents.zero_point) * latents.scale).astype(np.float32)
 
 
-def requantize(integers: NDArray[Any], requantization: Requantization) -> Bytes:
+def requantize(integers: NDArray[Any], requantization: UintQRequantization) -> Bytes:
     """Turn a frozen stage's integers, uint8 or int8, into UINT-Q integers, uint8 of the same shape."""
     r = requantization
     product = (integers.astype(np.int32) - r.source_zero_point) * np.int32(r.multiplier)

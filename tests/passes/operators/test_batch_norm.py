@@ -8,6 +8,7 @@ from tests.host_executor import run_kernel
 from tests.passes.single_operator import assert_close, check_operator, normal
 from tvm_pulp.passes.operators.batch_norm import (
     Activation,
+    batch_norm_factors,
     batch_norm_inference,
     batch_norm_running,
     batch_norm_training,
@@ -104,10 +105,11 @@ def test_parameters_alone_need_no_data_gradient() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_running_statistics_are_one_multiply_add_an_element(shape: tuple[int, ...]) -> None:
     values = list(arrays(shape).values())
-    kernel = batch_norm_inference("bn", "infer", shape, 1e-3)
+    factors = run_kernel(batch_norm_factors("bn", "factors", shape[1], 1e-3), values[1:])[-2:]
+    kernel = batch_norm_inference("bn", "infer", shape)
     x, weight, bias, mean, variance = (torch.tensor(value.astype(np.float64)) for value in values)
     expected = functional.batch_norm(x, mean, variance, weight, bias, eps=1e-3)
-    assert_close(run_kernel(kernel, values)[-1], expected.numpy(), "output")
+    assert_close(run_kernel(kernel, [values[0], *factors])[-1], expected.numpy(), "output")
 
 
 def test_statistics_of_data_far_from_zero() -> None:

@@ -38,6 +38,27 @@ def test_max_pooling_agrees_with_pytorch(case: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "dilation", "kernels"),
+    [
+        ((1, 2, 8, 8), 1, ["data_gradient"]),
+        ((1, 2, 9, 9), 2, ["indices", "data_gradient"]),
+        ((1, 1, 64, 64), 1, ["indices", "data_gradient"]),
+    ],
+)
+def test_the_gradient_of_small_images_is_one_kernel(
+    shape: tuple[int, ...], dilation: int, kernels: list[str]
+) -> None:
+    module = check_operator(
+        lambda builder, x: relax.op.nn.max_pool2d(x, (2, 2), 2, 0, dilation),
+        lambda x: functional.max_pool2d(x, 2, 2, 0, dilation),
+        {"data": normal(*shape)},
+    )
+    names = [variable.name_hint for variable in module.get_global_vars()]
+    found = [name for name in names if name.endswith(("_indices", "_data_gradient"))]
+    assert sorted(name.split("_", 1)[1] for name in found) == sorted(kernels)
+
+
 def test_the_first_of_equal_maxima_gets_the_gradient() -> None:
     data = np.random.default_rng(0).integers(0, 3, (2, 3, 8, 8)).astype(np.float32)
     check_operator(

@@ -23,7 +23,7 @@ def test_against_numpy(strides: tuple[int, int], tmp_path: Path) -> None:
     data = random.integers(0, 256, (2, 7, 9, 6)).astype(np.uint8)
     weight = random.integers(-128, 128, (6, 1, 3, 3)).astype(np.int8)
     sums = depthwise_sums(data, weight, g)
-    bias, multiplier, requantization = requantization_for(sums, 0, True, 5)
+    bias, multiplier, requantization = requantization_for(sums, 0, "narrow", 5)
     function = quantized_depthwise("layer", "forward", g, data.shape, requantization)
     arrays = [data, pack_depthwise_weight(weight), bias, multiplier, np.zeros(sums.shape, np.uint8)]
     HostKernel(lower(function, features(parse("pulp"))), tmp_path)(arrays)

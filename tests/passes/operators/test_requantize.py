@@ -54,10 +54,11 @@ def test_multipliers_give_the_scaled_sums(scales: list[float], spread: float, ze
 
 
 def test_the_narrow_form_is_taken_where_it_is_accurate_enough() -> None:
-    _, small = choose_multipliers([0.001], [2.0**17])
-    _, large = choose_multipliers([0.00001], [2.0**27])
+    _, small = choose_multipliers([0.001], [2.0**17], prefer="narrow")
+    _, large = choose_multipliers([0.00001], [2.0**27], prefer="narrow")
     assert small.narrow and not large.narrow
-    assert 33 <= large.shift <= 54
+    _, wide = choose_multipliers([0.00001], [2.0**27], accuracy=0.0)
+    assert large.short and 33 <= wide.shift <= 54 and not wide.short
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 1e12])
@@ -73,6 +74,15 @@ def test_impossible_scales_are_told(scale: float) -> None:
 def test_impossible_forms_are_told(fields: dict[str, int]) -> None:
     with pytest.raises(UserError, match="requantisation"):
         Requantization(**fields)
+
+
+@pytest.mark.parametrize("spread,short", [(8, True), (45, False)])
+def test_the_short_form_is_taken_where_the_scales_are_alike(spread: int, short: bool) -> None:
+    multipliers, chosen = choose_multipliers([0.003, 0.003 / spread], [2.0**22] * 2)
+    assert chosen.short == short and not chosen.narrow
+    assert (multipliers.max() < 2**15) == short
+    error = np.abs(multipliers / 2.0**chosen.shift - [0.003, 0.003 / spread])
+    assert (error * 256 <= [0.003 / 16, 0.003 / spread / 16]).all()
 
 
 def exactly(total: int, multiplier: int, shift: int) -> Fraction:

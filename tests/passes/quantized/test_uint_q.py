@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ, packed_bytes
+from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization, packed_bytes
 from tvm_pulp.target.errors import UserError
 
 
@@ -53,26 +53,26 @@ def test_bad_scales(scale: float) -> None:
     with pytest.raises(UserError, match="scale of"):
         UintQ(8, scale)
     with pytest.raises(UserError, match="scale of"):
-        Requantization.of(scale, 0, UintQ(8, 1.0))
+        UintQRequantization.of(scale, 0, UintQ(8, 1.0))
 
 
 def test_zero_point_out_of_range() -> None:
     with pytest.raises(UserError, match="zero point of 4: it must be 0 to 3"):
         UintQ(2, 1.0, 4)
     with pytest.raises(UserError, match="zero point of 256"):
-        Requantization.of(1.0, 256, UintQ(8, 1.0))
+        UintQRequantization.of(1.0, 256, UintQ(8, 1.0))
 
 
 @pytest.mark.parametrize("scale", [2.0**30, 2.0**-40])
 def test_scales_too_far_apart(scale: float) -> None:
     with pytest.raises(UserError, match="calibrate both with the same samples"):
-        Requantization.of(scale, 0, UintQ(8, 1.0))
+        UintQRequantization.of(scale, 0, UintQ(8, 1.0))
 
 
 @given(ratio=st.floats(2.0**-12, 2.0**10), bits=st.integers(1, 8), zero_point=st.integers(-128, 255))
 def test_multiplier_and_shift(ratio: float, bits: int, zero_point: int) -> None:
     target = UintQ(bits, 0.75)
-    found = Requantization.of(ratio * target.scale, zero_point, target)
+    found = UintQRequantization.of(ratio * target.scale, zero_point, target)
     assert 1 <= found.shift <= 30 and 0 < found.multiplier <= 2**22
     assert found.multiplier / 2**found.shift == pytest.approx(ratio, rel=2.0**-18)
     assert 383 * found.multiplier + 2 ** (found.shift - 1) < 2**31  # no product leaves int32

@@ -24,7 +24,6 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
         for (int32_t tile = 0; tile < 4; ++tile) {
             if (core == 0) {
                 dma_wait(tile % 2);
-                dma_wait(tile % 2 + 2);
             }
             cluster_barrier();
             if (core == 0) {
@@ -112,7 +111,6 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
         cluster_barrier();
         if (core == 0) {
             dma_start_1d(3, output_out, output, 6912, 0);
-            dma_wait(2);
             dma_wait(3);
         }
     }

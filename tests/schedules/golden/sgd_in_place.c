@@ -15,7 +15,7 @@
 /* What a stream walks over: pointers move on by 4 * length + skip bytes a segment, neither number is 0. */
 struct stream {
   int32_t length, segments, skip;
-  float *at[3];
+  float *at[6];
   float scalar[6];
   float sum[2]; /* results */
 };
@@ -39,9 +39,9 @@ __asm__(
     "lw t0, 12(a0)\n"
     "lw t1, 16(a0)\n"
     "lw t2, 20(a0)\n"
-    "lw t3, 24(a0)\n"
-    "lw t4, 28(a0)\n"
-    "lw t5, 32(a0)\n"
+    "lw t3, 36(a0)\n"
+    "lw t4, 40(a0)\n"
+    "lw t5, 44(a0)\n"
     "lw t6, 4(a0)\n"
     LP_SETUP(1, t6, 52, 6)
     "lw t6, 0(a0)\n"
@@ -146,7 +146,12 @@ static void elementwise_tile(int core, int32_t elements, float *p0, float *p1, f
   const int32_t fours = (elements + 3) / 4, begin = 4 * pulp_chunk(core, PULP_CORES, fours);
   const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
   if (begin >= end) return;
-  struct stream s = {.length = end - begin, .segments = 1, .at = {p0 + begin, p1 + begin, p2 + begin}};
+  struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
+  s.segments = 1, s.skip = 0;
+  s.length = end - begin;
+  s.at[0] = p0 + begin;
+  s.at[1] = p1 + begin;
+  s.at[2] = p2 + begin;
   s.scalar[0] = 0.9f;
   s.scalar[1] = 0.0005f;
   s.scalar[2] = *input0;

@@ -87,12 +87,13 @@ def expected(
 @pytest.mark.parametrize("flat", [True, False])
 def test_every_block_size(flat: bool, assembly: bool, chip: Features, tmp_path: Path) -> None:
     segments, groups = (1, 1) if flat else (SEGMENTS, GROUPS)
-    names = {size: f"panel_{size[0]}x{size[1]}" for size in SIZES}
+    blocks = SIZES + [(1, columns) for columns in (5, 8, 13, 16)]
+    names = {size: f"panel_{size[0]}x{size[1]}" for size in blocks}
     text = _MAIN.format(
         panels=flat_panel_source(names, D, assembly=assembly)
         if flat
         else panel_source(names, D, assembly=assembly, nested=True),
-        tests=2 * len(DEPTHS) * len(SIZES),
+        tests=2 * len(DEPTHS) * len(blocks),
         length=LENGTH,
         names=", ".join(names.values()),
         depths=", ".join(map(str, DEPTHS)),
@@ -118,7 +119,7 @@ def test_every_block_size(flat: bool, assembly: bool, chip: Features, tmp_path: 
         -1, LENGTH
     )
     number = 0
-    for rows, columns in SIZES:
+    for rows, columns in blocks:
         for depth in DEPTHS:
             for accumulate in (False, True):
                 sizes = rows, columns, depth, accumulate, segments, groups

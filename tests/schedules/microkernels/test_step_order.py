@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tvm_pulp.schedules.microkernels.interleave import Instruction, cycles_of_a_pair
-from tvm_pulp.schedules.microkernels.step_order import step_order
+from tvm_pulp.schedules.microkernels.step_order import REGISTERS, step_order
 
 BLOCKS = [(rows, columns) for rows in range(1, 6) for columns in range(1, 5)]
+BLOCKS += [(1, columns) for columns in (5, 8, 13, 16)]
 
 
 @pytest.mark.parametrize("rows,columns", BLOCKS)
@@ -16,12 +17,16 @@ def test_each_product_reads_its_own_step_s_values(rows: int, columns: int) -> No
     assert sorted(order.products) == [(r, c) for r in range(rows) for c in range(columns)]
     step_of = {(load.operand, load.number): 0 for load in order.before_the_first_step()}
     loaded = {key: [0] for key in step_of}
+    registers = {key[1] % REGISTERS: key[1] for key in step_of if key[0] == "b"}
     for step in range(3):
         for number, (r, c) in enumerate(order.products, 1):
             assert step_of["a", r] == step_of["b", c] == step
+            assert registers[c % REGISTERS] == c
             for load in order.after(number):
                 key = load.operand, load.number
                 step_of[key] = step + load.ahead
+                if load.operand == "b":
+                    registers[load.number % REGISTERS] = load.number
                 loaded.setdefault(key, []).append(step_of[key])
     for steps in loaded.values():
         assert steps == list(range(len(steps)))

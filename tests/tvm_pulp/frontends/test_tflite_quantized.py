@@ -18,6 +18,7 @@ from tests.tvm_pulp.frontends.quantized_tflite_models import (
     Network,
     run_litert,
 )
+from tvm_pulp.command_line import main
 from tvm_pulp.frontends import load_model, load_network
 from tvm_pulp.oracle.integer import integer_output
 from tvm_pulp.passes.quantized import graph as g
@@ -263,3 +264,18 @@ def test_an_int8_model_is_not_trained(tmp_path):
     (tmp_path / "net.tflite").write_bytes(whole_net())
     with pytest.raises(UserError, match="net: the model is quantised: a float32 model is needed to train"):
         load_model(tmp_path / "net.tflite")
+
+
+def test_the_command_takes_and_gives_bytes(tmp_path, capsys):
+    data, x = whole_net(), random_bytes((1, 16, 16, 3), count=2)
+    (tmp_path / "net.tflite").write_bytes(data)
+    tar, inputs, outputs = (str(tmp_path / name) for name in ("net.tar", "in.npz", "out.npz"))
+    assert main(["compile", "--target", "pulp", str(tmp_path / "net.tflite"), "-o", tar]) == 0
+    np.savez(inputs, x=x)
+    assert main(["run", tar, "--inputs", inputs, "--outputs", outputs, "--no-timing"]) == 0
+    with np.load(outputs) as found:
+        assert found["output"].dtype == np.int8
+        np.testing.assert_array_equal(found["output"], run_litert(data, x, reference=True))
+    np.savez(inputs, x=x.astype(np.int32) + 100)
+    assert main(["run", tar, "--inputs", inputs]) == 1
+    assert "the model takes whole numbers from -128 to 127: quantise the data" in capsys.readouterr().err

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.schedules.host_harness import run_reference
+from tests.schedules.host_harness import HostKernel, run_reference
 from tvm_pulp.measure import random_arguments
 from tvm_pulp.measure.bound import bound_of
 from tvm_pulp.measure.workloads import KINDS, make_workload
+from tvm_pulp.schedules.base import lower
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError
 
@@ -33,6 +34,12 @@ TEXTS = [
     "cross_entropy:classes=10,batch=3",
     "cross_entropy:classes=10,batch=3,step=data-grad",
     "cross_entropy:classes=10,batch=3,step=training",
+    *(f"{pool}:channels=3,h=8,w=6,batch=2,step={step}"
+      for pool in ("max_pool", "avg_pool", "mean", "batch_norm") for step in STEPS[:2]),
+    *(f"{pool}:channels=3,h=9,w=7,window=3,pad=1,step={step}"
+      for pool in ("max_pool", "avg_pool") for step in STEPS[:2]),
+    *(f"batch_norm:channels=3,h=9,w=7,relu=yes,step={step}" for step in STEPS[:2]),
+    "bias_gradient:channels=3,h=5,w=4,batch=2",
 ]  # fmt: skip
 
 
@@ -52,6 +59,25 @@ def test_reference(text):
     assert all(np.array_equal(arrays[n], found[n]) for n in unchanged)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv2d:cin=5,cout=6,h=9,w=8,pad=1,stride=2,dtype=int8",
+        "conv2d:cin=8,cout=6,h=5,w=4,kernel=1,batch=2,dtype=int8",
+        "depthwise:channels=7,h=9,w=10,pad=1,dtype=int8",
+        "depthwise:channels=8,h=9,w=10,pad=1,stride=2,batch=2,dtype=int8",
+    ],
+)
+def test_bytes_are_exact(text, tmp_path):
+    workload = make_workload(text)
+    arrays = random_arguments(workload.function, seed=3)
+    ((number, want),) = workload.expected([array.copy() for array in arrays]).items()
+    HostKernel(lower(workload.function, features(parse("pulp"))), tmp_path)(arrays)
+    np.testing.assert_array_equal(arrays[number], want)
+    assert len(np.unique(want)) > 20 and want.max() < 256
+    assert workload.tolerance == 0
+
+
 def test_every_kind_is_tried():
     assert {text.partition(":")[0] for text in TEXTS} == set(KINDS)
 
@@ -67,7 +93,10 @@ def test_a_convolution_of_one_tap_is_a_product():
     [
         ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
         ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
-        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8", "conv2d in int8 cannot be compiled yet; use float32"),
+        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
+        ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,groups=2", "groups in int8 must be 1 or the channels"),
+        ("max_pool:channels=4,h=8,w=8,pad=2", "pad=2 is more than half the window of 2"),
+        ("avg_pool:channels=4,h=8,w=2,window=3", "larger than the image"),
     ],
 )
 def test_shapes_that_cannot_be(text, message):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tvm_pulp.oracle.latents import dequantize, pack, quantize, requantize, unpack
-from tvm_pulp.passes.quantized.uint_q import Requantization, UintQ
+from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization
 from tvm_pulp.target.errors import UserError
 
 BITS = st.integers(1, 8)
@@ -107,7 +107,7 @@ def test_requantization(
     latents = UintQ.from_range(data.draw(st.sampled_from([0.0, -high])), high, bits)
     scale = ratio * high / 255
     zero_point -= 128 * is_signed
-    found = Requantization.of(scale, zero_point, latents)
+    found = UintQRequantization.of(scale, zero_point, latents)
     integers = np.arange(256) - 128 * is_signed
     result = requantize(integers.astype(np.int8 if is_signed else np.uint8), found).astype(int)
     assert (np.diff(result) >= 0).all()

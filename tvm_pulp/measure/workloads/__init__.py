@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvm_pulp.measure.specification import parse_specification
-from tvm_pulp.measure.workloads import conv2d, elementwise, loss, matmul, update
+from tvm_pulp.measure.workloads import batch_norm, conv2d, elementwise, loss, matmul, pooling, update
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
 
 KINDS: dict[str, Kind] = {
@@ -12,6 +12,8 @@ KINDS: dict[str, Kind] = {
     **elementwise.KINDS,
     **update.KINDS,
     **loss.KINDS,
+    **batch_norm.KINDS,
+    **pooling.KINDS,
 }
 """By name."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
 from tvm_pulp.measure.workloads.matmul import TOLERANCES, make_product
+from tvm_pulp.measure.workloads.quantized_conv2d import make_quantized
 from tvm_pulp.measure.workloads.workload import DTYPES, STEPS, Cost, Expected, Kind, Workload
 from tvm_pulp.passes.lowerings.conv2d import is_pointwise, pointwise_product
 from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
@@ -43,6 +44,8 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
     if min(attributes.output_shape(data, weight)) < 1:
         raise UserError(f"'{s.text}': the window of {taps}x{taps} is larger than the image; give more pad")
     step = s.word("step")
+    if s.word("dtype") == "int8":
+        return make_quantized(s, attributes, data, weight)
     if is_pointwise(attributes, weight):  # a matrix product, as in the compiler
         product = pointwise_product(("data", "weight"), data, weight)
         if step != "forward":
@@ -50,8 +53,6 @@ def _make(s: Specification, inputs: int, outputs: int, groups: int) -> Workload:
             product = product.gradient_a("result") if by_data else product.gradient_b("result")
         return make_product(s, product)
     dtype = s.word("dtype")
-    if dtype == "int8":
-        raise UserError(f"'{s.text}': {s.kind} in int8 cannot be compiled yet; use float32")
     function = _MAKERS[step]("kernel", s.kind, attributes, data, weight, dtype)
     references = {"forward": _forward, "data-grad": _data_gradient, "weight-grad": _weight_gradient}
     reference = references[step](attributes, data, weight, buffer_shape(function.params[2]))

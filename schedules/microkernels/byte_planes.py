@@ -1,0 +1,183 @@
+"""From channels innermost to columns innermost: words of four neighbouring columns of one channel.
+
+A tile of an image ``[row][column][channel]`` of bytes becomes ``[row][word][channel]``, where a word has
+four columns of the padded image, the first one in the lowest byte. Four pixels' words, each of four channels,
+are a 4 x 4 matrix of bytes, which is transposed in registers: halves first, then bytes. Columns of padding
+never lie in memory: they are a register.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+
+MOST_CHANNELS = 512
+"""That the immediate operands reach across."""
+
+_NAME = "byte_planes_rows"
+_IMAGE, _PLANES, _ROWS, _PIXEL = "a0", "a1", "a2", "a3"
+_PIXELS = ("a4", "a5", "a6", "a7")
+_LOW, _OTHER_LOW, _COPY, _OTHER_COPY = "t3", "t4", "t5", "t6"
+_HIGH_HALVES, _EVEN_BYTES, _ODD_BYTES = "t0", "t1", "t2"
+_COUNT, _PADDING, _SKIP = "s0", "s1", "s2"
+_SAVED = ("s0", "s1", "s2")
+
+
+@dataclass(frozen=True)
+class BytePlanes:
+    """What the code depends on.
+
+    Attributes
+    ----------
+    channels : int
+        Of the tile. The last group of four may reach into the next pixel: what it finds there lands in words
+        behind those of the last channel.
+    width, filled : int
+        Columns of the image, and those that are read.
+    left : int
+        Columns of padding before them.
+    words : int
+        Of a row.
+    zero_point : int
+        The padding's value.
+    """
+
+    channels: int
+    width: int
+    filled: int
+    left: int
+    words: int
+    zero_point: int
+
+    @property
+    def groups(self) -> int:
+        """Groups of four channels."""
+        return -(-self.channels // 4)
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a row of words."""
+        return 16 * self.groups * self.words
+
+    def pixels(self, word: int) -> tuple[bool, ...]:
+        """Return for the columns of a word whether they are the image's."""
+        return tuple(0 <= 4 * word + i - self.left < self.filled for i in range(4))
+
+    def runs(self) -> list[tuple[int, tuple[bool, ...]]]:
+        """Return the words of a row as numbers of words that are alike."""
+        found: list[tuple[int, tuple[bool, ...]]] = []
+        for word in range(self.words):
+            pixels = self.pixels(word)
+            if found and found[-1][1] == pixels:
+                found[-1] = (found[-1][0] + 1, pixels)
+            else:
+                found.append((1, pixels))
+        return found
+
+
+def byte_planes_source(p: BytePlanes, *, assembly: bool) -> str:
+    """Return C for ``byte_planes``, a worker's share of the transposition of some rows.
+
+    Parameters
+    ----------
+    p
+        The sizes.
+    assembly
+        Whether the target has Xpulp; plain C is there in any case, for the host.
+    """
+    rows = _rows_c(p)
+    if assembly:
+        rows = f"#if PULP_ASSEMBLY\n\n{_rows_assembly(p)}\n\n#else\n\n{rows}\n\n#endif"
+    return f"""\
+{rows}
+
+/* The share of worker `core` in rows of {p.width} pixels of {p.channels} channels: some rows of one group of
+ * four channels after the other. */
+static void byte_planes(int core, const uint8_t *image, uint32_t *planes, int32_t rows) {{
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {p.groups} * rows);
+  for (int32_t at = pulp_chunk(core, PULP_CORES, {p.groups} * rows); at < end;) {{
+    const int32_t group = at / rows, first = at - group * rows, count = pulp_min(rows - first, end - at);
+    {_NAME}(image + first * {p.width * p.channels} + 4 * group,
+            planes + first * {p.pitch // 4} + 4 * group, count);
+    at += count;
+  }}
+}}"""
+
+
+def _rows_c(p: BytePlanes) -> str:
+    return f"""\
+/* Four channels of some rows. */
+static void {_NAME}(const uint8_t *image, uint32_t *planes, int32_t rows) {{
+  for (; rows > 0; --rows, image += {p.width * p.channels})
+    for (int32_t word = 0; word < {p.words}; ++word, planes += {4 * p.groups})
+      for (int32_t c = 0; c < 4; ++c) {{
+        planes[c] = 0;
+        for (int32_t i = 0; i < 4; ++i) {{
+          const int32_t x = 4 * word + i - {p.left};
+          const uint32_t value = x >= 0 && x < {p.filled} ? image[x * {p.channels} + c] : {p.zero_point};
+          planes[c] |= value << 8 * i;
+        }}
+      }}
+}}"""
+
+
+def _rows_assembly(p: BytePlanes) -> str:
+    text = AssemblyText()
+    skipped = (p.width - p.filled) * p.channels
+    body: list[str] = []
+    for count, pixels in p.runs():
+        word = _word(p, pixels)
+        if count > 1:
+            body += [f"li {_COUNT}, {count}", f"LP_SETUP(0, {_COUNT}, {len(word)}, 5)"]
+            word = [*word[:-1], "5:", word[-1]]
+        body += word
+    # the loops must not end together
+    body.append(f"add {_IMAGE}, {_IMAGE}, {_SKIP}" if skipped else "nop")
+    length = sum(1 for line in body if not line.endswith(":"))
+    text.add(f'.pushsection .text.{_NAME},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
+    text.add(f".type {_NAME}, @function", f"{_NAME}:", f"addi sp, sp, -{4 * len(_SAVED)}")
+    text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+    text.add(f"li {_PIXEL}, {p.channels}", f"li {_HIGH_HALVES}, 0x00030001")
+    text.add(f"li {_EVEN_BYTES}, 0x06020400", f"li {_ODD_BYTES}, 0x07030501")
+    text.add(f"li {_PADDING}, {p.zero_point * 0x01010101}", *([f"li {_SKIP}, {skipped}"] if skipped else []))
+    text.add(f"LP_SETUP(1, {_ROWS}, {length}, 6)", *body[:-1], "6:", body[-1])
+    text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
+    text.add(
+        f"addi sp, sp, {4 * len(_SAVED)}", "ret", f".size {_NAME}, .-{_NAME}", ".option pop", ".popsection"
+    )
+    return f"""\
+/* Four channels of some rows. */
+void {_NAME}(const uint8_t *, uint32_t *, int32_t);
+__asm__(
+{text}
+);"""
+
+
+def _word(p: BytePlanes, pixels: tuple[bool, ...]) -> list[str]:
+    """Return the instructions for a word of each of four channels."""
+    if not any(pixels):
+        return _stores(p, (_PADDING,) * 4)
+    a, b, c, d = _PIXELS
+    lines = [
+        f"P_LWR({register}, {_PIXEL}, {_IMAGE})" if there else f"mv {register}, {_PADDING}"
+        for register, there in zip(_PIXELS, pixels, strict=True)
+    ]
+    lines += [
+        f"PV_PACK_H({_LOW}, {c}, {a})",
+        f"PV_SHUFFLE2_H({a}, {c}, {_HIGH_HALVES})",
+        f"PV_PACK_H({_OTHER_LOW}, {d}, {b})",
+        f"PV_SHUFFLE2_H({b}, {d}, {_HIGH_HALVES})",
+    ]
+    for even, odd, other in ((_COPY, _LOW, _OTHER_LOW), (_OTHER_COPY, a, b)):
+        lines += [
+            f"mv {even}, {odd}",
+            f"PV_SHUFFLE2_B({even}, {other}, {_EVEN_BYTES})",
+            f"PV_SHUFFLE2_B({odd}, {other}, {_ODD_BYTES})",
+        ]
+    return lines + _stores(p, (_COPY, _LOW, _OTHER_COPY, a))
+
+
+def _stores(p: BytePlanes, registers: tuple[str, ...]) -> list[str]:
+    steps = (4, 4, 4, 16 * p.groups - 12)
+    return [f"P_SW({register}, {step}, {_PLANES})" for register, step in zip(registers, steps, strict=True)]

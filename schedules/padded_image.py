@@ -1,0 +1,92 @@
+"""A tile of rows of an image of bytes in L1, with its padding around it.
+
+The DMA puts each row between the padding's columns, which are written once; padding above and below is
+written for the tiles that have it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.dialect import TO_L1, dma_1d, parallel, serial, when
+from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.image_padding import padding_source
+from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
+from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, call_extern, tirx
+
+
+def source_rows(
+    s: QuantizedConv2dSizes, row: TileAxis, analyzer: arith.Analyzer
+) -> tuple[Expr, Expr, Expr, Expr]:
+    """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
+    first and the number of those that are there.
+    """
+    first = row.offset * s.strides[0] - s.padding[0]
+    rows = (row.size - 1) * s.strides[0] + s.source_rows(1)
+    low = tirx.min(tirx.max(first, 0), s.height)
+    high = tirx.max(tirx.min(first + rows, s.height), low)
+    first, rows, low, valid = (analyzer.simplify(e) for e in (first, rows, low, high - low))
+    return first, rows, low, valid
+
+
+@dataclass(frozen=True)
+class PaddedImage:
+    """The tile and how it lies in L1.
+
+    Attributes
+    ----------
+    sizes : QuantizedConv2dSizes
+        Of the convolution.
+    rows : int
+        Rows of results of a full tile.
+    cores : int
+        Workers.
+    analyzer : arith.Analyzer
+        Knows the ranges of the tile loop's variables.
+    """
+
+    sizes: QuantizedConv2dSizes
+    rows: int
+    cores: int
+    analyzer: arith.Analyzer
+
+    def micro_kernel(self) -> str:
+        """Return C of the functions that write the padding."""
+        s, c = self.sizes, self.sizes.channels
+        rows = s.source_rows(self.rows)
+        above = s.has_rows_of_padding
+        return padding_source(s.zero_point, s.pitch, s.left * c, s.filled * c, rows, s.slack, above)
+
+    def write_sides(self, places: list[Expr]) -> list[Stmt]:
+        """Return the writing of the columns of padding of copies of the tile, once for all tiles."""
+        if self.sizes.filled == self.sizes.padded_width and not self.sizes.slack:
+            return []
+        return [self._workers("quantized_pad_sides", place) for place in places]
+
+    def write_rows(self, place: Expr, row: TileAxis) -> tuple[Expr, Stmt]:
+        """Return the condition that a tile has padding above or below, and the writing of it."""
+        first, rows, low, valid = source_rows(self.sizes, row, self.analyzer)
+        before, after = low - first, low + valid - first
+        write = self._workers("quantized_pad_rows", place, before, after, rows)
+        return tirx.any(before > 0, after < rows), write
+
+    def _workers(self, name: str, *arguments: Expr) -> Stmt:
+        worker = Var("worker", "int32")
+        return parallel(worker, self.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
+
+    def load(
+        self, slot: Expr, l1: Buffer, start: Expr, source: Buffer, image: Expr, row: TileAxis
+    ) -> list[Stmt]:
+        """Return the transfers of the rows that are there."""
+        s = self.sizes
+        if not s.filled:
+            return []
+        first, _, low, valid = source_rows(s, row, self.analyzer)
+        line = s.width * s.channels
+        place, at = start + (low - first) * s.pitch + s.left * s.channels, (image * s.height + low) * line
+        if s.filled == s.padded_width == s.width:
+            move = dma_1d(slot, l1, place, source, at, self.analyzer.simplify(valid * line), TO_L1)
+            return [move if self.analyzer.can_prove(valid > 0) else when(valid > 0, move)]
+        step = Var("source_row", "int32")
+        place, at = (self.analyzer.simplify(e) for e in (place + step * s.pitch, at + step * line))
+        return [serial(step, valid, dma_1d(slot, l1, place, source, at, s.filled * s.channels, TO_L1))]

@@ -1,0 +1,171 @@
+"""Tiles of a quantised depthwise convolution, an estimate of its cycles, and the search for tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
+from tvm_pulp.schedules.microkernels.quantized_depthwise import STRIP, DepthwiseShape
+from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, read_sizes
+from tvm_pulp.target.tvm_names import PrimFunc
+
+_CYCLES_A_TILE = 350.0
+_CYCLES_A_RUN = 60.0
+_CYCLES_A_CHANNEL = 32.0
+_CYCLES_A_WORD = 18.0
+_DMA_BYTES_A_CYCLE = 8.0
+
+
+@dataclass(frozen=True)
+class QuantizedDepthwiseWorkload:
+    """A kernel of the class."""
+
+    function: PrimFunc
+    sizes: QuantizedConv2dSizes
+
+
+def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
+    """Return the workload; None for windows that the strips do not serve."""
+    read = read_sizes(function, "pulp.quantized_depthwise")
+    if read is None:
+        return None
+    sizes, column_dilation = read
+    rows, columns = sizes.kernel
+    if (column_dilation > 1 and columns > 1) or (sizes.row_dilation > 1 and rows > 1):
+        return None
+    workload = QuantizedDepthwiseWorkload(function, sizes)
+    return workload if sizes.filled and channel_tiles(sizes) else None
+
+
+@dataclass(frozen=True)
+class QuantizedDepthwiseBlocking:
+    """Bound knobs: rows of results and channels of a tile."""
+
+    tile_y: int
+    tile_c: int
+
+    @staticmethod
+    def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedDepthwiseBlocking:
+        """Return the blocking for knobs."""
+        return QuantizedDepthwiseBlocking(min(knobs["tile_y"], s.rows), knobs["tile_c"])
+
+    def knobs(self) -> dict[str, int]:
+        """Return the knobs."""
+        return asdict(self)
+
+    @property
+    def bias_elements(self) -> int:
+        """Words from a tile's first bias to its first multiplier."""
+        return ceil_div(4 * self.tile_c, ALIGNMENT) * ALIGNMENT // 4
+
+    def shape(self, s: QuantizedConv2dSizes) -> DepthwiseShape:
+        """Return what the micro-kernel depends on."""
+        return _shape(s, self.tile_c)
+
+    def planes(self, s: QuantizedConv2dSizes) -> BytePlanes:
+        """Return what the image's rearrangement depends on."""
+        words = ceil_div(s.padded_width, 4)
+        return BytePlanes(self.tile_c, s.width, s.filled, s.left, words, s.zero_point)
+
+    def slack(self, s: QuantizedConv2dSizes) -> int:
+        """Return the bytes behind the image that the last group of four channels reaches."""
+        return ceil_div(self.tile_c, 4) * 4 - self.tile_c
+
+    def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
+        """Return the elements of a tile of each buffer in L1."""
+        rows = s.source_rows(self.tile_y)
+        words = rows * ceil_div(s.padded_width, 4)
+        sizes = {
+            "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
+            "planes": words * ceil_div(self.tile_c, 4) * 4,
+            "weight": self.tile_c * s.kernel[0] * s.chunk_of_channel,
+            "bias": 2 * self.bias_elements,
+            "result": self.tile_y * s.columns * self.tile_c,
+        }
+        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+
+
+ITEM = {"data": 1, "planes": 4, "weight": 1, "bias": 4, "result": 1}
+"""Bytes of an element of each buffer."""
+
+
+def _shape(s: QuantizedConv2dSizes, channels: int) -> DepthwiseShape:
+    return DepthwiseShape(s.kernel, s.strides, channels, s.columns, ceil_div(s.padded_width, 4))
+
+
+def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
+    """Return the channels that a tile may have: all of them, or divisors that are multiples of four."""
+    divisors = [c for c in range(4, s.channels, 4) if s.channels % c == 0]
+    return [c for c in (*divisors, s.channels) if c <= MOST_CHANNELS and _shape(s, c).is_supported()]
+
+
+def _tiles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> tuple[int, int, int]:
+    """Return the number of tiles of rows, of channels, and of all."""
+    rows, channels = ceil_div(s.rows, b.tile_y), s.channels // b.tile_c
+    return rows, channels, s.images * rows * channels
+
+
+def copies(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> dict[str, int]:
+    """Return the copies of each buffer: two of what arrives or leaves while a tile is computed.
+
+    The image is rearranged before the next one arrives, so that one copy of it will do.
+    """
+    _, channels, total = _tiles(s, b)
+    weights = 2 if channels > 1 else 1
+    return {"data": 1, "planes": 1, "weight": weights, "bias": weights, "result": min(total, 2)}
+
+
+def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> int:
+    """Return the bytes of all tiles."""
+    number = copies(s, b)
+    return sum(size * ITEM[name] * number[name] for name, size in b.tile_elements(s).items())
+
+
+def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, cores: int) -> float:
+    """Estimate the cycles of a call: rearranging a tile, then work and DMA side by side."""
+    row_tiles, _, total = _tiles(s, b)
+    shape = b.shape(s)
+    rest = s.rows - (row_tiles - 1) * b.tile_y
+    compute = 0.0
+    for rows, count in ((b.tile_y, row_tiles - 1), (rest, 1)):
+        words = ceil_div(s.source_rows(rows) * shape.words * ceil_div(b.tile_c, 4), cores)
+        strips = [STRIP] * (s.columns // STRIP) + [s.columns % STRIP] * (s.columns % STRIP > 0)
+        mean = sum(_channel_cycles(s, shape, width, rows) for width in strips) / len(strips)
+        work = ceil_div(len(strips) * b.tile_c, cores) * mean + 2 * _CYCLES_A_RUN
+        compute += count * (words * _CYCLES_A_WORD * (1.5 if b.tile_c % 4 else 1.0) + work)
+    compute *= total / row_tiles
+    sizes = {name: size * ITEM[name] for name, size in b.tile_elements(s).items()}
+    load = sizes["data"] / _DMA_BYTES_A_CYCLE + 30
+    store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
+    if b.tile_c < s.channels:
+        load, store = load * 1.5, store * 1.5
+    weights = (sizes["weight"] + sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
+    return max(compute + total * _CYCLES_A_TILE, total * load, total * store) + load + store + weights
+
+
+def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, rows: int) -> float:
+    """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
+    words = shape.words_of(width)
+    image_row = words + (words - 1)
+    each = 1.0 + s.epilogue.cycles + (not s.epilogue.narrow)  # the bias
+    row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
+    return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
+
+
+@lru_cache(maxsize=1024)
+def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedDepthwiseBlocking | None:
+    """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
+    best, least = None, math.inf
+    for tile_y, tile_c in itertools.product(tile_sizes(s.rows, 1), channel_tiles(s)):
+        b = QuantizedDepthwiseBlocking(tile_y, tile_c)
+        if l1_bytes(s, b) <= limit:
+            cycles = estimate_cycles(s, b, cores)
+            if cycles < least:
+                best, least = b, cycles
+    return best

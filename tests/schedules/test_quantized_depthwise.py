@@ -1,0 +1,130 @@
+"""The template of quantised depthwise convolutions: bit by bit against NumPy, and its speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.schedules.host_harness import HostKernel
+from tests.schedules.quantized_convolutions import depthwise_sums
+from tests.schedules.quantized_operands import FORMS, requantization_for
+from tvm_pulp.measure import measure_kernel
+from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
+from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
+from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
+from tvm_pulp.target import Features
+from tvm_pulp.target.tvm_names import PrimFunc
+
+Shape = tuple[int, int, int, int]
+Bounds = tuple[int, int, int]
+SAME = (1, 1, 1, 1)
+
+
+def workload(
+    shape: Shape, g: QuantizedConv2d, form: str = "narrow", bounds: Bounds = (0, 0, 255), seed: int = 0
+) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
+    """Kernel, arguments and expected result."""
+    random = np.random.default_rng(seed)
+    data = random.integers(0, 256, shape).astype(np.uint8)
+    weight = random.integers(-128, 128, (shape[3], 1, *g.kernel)).astype(np.int8)
+    sums = depthwise_sums(data, weight, g)
+    bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
+    function = quantized_depthwise("layer", "forward", g, shape, requantization)
+    arguments = [data, pack_depthwise_weight(weight), bias, multiplier, np.zeros(sums.shape, np.uint8)]
+    return function, arguments, requantization.reference(sums + bias, multiplier)
+
+
+def simulate(
+    shape: Shape,
+    g: QuantizedConv2d,
+    chip: Features,
+    directory: Path,
+    form: str = "narrow",
+    bounds: Bounds = (0, 0, 255),
+    knobs: dict[str, int] | None = None,
+) -> float:
+    """Run it and return MAC/cycle with all transfers from and to L2."""
+    function, arrays, expected = workload(shape, g, form, bounds)
+    template = QuantizedDepthwiseTemplate()
+    found = template.match(function)
+    assert found is not None
+    lowered = template.build(found, knobs or template.default(found, chip), chip)
+    measured = measure_kernel(lowered, arrays, chip, directory)
+    np.testing.assert_array_equal(arrays[-1], expected)
+    assert len(np.unique(expected)) > 10
+    return float(int(function.attrs["pulp.macs"]) / measured.cycles[-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 12), st.integers(1, 12), st.integers(1, 17)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    zero_point=st.integers(0, 255),
+    data=st.data(),
+)
+def test_any_geometry_and_knobs(
+    shape: Shape, kernel: tuple[int, int], strides: tuple[int, int], padding: Shape, zero_point: int,
+    data: st.DataObject, chip: Features, kernels: Path,
+) -> None:  # fmt: skip
+    g = QuantizedConv2d(kernel, strides, padding, zero_point=zero_point)
+    assume(min(g.output_size(*shape[1:3])) > 0)
+    form = data.draw(st.sampled_from(FORMS), label="form")
+    function, arrays, expected = workload(shape, g, form, (5, 5, 250), shape[1])
+    template = QuantizedDepthwiseTemplate()
+    found = template.match(function)
+    if found is None:  # rows that no window looks at, or no column of the image in any window
+        assert strides[0] > kernel[0] or shape[2] - 1 < 0 or g.padding[1] >= found_columns(g, shape)
+        return
+    choices = template.knobs(found, chip)
+    knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    lowered = template.build(found, knobs, chip)
+    assert int(lowered.attrs["pulp.l1_bytes"]) == template.l1_bytes(found, knobs) <= chip.kernel_l1_bytes
+    HostKernel(lowered, kernels)(arrays)
+    np.testing.assert_array_equal(arrays[-1], expected)
+
+
+def found_columns(g: QuantizedConv2d, shape: Shape) -> int:
+    """Columns of the padded image that windows reach."""
+    return (g.output_size(*shape[1:3])[1] - 1) * g.strides[1] + g.kernel[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "shape,g,bounds",
+    [
+        ((1, 12, 12, 8), QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9), (0, 0, 255)),
+        ((2, 9, 11, 6), QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=200), (100, 20, 230)),
+        ((1, 13, 14, 9), QuantizedConv2d((3, 3), (2, 2), (0, 0, 1, 1), zero_point=7), (7, 0, 255)),
+        ((1, 6, 19, 16), QuantizedConv2d((2, 3), (2, 1), (1, 2, 0, 1)), (0, 0, 200)),
+        ((1, 5, 3, 4), QuantizedConv2d((1, 2), (1, 2)), (30, 30, 255)),
+    ],
+)
+def test_assembly(
+    shape: Shape, g: QuantizedConv2d, bounds: Bounds, form: str, chip: Features, tmp_path: Path
+) -> None:
+    simulate(shape, g, chip, tmp_path, form, bounds)
+
+
+def test_tiles_of_rows_and_channels(chip: Features, tmp_path: Path) -> None:
+    g = QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=77)
+    simulate((2, 10, 13, 24), g, chip, tmp_path, knobs={"tile_y": 3, "tile_c": 8})
+
+
+@pytest.mark.parametrize(
+    "shape,stride,least", [((1, 48, 48, 8), 1, 5.2), ((1, 24, 24, 32), 1, 5.2), ((1, 48, 48, 16), 2, 3.1)]
+)
+def test_speed(shape: Shape, stride: int, least: float, chip: Features, tmp_path: Path) -> None:
+    g = QuantizedConv2d((3, 3), (stride, stride), SAME)
+    assert simulate(shape, g, chip, tmp_path) >= least
+
+
+@pytest.mark.parametrize("kernel,dilation", [((5, 5), (1, 1)), ((3, 3), (2, 2)), ((3, 3), (1, 2))])
+def test_large_windows_are_left_to_others(kernel: tuple[int, int], dilation: tuple[int, int]) -> None:
+    function, _, _ = workload((1, 9, 9, 4), QuantizedConv2d(kernel, dilation=dilation))
+    assert QuantizedDepthwiseTemplate().match(function) is None
