@@ -22,7 +22,7 @@ LOOP_ORDERS = ("nyr", "rny")
 _ITEM = 4
 _CYCLES_A_TILE, _CYCLES_A_DEPTHWISE_TILE = 400.0, 250.0
 _CYCLES_A_BLOCK, _CYCLES_A_GRADIENT_BLOCK = 80.0, 200.0
-_CYCLES_A_CLASS = 120.0
+_CYCLES_A_CLASS = 20.0
 """What the data gradient takes to start with a class of positions."""
 _ALONE = 0.75
 """Share of a block's cycles that it takes while the worker that shares the FPU has nothing to do."""
