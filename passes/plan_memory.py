@@ -66,6 +66,18 @@ def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: F
     return plan
 
 
+def arena_without_l1(graph: TrainingGraph) -> int:
+    """Return the bytes of the arena in L2 if no tensor stayed in L1: quick, and needs no kernels."""
+    present = {variable.name_hint for variable in graph.module.get_global_vars()}
+    sizes = [0]
+    for name in FUNCTIONS:
+        if name in present:
+            uses = [use.value for step in call_sequence(name, graph).steps for use in step.uses]
+            values = [value for value in dict.fromkeys(uses) if value.kind == "activation"]
+            sizes.append(place_buffers([Lifetime(v.bytes, v.first, v.last) for v in values])[1])
+    return max(sizes)
+
+
 def _advice(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> list[str]:
     """Options that make a plan need less L2."""
     largest = max(plan.functions, key=lambda f: f.arena_bytes)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tvm_pulp.schedules.bit_mask import GROUP, WORD_BITS
 from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
@@ -25,7 +26,8 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.elementwise_source import inputs, tile_function
-from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
+from tvm_pulp.schedules.elementwise_stream import flat_stream
+from tvm_pulp.schedules.flat_stream import FlatStream
 from tvm_pulp.schedules.stages import read_program
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -68,6 +70,15 @@ class ElementwiseWorkload:
         return [1 if repeated else min(tiles, 3 if read and written else 2)
                 for read, written, repeated in kinds]  # fmt: skip
 
+    def mask_copies(self, tiles: int) -> int:
+        """Return the copies in L1 of each mask."""
+        return min(tiles, 2)
+
+    @property
+    def granule(self) -> int:
+        """Elements of which a tile has a multiple."""
+        return GROUP if self.flat.masks else 4
+
     @property
     def broadcast(self) -> list[Buffer]:
         """Tensors that are in L1 whole."""
@@ -92,8 +103,9 @@ class ElementwiseTemplate:
         """Return tile sizes to choose from."""
         elements = workload.flat.elements
         counts = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, _MOST_TILES]
-        least = ceil_div(4 * features.cores, 4) * 4
-        sizes = {min(elements, max(least, ceil_div(ceil_div(elements, n), 4) * 4)) for n in counts}
+        granule = workload.granule
+        least = granule * ceil_div(4 * features.cores, granule)
+        sizes = {min(elements, max(least, granule * ceil_div(elements, n * granule))) for n in counts}
         fixed = {min(elements, size) for size in (512, 1024, 2048)}
         return {"tile_elements": sorted(sizes | fixed, reverse=True)}
 
@@ -109,7 +121,8 @@ class ElementwiseTemplate:
         copies = workload.copies(ceil_div(flat.elements, size))
         tiled = sum(n for n, repeated in zip(copies, flat.repeated, strict=True) if not repeated)
         whole = sum(ceil_div(_elements(tensor), 4) * 16 for tensor in workload.broadcast)
-        return tiled * ceil_div(size, 4) * 16 + whole
+        masks = len(flat.masks) * workload.mask_copies(ceil_div(flat.elements, size))
+        return tiled * ceil_div(size, 4) * 16 + whole + masks * size // 8
 
     def estimate_cycles(
         self, workload: ElementwiseWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -122,6 +135,9 @@ class ElementwiseTemplate:
         move = _CYCLES_A_TRANSFER + 4 * size / _DMA_BYTES_A_CYCLE
         inwards = (sum(flat.read) - sum(flat.repeated)) * move
         outwards = sum(flat.written) * move
+        move_mask = _CYCLES_A_TRANSFER + size / 8 / _DMA_BYTES_A_CYCLE
+        made = sum(flat.masks_written)
+        inwards, outwards = inwards + (len(flat.masks) - made) * move_mask, outwards + made * move_mask
         tiles = flat.elements / size
         return tiles * max(work + _CYCLES_A_TILE, inwards, outwards) + inwards + outwards
 
@@ -151,13 +167,22 @@ class _Builder:
             buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", size, "float32")
             self.buffers.append(buffer)
             declarations.append(declaration)
+        self.mask_buffers = []
+        for tensor in self.flat.masks:
+            size = self.pitch // WORD_BITS * self.workload.mask_copies(self.loop.total)
+            buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", size, "uint32")
+            self.mask_buffers.append(buffer)
+            declarations.append(declaration)
         self.row_buffers = []
         for tensor in self.flat.row_scalars:
             buffer, declaration = self.l1.allocate(f"{tensor.name}_l1", _elements(tensor), "float32")
             self.row_buffers.append(buffer)
             declarations.append(declaration)
+        masks_read = tuple(not made for made in self.flat.masks_written)
         body = self.loop.run(
-            self._moves(self.flat.read, TO_L1), self._moves(self.flat.written, TO_L2), self._compute
+            self._moves(self.flat.read, masks_read, TO_L1),
+            self._moves(self.flat.written, self.flat.masks_written, TO_L2),
+            self._compute,
         )
         return kernel_function(
             self.workload.function,
@@ -181,7 +206,12 @@ class _Builder:
             return index(0)
         return self.analyzer.simplify(tirx.floormod(tile, self.copies[number]) * self.pitch)
 
-    def _moves(self, which: tuple[bool, ...], direction: int) -> Transfers | None:
+    def _mask_start(self, tile: Expr) -> Expr:
+        """Return the word of a mask's buffer where a tile starts."""
+        copies = self.workload.mask_copies(self.loop.total)
+        return self.analyzer.simplify(tirx.floormod(tile, copies) * (self.pitch // WORD_BITS))
+
+    def _moves(self, which: tuple[bool, ...], masks: tuple[bool, ...], direction: int) -> Transfers | None:
         """Return the function of the transfers of some tensors; None where there are none."""
 
         def transfers(tile: Expr, slot: Expr) -> list[Stmt]:
@@ -193,10 +223,22 @@ class _Builder:
                 for n, t in enumerate(self.flat.tensors)
                 if which[n] and not self.flat.repeated[n]
             ]  # fmt: skip
+            words = Box(
+                (self.flat.elements // WORD_BITS,),
+                (self.analyzer.simplify(tirx.floordiv(place.offset, WORD_BITS)),),
+                (self.analyzer.simplify(tirx.floordiv(place.size, WORD_BITS)),),
+            )
+            moved += [
+                transfer(slot, buffer, self._mask_start(tile), self._argument(mask), words, direction,
+                         self.analyzer)
+                for mask, buffer, is_moved in zip(self.flat.masks, self.mask_buffers, masks, strict=True)
+                if is_moved
+            ]  # fmt: skip
             first = direction == TO_L1 and as_int(tile) == 0
             return [*(self._broadcast(slot) if first else []), *moved]
 
-        return transfers if any(which) or (direction == TO_L1 and self.workload.broadcast) else None
+        broadcast = direction == TO_L1 and self.workload.broadcast
+        return transfers if any(which) or any(masks) or broadcast else None
 
     def _broadcast(self, slot: Expr) -> list[Stmt]:
         """Return the transfers of what stays in L1 for all tiles."""
@@ -221,6 +263,10 @@ class _Builder:
         pointers = [
             address_of(element(buffer, name(f"{buffer.name}_start", self._start(n, tile))))
             for n, buffer in enumerate(self.buffers)
+        ]
+        pointers += [
+            address_of(element(buffer, name(f"{buffer.name}_start", self._mask_start(tile))))
+            for buffer in self.mask_buffers
         ]
         scalars = [address_of(element(self._argument(s), 0)) for s in inputs(self.flat)]
         rows = [address_of(element(buffer, 0)) for buffer in self.row_buffers]

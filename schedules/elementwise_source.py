@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tvm_pulp.schedules.elementwise_stream import FlatStream, RowScalar
+from tvm_pulp.schedules.bit_mask import GROUP, WORD_BITS
+from tvm_pulp.schedules.flat_stream import FlatStream, RowScalar
 from tvm_pulp.schedules.microkernels.stream import streams_source
 from tvm_pulp.target.tvm_names import Buffer, buffer_shape
 
@@ -23,7 +24,7 @@ def tile_function(flat: FlatStream, *, assembly: bool, of_box: bool = False) -> 
 
     Its arguments: worker, elements of the tile; where operands are broadcast the tile's position, or, for a
     tile that is a box of channels, the elements of a row in it and the rows after which the channels start
-    again; a pointer a tensor, a tensor of one element a row, a parameter of one element.
+    again; a pointer a tensor, a pointer a mask, a tensor of one element a row, a parameter of one element.
 
     Parameters
     ----------
@@ -39,16 +40,20 @@ def tile_function(flat: FlatStream, *, assembly: bool, of_box: bool = False) -> 
     if flat.row < flat.elements:
         parameters = ", int32_t length, int32_t channels" if of_box else ", int32_t position"
     parameters += "".join(f", float *{pointer}" for pointer in flat.stream.pointers)
+    parameters += "".join(f", uint32_t *{mask}" for mask in flat.stream.masks)
     parameters += "".join(f", const float *row{n}" for n in range(len(flat.row_scalars)))
     parameters += "".join(f", const float *input{n}" for n in range(len(inputs(flat))))
     body = _rows(flat, of_box) if flat.row < flat.elements else _run(flat)
+    units, unit, count = "fours", 4, "(elements + 3) / 4"
+    if flat.masks:
+        units, unit, count = "groups", GROUP, f"elements / {GROUP}"
     return f"""\
 {streams_source([flat.stream], assembly=assembly)}
 
 /* The share of worker `core` in a tile: a run of elements. */
 static void elementwise_tile(int core, int32_t elements{parameters}) {{
-  const int32_t fours = (elements + 3) / 4, begin = 4 * pulp_chunk(core, PULP_CORES, fours);
-  const int32_t end = pulp_min(elements, 4 * pulp_chunk(core + 1, PULP_CORES, fours));
+  const int32_t {units} = {count}, begin = {unit} * pulp_chunk(core, PULP_CORES, {units});
+  const int32_t end = pulp_min(elements, {unit} * pulp_chunk(core + 1, PULP_CORES, {units}));
   if (begin >= end) return;
 {body}
 }}"""
@@ -56,9 +61,15 @@ static void elementwise_tile(int core, int32_t elements{parameters}) {{
 
 def _run(flat: FlatStream) -> str:
     at = "".join(f"\n  s.at[{n}] = {pointer} + begin;" for n, pointer in enumerate(flat.stream.pointers))
+    length = "s.length = end - begin;"
+    if flat.masks:
+        length = f"s.length = {GROUP}, s.segments = (end - begin) / {GROUP};"
+    first = len(flat.stream.pointers)
+    for n, mask in enumerate(flat.stream.masks):
+        at += f"\n  s.at[{first + n}] = (float *)({mask} + begin / {WORD_BITS});"
     return f"""\
 {_STREAM}
-  s.length = end - begin;{at}{_constants(flat)}
+  {length}{at}{_constants(flat)}
   pulp_elementwise(&s);"""
 
 

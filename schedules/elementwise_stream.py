@@ -13,25 +13,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tvm_pulp.schedules.bit_mask import MaskRead, packed_condition, passed_range, read_masks
 from tvm_pulp.schedules.collapse import collapse
 from tvm_pulp.schedules.computation import Program, Stage
 from tvm_pulp.schedules.expressions import same
+from tvm_pulp.schedules.flat_stream import FlatStream, RowScalar
 from tvm_pulp.schedules.microkernels.stream import (
     POINTERS,
     SCALARS,
     Step,
     Stream,
     fits_registers,
-    instructions,
 )
 from tvm_pulp.target.tvm_names import (
-    GT,
-    LT,
     Add,
-    And,
     Buffer,
     BufferLoad,
-    Call,
     Expr,
     FloatImm,
     Max,
@@ -46,57 +43,7 @@ from tvm_pulp.target.tvm_names import (
 
 _SHORTEST_ROW = 16
 """Elements of a row for which setting up a stream pays."""
-_FLOAT_OPERATIONS = ("add", "subtract", "multiply_add", "multiply")
-
-
-@dataclass(frozen=True)
-class RowScalar:
-    """A tensor of one element a row; from its end it starts again."""
-
-    tensor: Buffer
-
-
-@dataclass(frozen=True)
-class FlatStream:
-    """A stream, and what its pointers and scalars are.
-
-    Attributes
-    ----------
-    stream : Stream
-        Named ``pulp_elementwise``, which no kernel of a layer is.
-    tensors : tuple of Buffer
-        Parameters of the function, one a pointer.
-    read, written : tuple of bool
-        Whether the stream reads and writes each of them.
-    repeated : tuple of bool
-        Whether each of them has one row only, which is read again for each row.
-    scalars : tuple of float, Buffer or RowScalar
-        Constants, parameters of one element, and operands of one element a row.
-    elements : int
-        Of the tensors that are not repeated.
-    row : int
-        Elements of a row; all elements where nothing is broadcast.
-    """
-
-    stream: Stream
-    tensors: tuple[Buffer, ...]
-    read: tuple[bool, ...]
-    written: tuple[bool, ...]
-    repeated: tuple[bool, ...]
-    scalars: tuple[float | Buffer | RowScalar, ...]
-    elements: int
-    row: int
-
-    @property
-    def row_scalars(self) -> tuple[Buffer, ...]:
-        """Tensors of one element a row."""
-        return tuple(scalar.tensor for scalar in self.scalars if isinstance(scalar, RowScalar))
-
-    @property
-    def cycles_an_element(self) -> int:
-        """Cycles that an element takes one worker: its instructions, or the FPU that two workers share."""
-        floats = sum(step.operation in _FLOAT_OPERATIONS for step in self.stream.body)
-        return max(instructions(self.stream), 2 * floats)
+_NAME = "pulp_elementwise"
 
 
 class _NotFlat(Exception):
@@ -113,13 +60,21 @@ def flat_stream(program: Program) -> FlatStream | None:
         ones, rows are short, an operation is not known, or there are more tensors, constants or values than
         a stream has room for.
     """
-    if len(program.stages) != 1 or program.stages[0].reduction:
+    if len(program.stages) != 1:
         return None
-    stage, views = collapse(program.stages[0])
-    if any(buffer_dtype(p) != "float32" for p in program.parameters):
+    if any(buffer_dtype(p) not in ("float32", "uint32") for p in program.parameters):
+        return None
+    stage = program.stages[0]
+    packed = packed_condition(stage)
+    if stage.reduction and packed is None:
         return None
     try:
-        found = _Converter(stage, {view.buffer: view.base for view in views.views}).convert()
+        if packed is not None:
+            found = _Converter(stage, {}).pack(packed)
+        else:
+            stage, masks = read_masks(stage)
+            stage, views = collapse(stage)
+            found = _Converter(stage, {view.buffer: view.base for view in views.views}, masks).convert()
     except _NotFlat:
         return None
     return found if fits_registers(found.stream) else None
@@ -129,6 +84,9 @@ def flat_stream(program: Program) -> FlatStream | None:
 class _Converter:
     stage: Stage
     bases: dict[Buffer, Buffer]
+    mask_of: dict[Buffer, MaskRead] = field(default_factory=dict)
+    masks: dict[str, Buffer] = field(default_factory=dict)
+    inside: dict[str, float] = field(default_factory=dict)
     tensors: list[Buffer] = field(default_factory=list)
     repeated: list[bool] = field(default_factory=list)
     loaded: dict[int, str] = field(default_factory=dict)
@@ -153,19 +111,28 @@ class _Converter:
                 kept.append((self.tensor(store.out, False), self.values[store.var]))
         # all loads come before all stores, so that a tensor may be overwritten
         self.steps += [Step("store", "", (f"p{tensor}", value)) for tensor, value in kept]
-        if len(self.tensors) > POINTERS or len(self.scalars) > SCALARS:
+        if len(self.tensors) + len(self.masks) > POINTERS or len(self.scalars) > SCALARS:
             raise _NotFlat
         if len(self.stage.spatial) > 1 and self.row < _SHORTEST_ROW:
+            raise _NotFlat
+        # the bits of a mask are used up one by one, as conditions
+        uses = [source for step in self.steps for n, source in enumerate(step.sources)
+                if source in self.masks and (step.operation, n) == ("where_bit", 0)]  # fmt: skip
+        everywhere = [source for step in self.steps for source in step.sources if source in self.masks]
+        if sorted(uses) != sorted(self.masks) or len(everywhere) != len(uses):
+            raise _NotFlat
+        if self.masks and len(self.stage.spatial) > 1:
             raise _NotFlat
         written = {tensor for tensor, _ in kept}
         numbers = range(len(self.tensors))
         return FlatStream(
             Stream(
-                "pulp_elementwise",
+                _NAME,
                 tuple(f"p{n}" for n in numbers),
                 tuple(f"s{n}" for n in range(len(self.scalars))),
                 (),
                 tuple(self.steps),
+                tuple(self.masks),
             ),
             tuple(self.tensors),
             tuple(n in self.loaded for n in numbers),
@@ -174,6 +141,7 @@ class _Converter:
             tuple(self.scalars),
             self.elements,
             self.row if len(self.stage.spatial) > 1 else self.elements,
+            tuple(self.masks.values()),
         )
 
     def tensor(self, buffer: Buffer, repeated: bool) -> int:
@@ -227,6 +195,8 @@ class _Converter:
 
     def load(self, node: Expr) -> str:
         base = self.bases.get(node.source, node.source)
+        if base in self.mask_of:
+            return self.mask(self.mask_of[base])
         if math.prod(buffer_shape(base)) == 1 < self.elements:
             return self.scalar(base)
         indices = [i for i, n in zip(node.indices, buffer_shape(node.source), strict=True) if n != 1]
@@ -241,6 +211,14 @@ class _Converter:
         if tensor not in self.loaded:
             self.loaded[tensor] = self.step("load", f"p{tensor}")
         return self.loaded[tensor]
+
+    def mask(self, read: MaskRead) -> str:
+        for name, known in self.masks.items():
+            if known.same_as(read.mask) and self.inside[name] == read.inside:
+                return name
+        name = f"m{len(self.masks)}"
+        self.masks[name], self.inside[name] = read.mask, read.inside
+        return name
 
     def bound(self, node: Expr) -> str:
         first, second = self.value(node.a), self.value(node.b)
@@ -257,18 +235,40 @@ class _Converter:
         """``x > 0 ? value : 0`` and ``x > 0 && x < limit ? value : 0``."""
         if not (isinstance(node.false_value, FloatImm) and float(node.false_value.value) == 0.0):
             raise _NotFlat
-        conditions = [_less(part) for part in _conjunction(node.condition)]
-        low, above = conditions[0]
-        if not (isinstance(low, FloatImm) and float(low.value) == 0.0) or len(conditions) > 2:
+        found = passed_range(node.condition)
+        if found is None:
             raise _NotFlat
-        if len(conditions) == 1:
-            return self.step("where_positive", self.value(above), self.value(node.true_value))
-        below, high = conditions[1]
-        if not (isinstance(high, FloatImm) and float(high.value) > 0.0 and same(below, above)):
+        value, passed = self.value(found[0]), self.value(node.true_value)
+        if value in self.masks:
+            if not 0.0 < self.inside[value] < (found[1] or math.inf):
+                raise _NotFlat
+            return self.step("where_bit", value, passed)
+        if found[1] is None:
+            return self.step("where_positive", value, passed)
+        return self.step("where_between", value, passed, self.scalar(_last_below(found[1])))
+
+    def pack(self, condition: Expr) -> FlatStream:
+        """Return the stream that makes a mask; its condition reads a tensor at each of its elements."""
+        axes = [*self.stage.spatial, *self.stage.reduction]
+        found = passed_range(condition)
+        if found is None or not isinstance(found[0], BufferLoad) or len(axes) != 3:
             raise _NotFlat
-        last = float(np.nextafter(np.float32(high.value), np.float32(0)))
-        value, passed = self.value(above), self.value(node.true_value)
-        return self.step("where_between", value, passed, self.scalar(last))
+        group, lane, bit = (axis.var for axis in axes)
+        if not _alike(found[0].indices, [group, bit, lane]):
+            raise _NotFlat
+        self.loaded[0] = self.step("load", "p0")
+        limit = [] if found[1] is None else [self.scalar(_last_below(found[1]))]
+        self.step("pack_between" if limit else "pack_positive", self.loaded[0], "m0", *limit)
+        elements = math.prod(axis.extent for axis in axes)
+        stream = Stream(_NAME, ("p0",), ("s0",)[: len(limit)], (), tuple(self.steps), ("m0",))
+        return FlatStream(
+            stream, (found[0].source,), (True,), (False,), (False,), tuple(self.scalars), elements, elements,
+            (self.stage.stores[0].out,),
+        )  # fmt: skip
+
+
+def _last_below(limit: float) -> float:
+    return float(np.nextafter(np.float32(limit), np.float32(0)))
 
 
 def _same_scalar(first: float | Buffer | RowScalar, second: float | Buffer | RowScalar) -> bool:
@@ -282,20 +282,3 @@ def _same_scalar(first: float | Buffer | RowScalar, second: float | Buffer | Row
 
 def _alike(first: Sequence[Expr], second: Sequence[Expr]) -> bool:
     return len(first) == len(second) > 0 and all(map(same, first, second))
-
-
-def _less(node: Expr) -> tuple[Expr, Expr]:
-    """Return a and b of ``a < b`` or ``b > a``."""
-    if isinstance(node, LT):
-        return node.a, node.b
-    if isinstance(node, GT):
-        return node.b, node.a
-    raise _NotFlat
-
-
-def _conjunction(node: Expr) -> list[Expr]:
-    if isinstance(node, And):
-        return [*_conjunction(node.a), *_conjunction(node.b)]
-    if isinstance(node, Call) and str(node.op.name).rsplit(".", 1)[-1] in ("all", "bitwise_and"):
-        return [part for argument in node.args for part in _conjunction(argument)]
-    return [node]

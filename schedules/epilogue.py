@@ -12,8 +12,9 @@ import math
 from dataclasses import dataclass, replace
 
 from tvm_pulp.schedules.computation import inline_intermediates, read_blocks
-from tvm_pulp.schedules.elementwise_stream import FlatStream, flat_stream
+from tvm_pulp.schedules.elementwise_stream import flat_stream
 from tvm_pulp.schedules.expressions import reads_buffer
+from tvm_pulp.schedules.flat_stream import FlatStream
 from tvm_pulp.schedules.stages import make_program
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import Buffer, PrimFunc, buffer_dtype, buffer_shape
@@ -163,7 +164,7 @@ def read_epilogue(function: PrimFunc, channels: int) -> Epilogue | None:
         flat = flat_stream(make_program(computations, parameters))
     except UserError:  # the result is read at other positions
         return None
-    if flat is None or any(flat.repeated) or buffer_dtype(result) != "float32":
+    if flat is None or any(flat.repeated) or flat.masks or buffer_dtype(result) != "float32":
         return None
     if any(math.prod(buffer_shape(tensor)) != channels for tensor in flat.row_scalars):
         return None

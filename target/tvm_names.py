@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import s_tir, te, tirx
 from tvm import sym as arith
-from tvm.ir import Call, IRModule, Op, StringImm, TensorLoad, TensorRegion
+from tvm.ir import Call, IRModule, Op, Range, StringImm, TensorLoad, TensorRegion
 from tvm.s_tir import SBlock as Block
 from tvm.s_tir import SBlockRealize as BlockRealize
 from tvm.s_tir import Schedule
@@ -166,6 +166,7 @@ __all__ = [
     "Or",
     "PrimFunc",
     "RShift",
+    "Range",
     "Reduce",
     "Schedule",
     "Select",

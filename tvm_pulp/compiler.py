@@ -23,7 +23,8 @@ from tvm_pulp.package.package import Package
 from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.plan_memory import plan_memory
+from tvm_pulp.passes.pack_masks import pack_masks
+from tvm_pulp.passes.plan_memory import arena_without_l1, plan_memory
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
@@ -42,6 +43,8 @@ from tvm_pulp.target.symbols import symbol_of
 from tvm_pulp.target.tvm_names import PrimFunc
 
 INFERENCE_BATCH = 1
+_LEAST_ARENA_SAVED = 0.1
+"""Share of the arena for which masks are worth their cycles."""
 
 
 def compile(
@@ -99,7 +102,7 @@ def compile(
     tools = toolchain.find(cross_compiler, cross_compiler_options)
     imported = load_network(model, input_shapes=input_shapes, model_format=model_format)
     graph, stage = _graph(imported, train, quantization)
-    graph = replace(graph, module=fuse_epilogue(graph.module, features))
+    graph = _fuse(graph, features)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
@@ -122,6 +125,24 @@ def compile(
     if isinstance(imported, QuantizedGraph):
         write_integer_graph(directory / "src", imported)
     return Package(directory, metadata, holder)
+
+
+def _fuse(graph: TrainingGraph, features: Features) -> TrainingGraph:
+    """Fuse kernels, and keep masks of rectifiers' results where the arena gets that much smaller.
+
+    What makes a mask is a kernel of its own, and so is a gradient that reads it: some percent of a step.
+    """
+
+    def fused(module: tvm.IRModule) -> TrainingGraph:
+        return replace(graph, module=fuse_epilogue(module, features))
+
+    packed = pack_masks(graph.module)
+    plain = fused(graph.module)
+    if packed is graph.module:
+        return plain
+    masked = fused(packed)
+    saved = 1 - arena_without_l1(masked) / arena_without_l1(plain)
+    return masked if saved >= _LEAST_ARENA_SAVED else plain
 
 
 def _called(kernels: Mapping[str, Kernel], plan: MemoryPlan) -> dict[str, Kernel]:

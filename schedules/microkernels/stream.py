@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.interleave import Instruction, share_fpu
+from tvm_pulp.schedules.microkernels.stream_operations import OPERATIONS, PACKS
 
 LANES = 4
 """Elements of one pass of the assembly's loop."""
@@ -61,6 +62,9 @@ class Stream:
         Names in the order of the fields of ``struct stream``.
     body : tuple of Step
         What is done to an element.
+    masks : tuple of str
+        Masks of one bit an element, see `schedules.bit_mask`; their pointers follow those of `pointers`. A
+        segment is a group of 128 elements then, and nothing is skipped.
     """
 
     name: str
@@ -68,47 +72,17 @@ class Stream:
     scalars: tuple[str, ...]
     sums: tuple[str, ...]
     body: tuple[Step, ...]
+    masks: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class _Operation:
-    """Instructions and C of an operation; ``{d}`` is the result, ``{0}`` ... the sources.
-
-    Of several instructions only the first may read source 0, which may share the result's register.
-    """
-
-    instructions: tuple[str, ...]
-    c: str
-
-
-_OPERATIONS = {
-    "add": _Operation(("fadd.s {d}, {0}, {1}",), "{0} + {1}"),
-    "subtract": _Operation(("fsub.s {d}, {0}, {1}",), "{0} - {1}"),
-    "multiply": _Operation(("fmul.s {d}, {0}, {1}",), "{0} * {1}"),
-    "multiply_add": _Operation(("fmadd.s {d}, {0}, {1}, {2}",), "{0} * {1} + {2}"),
-    "multiply_subtract": _Operation(("fnmsub.s {d}, {0}, {1}, {2}",), "{2} - {0} * {1}"),
-    "maximum": _Operation(("fmax.s {d}, {0}, {1}",), "{0} > {1} ? {0} : {1}"),
-    "minimum": _Operation(("fmin.s {d}, {0}, {1}",), "{0} < {1} ? {0} : {1}"),
-    # the larger of the source and 0, the smaller of two that are not negative: floats are in integer
-    # registers, and compare as integers without the FPU
-    "rectify": _Operation(("P_MAX({d}, {0}, zero)",), "{0} > 0.0f ? {0} : 0.0f"),
-    "limit": _Operation(("P_MIN({d}, {0}, {1})",), "{0} < {1} ? {0} : {1}"),
-    # source 1 where source 0 is above 0, else 0: as integers, too, positive floats are above 0
-    "where_positive": _Operation(
-        ("slti {d}, {0}, 1", "addi {d}, {d}, -1", "and {d}, {d}, {1}"), "{0} > 0.0f ? {1} : 0.0f"
-    ),
-    # source 1 where 0 < source 0 <= source 2, else 0: positive floats are in order as integers
-    "where_between": _Operation(
-        ("addi {d}, {0}, -1", "sltu {d}, {d}, {2}", "neg {d}, {d}", "and {d}, {d}, {1}"),
-        "{0} > 0.0f && {0} <= {2} ? {1} : 0.0f",
-    ),
-}
+    def packs(self, mask: str) -> bool:
+        """Tell whether the stream makes a mask, rather than reads it."""
+        return any(step.operation in PACKS and step.sources[1] == mask for step in self.body)
 
 
 def instructions(stream: Stream) -> int:
     """Return the instructions that an element takes in the assembly's loop."""
     return sum(
-        1 if step.operation in ("load", "store") else len(_OPERATIONS[step.operation].instructions)
+        1 if step.operation in ("load", "store") else len(OPERATIONS[step.operation].instructions)
         for step in stream.body
     )
 
@@ -142,6 +116,8 @@ def stream_c(stream: Stream) -> str:
 
     lines = [f"static void {stream.name}(struct stream *s) {{"]
     lines += [f"  float *{name} = s->at[{i}];" for i, name in enumerate(stream.pointers)]
+    first = len(stream.pointers)
+    lines += [f"  uint32_t *{name} = (uint32_t *)s->at[{first + i}];" for i, name in enumerate(stream.masks)]
     lines += [f"  const float {name} = s->scalar[{i}];" for i, name in enumerate(stream.scalars)]
     lines += [f"  float {name}[{LANES}] = {{0}};" for name in stream.sums]
     lines += ["  for (int32_t segment = 0; segment < s->segments; ++segment) {"]
@@ -154,12 +130,17 @@ def stream_c(stream: Stream) -> str:
             lines.append(f"      {step.sources[0]}[i] = {text(step.sources[1])};")
             continue
         else:
-            value = _OPERATIONS[step.operation].c.format(*(text(source) for source in step.sources))
+            value = OPERATIONS[step.operation].c.format(*(text(source) for source in step.sources))
+        if step.operation in PACKS:
+            word = f"{step.sources[1]}[i % {LANES}]"
+            lines.append(f"      {word} = (i < {LANES} ? 0u : {word} << 1) | {value};")
+            continue
         declared = step.result in stream.sums or step.result in defined
         lines.append(f"      {'' if declared else 'float '}{text(step.result)} = {value};")
         defined.add(step.result)
     lines += ["    }"]
     lines += [f"    {name} += s->length + s->skip / 4;" for name in stream.pointers]
+    lines += [f"    {name} += {LANES};" for name in stream.masks]
     lines += ["  }"]
     for i, name in enumerate(stream.sums):
         lines.append(f"  s->sum[{i}] = ({name}[0] + {name}[1]) + ({name}[2] + {name}[3]);")
@@ -180,16 +161,23 @@ def stream_assembly(stream: Stream) -> str:
         text.add(f"addi sp, sp, -{16 * ((len(saved) + 3) // 4)}")
         text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(saved)))
     text.add(*(f"lw {at[p]}, {_AT + 4 * i}(a0)" for i, p in enumerate(stream.pointers)))
+    masks = {name: registers[f"{name} pointer"][0] for name in stream.masks}
+    text.add(*(f"lw {r}, {_AT + 4 * (len(at) + i)}(a0)" for i, r in enumerate(masks.values())))
     text.add(*(f"lw {registers[s][0]}, {_SCALAR + 4 * i}(a0)" for i, s in enumerate(stream.scalars)))
     text.add(*(f"mv {register}, zero" for total in stream.sums for register in registers[total]))
     counter = registers["counter"][0]
     many, one = _body(stream, registers, LANES), _body(stream, registers, 1)
-    segment = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2", f"beqz {counter}, 2f"]
+    words = {access: [f"{access} {registers[m][lane]}, {4 * lane}({masks[m]})"
+                      for m in stream.masks if stream.packs(m) == (access == "sw") for lane in range(LANES)]
+             for access in ("lw", "sw")}  # fmt: skip
+    segment = [*words["lw"], f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2"]
+    segment += [f"beqz {counter}, 2f"]
     segment += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "2:"]
     segment += [f"lw {counter}, {_LENGTH}(a0)", f"andi {counter}, {counter}, {LANES - 1}"]
     segment += [f"beqz {counter}, 4f", f"LP_SETUP(0, {counter}, {len(one)}, 3)", *one[:-1], "3:", one[-1]]
     moves = [f"add {register}, {register}, {counter}" for register in at.values()]
-    segment += ["4:", f"lw {counter}, {_SKIP}(a0)", *moves[:-1], "6:", moves[-1]]
+    groups = [*words["sw"], *(f"addi {register}, {register}, {4 * LANES}" for register in masks.values())]
+    segment += ["4:", *groups, f"lw {counter}, {_SKIP}(a0)", *moves[:-1], "6:", moves[-1]]
     length = sum(1 for line in segment if not line.endswith(":"))
     text.add(f"lw {counter}, {_SEGMENTS}(a0)", f"LP_SETUP(1, {counter}, {length}, 6)", *segment)
     for i, total in enumerate(stream.sums):
@@ -218,13 +206,13 @@ def _body(stream: Stream, registers: dict[str, list[str]], lanes: int) -> list[s
             moves = last_access[step.sources[0]] == position
             lines += [_access(step, registers, lane, lanes, moves) for lane in reversed(range(lanes))]
             continue
-        for instruction in _OPERATIONS[step.operation].instructions:
+        for instruction in OPERATIONS[step.operation].instructions:
             for lane in reversed(range(lanes)):
                 sources = [_register(registers, source, lane) for source in step.sources]
                 result = _register(registers, step.result, lane)
                 text = instruction.format(*sources, d=result)
-                reads = frozenset(re.split(r"[ ,()]+", text)[2:])
-                lines.append(Instruction(text, reads, frozenset([result])))
+                written, *reads = re.split(r"[ ,()]+", text)[1:]
+                lines.append(Instruction(text, frozenset(reads), frozenset([written])))
     return [instruction.text for instruction in share_fpu(lines)]
 
 
@@ -272,11 +260,14 @@ def _try_to_assign(stream: Stream, chains: int) -> dict[str, list[str]] | None:
         registers[name] = [taken[lane % count] for lane in range(LANES)]
         return True
 
-    for name in (*stream.pointers, *stream.scalars, "counter"):
+    for name in (*stream.pointers, *(f"{m} pointer" for m in stream.masks), *stream.scalars, "counter"):
         if not take(name, 1):
             return None
     for name in stream.sums:
         if not take(name, chains):
+            return None
+    for name in stream.masks:
+        if not take(name, LANES):
             return None
     fixed = set(registers)
     last_use = {source: position for position, step in enumerate(stream.body) for source in step.sources}
@@ -284,7 +275,7 @@ def _try_to_assign(stream: Stream, chains: int) -> dict[str, list[str]] | None:
         ending = [s for s in dict.fromkeys(step.sources) if last_use[s] == position and s not in fixed]
         ending = [source for source in ending if source in registers]
         several = step.operation not in ("load", "store") and (
-            len(_OPERATIONS[step.operation].instructions) > 1
+            len(OPERATIONS[step.operation].instructions) > 1
         )
         early = [s for s in ending if not several or (s == step.sources[0] and step.sources.count(s) == 1)]
         for source in early:
