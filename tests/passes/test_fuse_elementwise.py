@@ -11,7 +11,7 @@ from tvm import IRModule, relax
 
 from tests.host_executor import HostExecutor
 from tests.passes.small_models import random_input
-from tests.passes.torch_training import Residual, batches, run_step, seeded
+from tests.passes.torch_training import Residual, assert_same_step, batches, seeded
 from tvm_pulp.frontends.load import load_model
 from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.kernel_steps import KernelStep, read_steps
@@ -206,15 +206,6 @@ def test_a_training_step_stays_equal(micro_batch: int | None) -> None:
     with mock.patch("tvm_pulp.passes.training_graph.fuse_elementwise", lambda module: module):
         plain = build()
     (x, labels), *_ = batches(1, 4, (3, 8, 8), 4)
-    results = []
-    for graph in (plain, joined):
-        memory = {**graph.model.parameters, **graph.states}
-        results.append(run_step(HostExecutor(graph.module), graph, memory, x, labels))
-    (loss, output, gradients, memory), (other_loss, other_output, other_gradients, other_memory) = results
-    assert loss == other_loss
-    for want, got in zip([output, *gradients], [other_output, *other_gradients], strict=True):
-        np.testing.assert_array_equal(got, want)
-    for name, array in memory.items():
-        np.testing.assert_array_equal(other_memory[name], array, err_msg=name)
+    assert_same_step(plain, joined, x, labels)
     calls = [len(read_steps(graph.module, "infer").steps) for graph in (plain, joined)]
     assert calls[1] <= calls[0] - 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 from tests.host_executor import HostExecutor
 from tests.passes.single_operator import assert_close
-from tests.passes.torch_training import batches, run_step, seeded
+from tests.passes.torch_training import assert_same_step, batches, run_step, seeded
 from tvm_pulp.frontends.load import load_model
 from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
 from tvm_pulp.passes.kernel_steps import KernelStep, read_steps
@@ -73,16 +72,7 @@ def test_biases_only(micro_batch: int | None) -> None:
     assert masked(changed, step) == ["first + relu", "second + mul + hardtanh", "third + add + relu_1"]
     assert masked(changed, "infer") == []
     (x, labels), *_ = batches(1, 4, SHAPE, 5)
-    results = []
-    for graph in (plain, changed):
-        memory = {**graph.model.parameters, **graph.states}
-        results.append(run_step(HostExecutor(graph.module), graph, memory, x, labels))
-    (loss, output, gradients, memory), (other_loss, other_output, other_gradients, other_memory) = results
-    assert loss == other_loss
-    for want, got in zip([output, *gradients], [other_output, *other_gradients], strict=True):
-        np.testing.assert_array_equal(got, want)
-    for name, array in memory.items():
-        np.testing.assert_array_equal(other_memory[name], array, err_msg=name)
+    assert_same_step(plain, changed, x, labels)
 
 
 def test_against_pytorch() -> None:

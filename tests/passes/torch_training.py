@@ -107,6 +107,20 @@ def run_step(
     return total, np.concatenate(outputs), sums, memory
 
 
+def assert_same_step(plain: TrainingGraph, changed: TrainingGraph, x: np.ndarray, labels: np.ndarray) -> None:
+    """Compare a mini-batch's loss, output, gradients and memory by two graphs of a net, bit by bit."""
+    results = []
+    for graph in (plain, changed):
+        memory = {**graph.model.parameters, **graph.states}
+        results.append(run_step(HostExecutor(graph.module), graph, memory, x, labels))
+    (loss, output, gradients, memory), (other_loss, other_output, other_gradients, other_memory) = results
+    assert loss == other_loss
+    for want, got in zip([output, *gradients], [other_output, *other_gradients], strict=True):
+        np.testing.assert_array_equal(got, want)
+    for name, array in memory.items():
+        np.testing.assert_array_equal(other_memory[name], array, err_msg=name)
+
+
 def check_against_pytorch(
     net: nn.Module,
     config: TrainConfig,
