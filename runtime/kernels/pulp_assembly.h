@@ -30,6 +30,7 @@
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
  *                     into the low or the high half of `to`
+ *   PV_SRA_SC_B       each byte shifted right by the register `shift`, signs extended
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
  *   VFMULR_H          products of both half-precision numbers of `a` with the low one of `b`
@@ -53,6 +54,7 @@
 #define PV_SHUFFLE2_B(to, from, selectors) "pv.shuffle2.b " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
+#define PV_SRA_SC_B(to, from, shift) "pv.sra.sc.b " #to ", " #from ", " #shift "\n"
 #define VFDOTPEX_S_H(sum, a, b) "vfdotpex.s.h " #sum ", " #a ", " #b "\n"
 #define VFMULR_H(to, a, b) "vfmul.r.h " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) "vfcpka.h.s " #to ", " #low ", " #high "\n"
@@ -87,6 +89,7 @@
 #define PV_SHUFFLE2_B(to, from, selectors) ".insn r 0x57, 1, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
+#define PV_SRA_SC_B(to, from, shift) ".insn r 0x57, 5, 0x24, " #to ", " #from ", " #shift "\n"
 #define VFDOTPEX_S_H(sum, a, b) ".insn r 0x33, 0, 0x4b, " #sum ", " #a ", " #b "\n"
 #define VFMULR_H(to, a, b) ".insn r 0x33, 6, 0x43, " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n"
