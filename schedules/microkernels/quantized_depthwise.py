@@ -24,6 +24,7 @@ struct depthwise_run {
   const int32_t *bias;    /* of the first channel, the multipliers behind */
   int32_t channels;
   int32_t result_bytes;   /* from the first row of the results to behind the last one */
+  int32_t rows;           /* of the results */
 };"""
 
 
@@ -116,7 +117,8 @@ def _share(s: DepthwiseShape) -> str:
         .weight = weight + channel * {4 * s.kernel[0]},
         .bias = bias + channel,
         .channels = channels,
-        .result_bytes = rows * {s.columns * s.channels}}};"""
+        .result_bytes = rows * {s.columns * s.channels},
+        .rows = rows}};"""
     head = """\
 static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight,
                                      const int32_t *bias, uint8_t *result, int32_t rows) {"""

@@ -27,7 +27,7 @@ _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10
 _FRAME = 80
 _RUN = 60
 
-_FIELDS = ("image", "result", "weight", "bias", "channels", "result_bytes")
+_FIELDS = ("image", "result", "weight", "bias", "channels", "result_bytes", "rows")
 
 
 def depthwise_strip_assembly(s: DepthwiseShape, e: Epilogue, width: int) -> str:
@@ -58,17 +58,9 @@ class _StripWriter:
         for row in range(s.kernel[0] - s.strides[0]):
             self.image_row(row)
         if self.moves_sums:
-            self.add_bias(0, 0)
-        text.add("2:")
-        rows = 1 if self.moves_sums else s.rows_of_sums
-        for row in range(rows):
-            for above in range(s.strides[0], 0, -1):
-                self.image_row(row * s.strides[0] + s.kernel[0] - above)
-            self.requantize(row)
-            if self.moves_sums:
-                self.move_sums()
-            branch = "beq" if row < rows - 1 else "bne"
-            text.add(f"{branch} {_OUT}, {_END}, {'3f' if branch == 'beq' else '2b'}")
+            self.loop_over_rows()
+        else:
+            self.loop_over_rows_of_sums()
         text.add(
             "3:", f"lw a0, {_RUN}(sp)", _field("a1", "channels"), "addi a1, a1, -1", _set("a1", "channels")
         )
@@ -76,6 +68,34 @@ class _StripWriter:
         text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
         text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
         return f"void {name}(struct depthwise_run *);\n__asm__(\n{text}\n);"
+
+    def loop_over_rows_of_sums(self) -> None:
+        """Write a loop over as many rows of results as there are rows of sums, which take turns."""
+        text, s = self.text, self.s
+        text.add("2:")
+        for row in range(s.rows_of_sums):
+            self.image_rows(row)
+            self.requantize(row)
+            branch = "beq" if row < s.rows_of_sums - 1 else "bne"
+            text.add(f"{branch} {_OUT}, {_END}, {'3f' if branch == 'beq' else '2b'}")
+
+    def loop_over_rows(self) -> None:
+        """Write a hardware loop over the rows of results, from one to the next of which the sums move."""
+        text = self.text
+        self.add_bias(0, 0)
+        text.add(f"lw a0, {_RUN}(sp)", _field("a0", "rows"))
+        start = len(text.lines)
+        self.image_rows(0)
+        self.requantize(0)
+        self.move_sums()
+        text.lines.insert(start, f"LP_SETUP(0, a0, {len(text.lines) - start}, 2)")
+        text.lines.insert(-1, "2:")
+
+    def image_rows(self, row: int) -> None:
+        """Add the last rows of the image that a row of results needs."""
+        s = self.s
+        for above in range(s.strides[0], 0, -1):
+            self.image_row(row * s.strides[0] + s.kernel[0] - above)
 
     def start_channel(self) -> None:
         """Load what belongs to a channel, and move the run's pointers on to the next one."""

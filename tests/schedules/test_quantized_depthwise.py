@@ -149,6 +149,12 @@ def test_speed(shape: Shape, stride: int, least: float, chip: Features, tmp_path
     assert simulate(shape, g, chip, tmp_path) >= least
 
 
+@pytest.mark.parametrize("bounds,least", [((0, 0, 255), 3.3), ((128, 0, 255), 2.9)])
+def test_speed_of_rounding_twice(bounds: Bounds, least: float, chip: Features, tmp_path: Path) -> None:
+    g = QuantizedConv2d((3, 3), (1, 1), SAME)
+    assert simulate((1, 48, 48, 8), g, chip, tmp_path, "rounded twice", bounds) >= least
+
+
 @pytest.mark.parametrize("kernel,dilation", [((5, 5), (1, 1)), ((3, 3), (2, 2)), ((3, 3), (1, 2))])
 def test_large_windows_are_left_to_others(kernel: tuple[int, int], dilation: tuple[int, int]) -> None:
     function, _, _ = workload((1, 9, 9, 4), QuantizedConv2d(kernel, dilation=dilation))
