@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LAYOUTS = ("nn", "tn", "nt")
+WAYS = ("pack", "repack", "unpack")
 STEPS = ("forward", "data-grad", "weight-grad")
 
 
@@ -58,6 +59,9 @@ KERNELS = [
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
     "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
+    *(f"latents_{way}:elements=8192,bits={bits},source=l1" for way in WAYS for bits in (8, 7, 6)),
+    *(f"latents_{way}:elements=8192,bits={bits},floats=l1" for way in WAYS[::2] for bits in (8, 7, 6)),
+    *(f"latents_{way}:elements=65536,bits={bits}" for way in WAYS for bits in (8, 7, 6)),
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]

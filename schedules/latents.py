@@ -6,11 +6,15 @@ every sample ends with a whole byte, samples side by side are one long stream.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.latents_build import LatentsBuilder
 from tvm_pulp.schedules.latents_workload import (
+    GATHER,
+    PACK,
+    REPACK,
     LatentsTile,
     LatentsWorkload,
     candidates,
@@ -18,11 +22,14 @@ from tvm_pulp.schedules.latents_workload import (
     l1_bytes,
     read,
 )
+from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.base import ClusterFeatures
+
+_WORD_BYTES = 4
 
 
 class LatentsTemplate:
@@ -44,13 +51,13 @@ class LatentsTemplate:
 
     def default(self, workload: LatentsWorkload, features: ClusterFeatures) -> dict[str, int]:
         """Return the tile with the lowest estimate of all that fit L1."""
-        fitting = [t for t in candidates(workload) if l1_bytes(workload, t) <= features.kernel_l1_bytes]
-        if not fitting:
+        tile = self._best(workload, features, features.kernel_l1_bytes)
+        if tile is None:
             raise UserError(
                 f"the latents of kernel '{workload.function.attrs['global_symbol']}' do not fit L1 "
                 f"({features.kernel_l1_bytes} bytes) with any tile size"
             )
-        return asdict(min(fitting, key=lambda tile: self._estimate(workload, tile, features)))
+        return asdict(tile)
 
     def l1_bytes(self, workload: LatentsWorkload, knobs: dict[str, int]) -> int:
         """Return the L1 that the tiles need."""
@@ -65,6 +72,30 @@ class LatentsTemplate:
     def build(self, workload: LatentsWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
         """Return the function in the cluster dialect."""
         return LatentsBuilder(workload, _tile(workload, knobs), features).build()
+
+    def build_in_place(
+        self, workload: LatentsWorkload, features: ClusterFeatures, resident: Collection[int]
+    ) -> PrimFunc | None:
+        """Return the function for parameters in L1, see ``schedules.resident``.
+
+        None where no tile fits beside them, where samples are chosen from a store in L1, or where rows of a
+        packed tensor in L1 do not begin with a word.
+        """
+        last = len(workload.function.params) - 1
+        values, packed = (0, last) if workload.kind in (PACK, REPACK) else (last, 0)
+        placed = replace(workload, values_in_l1=values in resident, packed_in_l1=packed in resident)
+        if placed.packed_in_l1:
+            rows, _ = placed.extents()
+            if placed.kind == GATHER or (rows > 1 and placed.row_bytes() % _WORD_BYTES):
+                return None
+        left = features.kernel_l1_bytes - resident_bytes(workload.function, resident)
+        tile = self._best(placed, features, left)
+        return None if tile is None else LatentsBuilder(placed, tile, features).build()
+
+    def _best(self, workload: LatentsWorkload, features: ClusterFeatures, limit: int) -> LatentsTile | None:
+        """Return the tile with the lowest estimate of all that fit a number of bytes."""
+        fitting = [tile for tile in candidates(workload) if l1_bytes(workload, tile) <= limit]
+        return min(fitting, key=lambda tile: self._estimate(workload, tile, features), default=None)
 
     @staticmethod
     def _estimate(workload: LatentsWorkload, tile: LatentsTile, features: ClusterFeatures) -> float:

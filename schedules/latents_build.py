@@ -8,6 +8,7 @@ from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
     L1Allocator,
+    barrier,
     bind,
     dma_1d,
     element,
@@ -72,20 +73,23 @@ class LatentsBuilder:
         self.loose_elements = aligned(self.tile.rows * self.tile.values * w.item_bytes) // w.item_bytes
         self.packed_elements = aligned(self.tile.packed_bytes(w.bits))
         dtype = "uint8" if w.kind == REPACK else "float32"  # a signed byte is an index into the table, too
-        self.loose_l1, declare_loose = self.l1.allocate("values_l1", self.loose_elements * copies, dtype)
-        self.packed_l1, declare_packed = self.l1.allocate("packed_l1", self.packed_elements * copies, "uint8")
-        before: list[Stmt] = [declare_loose, declare_packed]
+        before: list[Stmt] = []
+        self.loose_l1, self.packed_l1 = self.loose, self.packed
+        if not w.values_in_l1:
+            self.loose_l1, declare = self.l1.allocate("values_l1", self.loose_elements * copies, dtype)
+            before.append(declare)
+        if not w.packed_in_l1:
+            self.packed_l1, declare = self.l1.allocate("packed_l1", self.packed_elements * copies, "uint8")
+            before.append(declare)
         if w.kind == REPACK:
             self.table, declare_table = self.l1.allocate("table", TABLE_BYTES, "uint8")
             before += [declare_table, self._on_all("latents_table", address_of(element(self.table, 0)))]
-        loads, stores = (self._move_loose, self._move_packed) if self.packs else (
-            self._move_packed, self._move_loose
-        )  # fmt: skip
-        body = self.loop.run(
-            lambda tile, slot: loads(tile, slot, TO_L1),
-            lambda tile, slot: stores(tile, slot, TO_L2),
-            self._compute,
-        )
+            if w.values_in_l1 and self.loop.total == 1:
+                before.append(barrier())  # else there is one between the first loads, or at a tile's start
+        move_values = None if w.values_in_l1 else self._move_loose
+        move_packed = None if w.packed_in_l1 else self._move_packed
+        loads, stores = (move_values, move_packed) if self.packs else (move_packed, move_values)
+        body = self.loop.run(loads, stores, self._compute)
         return kernel_function(
             w.function,
             self.arguments,
@@ -96,6 +100,7 @@ class LatentsBuilder:
                 "pulp.schedule": "latents",
                 "pulp.tile": self._describe(),
                 "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.notes": self._notes(),
             },
         )
 
@@ -103,6 +108,11 @@ class LatentsBuilder:
         rows, values = self.w.extents()
         tile = f"rows {self.tile.rows}/{rows}, values {self.tile.values}/{values}"
         return f"{self.w.bits} bits, {tile}"
+
+    def _notes(self) -> list[str]:
+        places = {self.loose: self.w.values_in_l1, self.packed: self.w.packed_in_l1}
+        names = ", ".join(str(tensor.name) for tensor, in_l1 in places.items() if in_l1)
+        return [f"in L1 before and after: {names}"] if names else []
 
     def _micro_kernel(self) -> str:
         w, assembly = self.w, self.features.has_xpulp
@@ -142,21 +152,32 @@ class LatentsBuilder:
         """Return the bytes of packed values; those before a tile end with a whole byte."""
         return self.analyzer.simplify(tirx.floordiv(values * self.w.bits + 7, 8))
 
-    def _move_loose(self, tile: Expr, slot: Expr, direction: int) -> list[Stmt]:
-        row, value, count = self._place(tile)
-        at = self.analyzer.simplify(row * self.w.extents()[1] + value)
-        start = self.loop.copy_start(tile, 1, self.loose_elements)
-        size = self.analyzer.simplify(count * self.w.item_bytes)
-        return [dma_1d(slot, self.loose_l1, start, self.loose, at, size, direction)]
+    def _loose_at(self, tile: Expr) -> Expr:
+        """Return a tile's first value in the tensor."""
+        row, value, _ = self._place(tile)
+        return self.analyzer.simplify(row * self.w.extents()[1] + value)
 
-    def _move_packed(self, tile: Expr, slot: Expr, direction: int) -> list[Stmt]:
-        row, value, count = self._place(tile)
+    def _packed_at(self, tile: Expr) -> Expr:
+        """Return a tile's first byte in the tensor of packed values."""
+        row, value, _ = self._place(tile)
+        start = tirx.floordiv(value * self.w.bits, 8)
+        return self.analyzer.simplify(row * self.w.row_bytes() + start)
+
+    def _move_loose(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        _, _, count = self._place(tile)
+        at, start = self._loose_at(tile), self.loop.copy_start(tile, 1, self.loose_elements)
+        size = self.analyzer.simplify(count * self.w.item_bytes)
+        return [dma_1d(slot, self.loose_l1, start, self.loose, at, size, TO_L1 if self.packs else TO_L2)]
+
+    def _move_packed(self, tile: Expr, slot: Expr) -> list[Stmt]:
+        _, value, count = self._place(tile)
         start = self.loop.copy_start(tile, 1, self.packed_elements)
         offset = self.analyzer.simplify(tirx.floordiv(value * self.w.bits, 8))
         if self.w.kind == GATHER:
             return [self._gather(tile, slot, start, offset)]
-        at = self.analyzer.simplify(row * self.w.row_bytes() + offset)
-        return [dma_1d(slot, self.packed_l1, start, self.packed, at, self._bytes(count), direction)]
+        at = self._packed_at(tile)
+        size, direction = self._bytes(count), TO_L2 if self.packs else TO_L1
+        return [dma_1d(slot, self.packed_l1, start, self.packed, at, size, direction)]
 
     def _gather(self, tile: Expr, slot: Expr, start: Expr, offset: Expr) -> Stmt:
         """Return a transfer for each chosen sample: side by side in L1."""
@@ -176,8 +197,18 @@ class LatentsBuilder:
 
     def _compute(self, tile: Expr) -> Stmt:
         _, _, count = self._place(tile)
-        loose = address_of(element(self.loose_l1, self.loop.copy_start(tile, 1, self.loose_elements)))
-        packed = address_of(element(self.packed_l1, self.loop.copy_start(tile, 1, self.packed_elements)))
+        at = (
+            self._loose_at(tile)
+            if self.w.values_in_l1
+            else self.loop.copy_start(tile, 1, self.loose_elements)
+        )
+        loose = address_of(element(self.loose_l1, at))
+        at = (
+            self._packed_at(tile)
+            if self.w.packed_in_l1
+            else self.loop.copy_start(tile, 1, self.packed_elements)
+        )
+        packed = address_of(element(self.packed_l1, at))
         if self.w.kind == REPACK:
             return self._on_all("latents_pack", loose, packed, count, address_of(element(self.table, 0)))
         if self.w.kind == PACK:

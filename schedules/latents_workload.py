@@ -45,6 +45,8 @@ class LatentsWorkload:
         Whether no value is below 0.
     requantization : tuple of int
         Multiplier, shift, and the source's zero point, for repacking.
+    values_in_l1, packed_in_l1 : bool
+        Whether the unpacked values, or the packed ones, live in L1: workers access them where they are.
     """
 
     function: PrimFunc
@@ -56,6 +58,8 @@ class LatentsWorkload:
     scale: float = 0.0
     non_negative: bool = False
     requantization: tuple[int, int, int] = (0, 0, 0)
+    values_in_l1: bool = False
+    packed_in_l1: bool = False
 
     @property
     def item_bytes(self) -> int:
@@ -116,9 +120,14 @@ def tile_count(w: LatentsWorkload, tile: LatentsTile) -> int:
 def l1_bytes(w: LatentsWorkload, tile: LatentsTile) -> int:
     """Return the L1 of a tile and its packed form, two copies of each where there are several tiles."""
     copies = 2 if tile_count(w, tile) > 1 else 1
-    sizes = [tile.rows * tile.values * w.item_bytes, tile.packed_bytes(w.bits)]
-    total = sum(copies * aligned(size) for size in sizes)
+    total = sum(copies * aligned(size) for size in moved_bytes(w, tile))
     return total + (TABLE_BYTES if w.kind == REPACK else 0)
+
+
+def moved_bytes(w: LatentsWorkload, tile: LatentsTile) -> tuple[int, int]:
+    """Return the bytes of a tile, unpacked and packed, that have a place in L1 beside the tensors."""
+    values = 0 if w.values_in_l1 else tile.rows * tile.values * w.item_bytes
+    return values, 0 if w.packed_in_l1 else tile.packed_bytes(w.bits)
 
 
 def aligned(size: int) -> int:
@@ -141,8 +150,8 @@ def estimate_cycles(w: LatentsWorkload, tile: LatentsTile, cores: int, has_assem
     work = shares * 32 * a_value + tiles * _CYCLES_A_TILE
     loose = rows * values * w.item_bytes / _DMA_BYTES_A_CYCLE + tiles * _CYCLES_A_TRANSFER
     packed = rows * values * w.bits / 8 / _DMA_BYTES_A_CYCLE + max(tiles, rows) * _CYCLES_A_TRANSFER
-    fill = (tile.rows * tile.values * w.item_bytes + tile.packed_bytes(w.bits)) / _DMA_BYTES_A_CYCLE
-    return max(work, loose, packed) + fill
+    moves = [0.0 if w.values_in_l1 else loose, 0.0 if w.packed_in_l1 else packed]
+    return max(work, *moves) + sum(moved_bytes(w, tile)) / _DMA_BYTES_A_CYCLE
 
 
 def read(function: PrimFunc) -> LatentsWorkload | None:

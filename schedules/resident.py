@@ -29,6 +29,17 @@ class ValidatesKnobs(Protocol):
         ...
 
 
+@runtime_checkable
+class BuildsInPlace(Protocol):
+    """A template whose workers access tensors in L1 where they are, tile by tile."""
+
+    def build_in_place(
+        self, workload: Workload, features: ClusterFeatures, resident: Collection[int]
+    ) -> PrimFunc | None:
+        """Return the function for parameters, by number, in L1; None where it cannot be."""
+        ...
+
+
 def resident_numbers(function: PrimFunc, names: Collection[str]) -> list[int]:
     """Return the positions of named parameters.
 
@@ -70,6 +81,8 @@ def build_resident(
         With the template's own knobs where each of these tensors is one tile then, else with one tile for
         everything and the other knobs by the template's estimate. None where neither can be.
     """
+    if isinstance(template, BuildsInPlace):
+        return template.build_in_place(workload, features, resident)
     default = template.default(workload, features)
     for knobs in (default, *whole_knobs(template, workload, features)):
         if knobs is not None:

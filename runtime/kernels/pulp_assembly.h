@@ -18,6 +18,7 @@
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
+ *   P_ADDRNR          to = (to + a + 2^(shift-1)) >> shift, by the register `shift`
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
  *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
@@ -65,6 +66,7 @@
 #define PV_DOTSP_B(to, a, b) "pv.dotsp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_ADDRNR(to, a, shift) "p.addRNr " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
 #define P_CLIP(to, from, bits) "p.clip " #to ", " #from ", " #bits "\n"
 #define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
@@ -100,6 +102,7 @@
 #define PV_DOTSP_B(to, a, b) ".insn r 0x57, 1, 0x4c, " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_ADDRNR(to, a, shift) ".insn r 0x5b, 6, 0x20, " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_CLIP(to, from, bits) ".insn r 0x33, 1, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"

@@ -140,7 +140,8 @@ static void latents_pack_groups(const {item} *values, uint8_t *packed, int32_t g
 
 /* The share of worker `core` in a tile: groups of {s.group}; the last worker, which may have one less, does
  * the rest, which need not fill a byte. */
-static void latents_pack(int core, const {item} *values, uint8_t *packed, int32_t count{declared}) {{
+static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t count{declared}) {{
+  const {item} *values = tile;
   const int32_t groups = count / {s.group};
   const int32_t first = pulp_chunk(core, PULP_CORES, groups);
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, groups);

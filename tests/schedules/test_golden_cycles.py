@@ -48,7 +48,7 @@ KERNELS = [
 
 def mean_cycles(text: str, chip: Features) -> float:
     workload = make_workload(text)
-    names = [str(parameter.name) for parameter in workload.function.params] if workload.in_l1 else []
+    names = workload.resident
     lowered = best_lowering(workload.function, chip, names)
     with tempfile.TemporaryDirectory() as folder:
         elf = build_program(lowered, chip, Path(folder), names)

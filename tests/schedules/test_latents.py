@@ -18,6 +18,7 @@ from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.latents import LatentsTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.print_kernel import print_kernel
 from tvm_pulp.target.tvm_names import PrimFunc
 
 Case = tuple[PrimFunc, list[np.ndarray], np.ndarray]
@@ -102,6 +103,36 @@ def test_any_size_in_any_tiles_on_the_simulator(
         lowered(function, knobs, chip), arguments, chip, tmp_path_factory.mktemp("latents"), runs=1
     )
     assert (arguments[-1] == expected).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_in_l1(kind: str, chip: Features, tmp_path: Path) -> None:
+    """Where values are in L1, packed ones, or both: the same bits, and only the others move."""
+    for samples, elements, bits in ((1, 9000, 7), (3, 704, 6), (4, 333, 8)):
+        function, arguments, expected = make(kind, bits, samples, elements)
+        names = [str(parameter.name) for parameter in function.params]
+        values, packed = (
+            (names[0], names[-1]) if "pack" in kind and kind != "unpack" else (names[-1], names[0])
+        )
+        is_possible = kind != "gather" and (elements * bits % 8 == 0 or elements * bits % 32 == 0)
+        for resident in [[values], *([[packed], [values, packed]] if is_possible else [])]:
+            arguments[-1][...] = 0
+            built = lower(function, chip, resident)
+            text = print_kernel(built, "kernel")
+            assert built.attrs["pulp.schedule"] == "latents"
+            assert ("values_l1" in text, "packed_l1" in text) == (
+                values not in resident,
+                packed not in resident,
+            )
+            folder = tmp_path / f"{samples}{len(resident)}{resident[0]}"
+            measure_kernel(built, arguments, chip, folder, runs=1, resident=resident)
+            assert (arguments[-1] == expected).all(), (elements, resident)
+
+
+def test_a_packed_tensor_whose_rows_begin_within_words_is_left_to_loops(chip: Features) -> None:
+    function, _, _ = make("unpack", 7, 3, 332)
+    assert lower(function, chip, ["packed"]).attrs["pulp.schedule"] == "generic"
+    assert lower(function, chip, ["output"]).attrs["pulp.schedule"] == "latents"
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 7), (2, 8, 4, 4)])

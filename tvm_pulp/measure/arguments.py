@@ -8,7 +8,9 @@ from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 
 def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
-    """Draw an array for each parameter: floats from -1..1 (variances from 0..1), integers from 0..3.
+    """Draw an array for each parameter: floats from -1..1, integers from 0..3.
+
+    Variances, and latents from a rectifier, are from 0..1.
 
     Parameters
     ----------
@@ -22,12 +24,18 @@ def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
     for parameter in function.params:
         shape, dtype = buffer_shape(parameter), buffer_dtype(parameter)
         if dtype.startswith("float"):
-            low = 0 if "variance" in str(parameter.name) else -1
+            low = 0 if "variance" in str(parameter.name) or _is_rectified(function) else -1
             arrays.append(random.uniform(low, 1, shape).astype(dtype))
         else:
             arrays.append(random.integers(0, 4, shape).astype(dtype))
     _clear_behind_rows(function, arrays)
     return arrays
+
+
+def _is_rectified(function: PrimFunc) -> bool:
+    """Tell whether a kernel packs latents that are never negative."""
+    latents = function.attrs.get("pulp.latents") if function.attrs is not None else None
+    return latents is not None and bool(int(latents.get("non_negative", 0)))
 
 
 def _clear_behind_rows(function: PrimFunc, arrays: list[np.ndarray]) -> None:

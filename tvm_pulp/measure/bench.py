@@ -18,7 +18,7 @@ from tvm_pulp.measure.program import build_program
 from tvm_pulp.measure.workloads import Workload
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.generic import lower_generic
-from tvm_pulp.schedules.resident import resident_bytes
+from tvm_pulp.schedules.resident import resident_bytes, resident_numbers
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -119,14 +119,13 @@ def measure_workload(
         If the result is wrong, or the simulator's checks find something.
     """
     function, name = workload.function, workload.specification.text
-    resident = [str(parameter.name) for parameter in function.params] if workload.in_l1 else []
-    if workload.in_l1:
-        need = resident_bytes(function, range(len(function.params)))
-        if need > features.kernel_l1_bytes:
-            raise UserError(
-                f"'{name}': the tensors take {need} bytes, of L1 {features.kernel_l1_bytes} are left: take "
-                "source=l2, or a target with more L1 (--target 'pulp -l1-bytes=262144')"
-            )
+    resident = workload.resident
+    need = resident_bytes(function, resident_numbers(function, resident))
+    if need > features.kernel_l1_bytes:
+        raise UserError(
+            f"'{name}': the tensors take {need} bytes, of L1 {features.kernel_l1_bytes} are left: take "
+            "source=l2, or a target with more L1 (--target 'pulp -l1-bytes=262144')"
+        )
     try:
         lowered = lowering(function, features, resident)
         with tempfile.TemporaryDirectory() as folder:

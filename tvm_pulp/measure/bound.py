@@ -49,10 +49,8 @@ def bound_of(workload: Workload, features: Features, written: Collection[int]) -
         Numbers of the arguments that a call writes; those of a kernel that works in place move both ways.
     """
     compute = workload.cost.cycles(features, workload.dtype)
-    if workload.in_l1:
-        return Bound(compute, 0.0)
-    parameters = list(workload.function.params)
-    read = [n for n in range(len(parameters)) if workload.in_place or n not in written]
-    moved_in = sum(tensor_bytes(parameters[number]) for number in read)
-    moved_out = sum(tensor_bytes(parameters[number]) for number in written)
+    resident = workload.resident
+    moved = {n: p for n, p in enumerate(workload.function.params) if str(p.name) not in resident}
+    moved_in = sum(tensor_bytes(p) for n, p in moved.items() if workload.in_place or n not in written)
+    moved_out = sum(tensor_bytes(p) for n, p in moved.items() if n in written)
     return Bound(compute, max(moved_in, moved_out) / features.dma_bytes_per_cycle)

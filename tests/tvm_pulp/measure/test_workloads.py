@@ -40,6 +40,9 @@ TEXTS = [
       for pool in ("max_pool", "avg_pool") for step in STEPS[:2]),
     *(f"batch_norm:channels=3,h=9,w=7,relu=yes,step={step}" for step in STEPS[:2]),
     "bias_gradient:channels=3,h=5,w=4,batch=2",
+    *(f"latents_{way}:elements=37,bits={bits}"
+      for way in ("pack", "repack", "unpack") for bits in (8, 7, 6, 1)),
+    "latents_pack:elements=37,relu=no",
 ]  # fmt: skip
 
 
@@ -117,6 +120,10 @@ def test_bounds():
     assert (update.compute, update.dma) == (4000, (2 * 8000 + 1) * 4 / 8)
     bytes_ = bound_of(make_workload("matmul:m=64,n=64,k=64,dtype=int8,source=l1"), chip, [2])
     assert bytes_.cycles == 64**3 / 32
+    unpacked = bound_of(make_workload("latents_unpack:elements=8000,bits=7"), chip, [1])
+    assert (unpacked.compute, unpacked.dma) == (3000, 8000 * 4 / 8)
+    into_l1 = bound_of(make_workload("latents_unpack:elements=8000,bits=7,floats=l1"), chip, [1])
+    assert (into_l1.compute, into_l1.dma) == (3000, 7000 / 8)
 
 
 @pytest.mark.parametrize("step", STEPS)

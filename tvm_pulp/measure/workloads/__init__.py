@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvm_pulp.measure.specification import parse_specification
-from tvm_pulp.measure.workloads import batch_norm, conv2d, elementwise, loss, matmul, pooling, update
+from tvm_pulp.measure.workloads import batch_norm, conv2d, elementwise, latents, loss, matmul, pooling, update
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
 
 KINDS: dict[str, Kind] = {
@@ -14,6 +14,7 @@ KINDS: dict[str, Kind] = {
     **loss.KINDS,
     **batch_norm.KINDS,
     **pooling.KINDS,
+    **latents.KINDS,
 }
 """By name."""
 

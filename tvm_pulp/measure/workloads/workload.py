@@ -9,11 +9,14 @@ import numpy as np
 
 from tvm_pulp.measure.specification import Key, Specification
 from tvm_pulp.target.features import Features
-from tvm_pulp.target.tvm_names import PrimFunc
+from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype
 
 DTYPES = ("float32", "float16", "int8")
 
 STEPS = ("forward", "data-grad", "weight-grad")
+
+FLOATS = "floats"
+"""Key of kernels between floats and bytes: where the floats are, apart from the other tensors."""
 
 Expected = Callable[[list[np.ndarray]], Mapping[int, np.ndarray]]
 """From the arguments before a call to what it must leave in some of them, by number, in float64."""
@@ -90,9 +93,14 @@ class Workload:
         return str(self.specification.values.get("dtype", "float32"))
 
     @property
-    def in_l1(self) -> bool:
-        """Whether the tensors are in L1."""
-        return self.specification.word("source") == "l1"
+    def resident(self) -> list[str]:
+        """Names of the tensors in L1."""
+        parameters = {str(parameter.name): buffer_dtype(parameter) for parameter in self.function.params}
+        if self.specification.word("source") == "l1":
+            return list(parameters)
+        if self.specification.values.get(FLOATS) == "l1":
+            return [name for name, dtype in parameters.items() if dtype.startswith("float")]
+        return []
 
 
 @dataclass(frozen=True)
