@@ -19,7 +19,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.matmul_model import tile_sizes
-from tvm_pulp.schedules.microkernels.unpack_weight import GROUP, unpack_weight_source
+from tvm_pulp.schedules.microkernels.unpack_weight import GROUP, packed_bytes, unpack_weight_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.target.tvm_names import (
     Evaluate,
@@ -75,7 +75,9 @@ class UnpackWeightTemplate:
         """Return the L1 that the tiles need."""
         size = knobs["tile_values"]
         copies = 2 if size < workload.values else 1
-        return sum(ceil_div(copies * _aligned(item), ALIGNMENT) * ALIGNMENT for item in (size, _packed(size)))
+        return sum(
+            ceil_div(copies * _aligned(item), ALIGNMENT) * ALIGNMENT for item in (size, packed_bytes(size))
+        )
 
     def estimate_cycles(
         self, workload: UnpackWeightWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -94,10 +96,6 @@ class UnpackWeightTemplate:
         return _build(workload, knobs["tile_values"], features)
 
 
-def _packed(values: int) -> int:
-    return ceil_div(values, GROUP) * GROUP // 2
-
-
 def _aligned(size: int) -> int:
     return ceil_div(size, ALIGNMENT) * ALIGNMENT
 
@@ -106,7 +104,7 @@ def _build(w: UnpackWeightWorkload, tile_values: int, features: ClusterFeatures)
     analyzer, l1, value = arith.Analyzer(), L1Allocator(), Var("value", "int32")
     loop = TileLoop([TiledAxis(value, w.values, tile_values)], [], analyzer)
     packed, weight = arguments = [flat_argument(parameter) for parameter in w.function.params]
-    copies, values, bytes_ = min(loop.total, 2), _aligned(tile_values), _aligned(_packed(tile_values))
+    copies, values, bytes_ = min(loop.total, 2), _aligned(tile_values), _aligned(packed_bytes(tile_values))
     weight_l1, declare_weight = l1.allocate("weight_l1", values * copies, "int8")
     packed_l1, declare_packed = l1.allocate("packed_l1", bytes_ * copies, "uint8")
 

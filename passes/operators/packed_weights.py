@@ -8,16 +8,8 @@ import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
+from tvm_pulp.schedules.microkernels.unpack_weight import GROUP, packed_bytes
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
-
-GROUP = 8
-"""Values in a word. Byte i has value i in its low half and value 4 + i in the high one: so each half of the
-bytes unpacks to a word of four values in order."""
-
-
-def packed_bytes(values: int) -> int:
-    """Return the bytes of some packed values: whole words."""
-    return -(-values // GROUP) * GROUP // 2
 
 
 def pack_halves(weight: np.ndarray) -> np.ndarray:

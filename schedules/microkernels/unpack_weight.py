@@ -9,11 +9,17 @@ from __future__ import annotations
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 
 GROUP = 8
-"""Values in a word, see `passes.operators.packed_weights`."""
+"""Values in a word. Byte i has value i in its low half and value 4 + i in the high one: so each half of the
+bytes unpacks to a word of four values in order."""
 
 _NAME = "unpack_weight_words"
 _WORDS = ("t0", "t1")
 _HIGH, _LOW, _FOUR = ("t2", "t3"), ("t4", "t5"), "t6"
+
+
+def packed_bytes(values: int) -> int:
+    """Return the bytes of some packed values: whole words."""
+    return -(-values // GROUP) * GROUP // 2
 
 
 def unpack_weight_source(*, assembly: bool) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.schedules.host_harness import HostKernel, run_reference
-from tvm_pulp.passes.operators.packed_weights import pack_halves, packed_bytes, unpack_halves
+from tvm_pulp.passes.operators.packed_weights import pack_halves, unpack_halves
 from tvm_pulp.schedules.generic import lower_generic
+from tvm_pulp.schedules.microkernels.unpack_weight import packed_bytes
 from tvm_pulp.target import features, parse
 
 SHAPES = [(1,), (7,), (8,), (3, 5), (4, 3, 12), (5, 2, 3, 4)]
