@@ -29,6 +29,7 @@ from tvm_pulp.reports.bench import bench_record
 from tvm_pulp.runtime.sim import benchmark as simulator_benchmark
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.tuning import records as tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,12 +124,13 @@ def measure_part(part: str, only: str, processes: int) -> list[Record]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write docs/performance.md and JSON."""
+    """Measure, print, and write docs/performance.md, JSON, and the tuning records of the search."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="which (default: %(default)s)")
     parser.add_argument("--only", default="", help="items whose name contains this; nothing is written")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "performance.json")
+    parser.add_argument("--tuning-records", type=Path, default=ROOT / "build" / "tuning_records.jsonl")
     parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "performance.md")
     options = parser.parse_args(arguments)
     parts = options.parts.split(",")
@@ -149,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(f"wrote {path}")
+    tuning.write_records(
+        options.tuning_records, [tuning.Record(**found["record"]) for found in results["search"]]
+    )
+    print(f"wrote {options.tuning_records}: what the search found, for tvmc bench --tuning-records")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tvm_pulp.schedules.base import Template, Workload, templates
 from tvm_pulp.schedules.resident import ValidatesKnobs
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
+from tvm_pulp.tuning.records import Record, chip_key, workload_key
 
 SKEWS = (0, 0, 3, 7)
 """Of the calls; the first one fills the instruction caches and does not count."""
@@ -54,7 +56,9 @@ def search_workload(text: str, chip: Features, most: int | None = 60) -> dict[st
         "loss": guess / best - 1,
         "tried": tried,
         "valid": len(valid),
-        "best_knobs": best_knobs,
+        "record": asdict(
+            Record(workload_key(function), chip_key(chip), template.name, best_knobs, best, text)
+        ),
     }
 
 

@@ -81,6 +81,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+    from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
         MatmulTemplate(),
@@ -91,6 +92,7 @@ def templates() -> list[Template]:
         QuantizedConv2dTemplate(),
         QuantizedDepthwiseTemplate(),
         QuantizeTemplate(),
+        UnpackWeightTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),

@@ -119,7 +119,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
         images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
         (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
     )  # fmt: skip
-    if not epilogue.is_supported(twice=attribute == "pulp.quantized_conv2d"):
+    if not epilogue.is_supported():
         return None
     return sizes, dilation[1]
 

@@ -11,7 +11,8 @@ from functools import lru_cache
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
-from tvm_pulp.schedules.microkernels.quantized_depthwise import STRIP, DepthwiseShape
+from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
+from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import STRIP
 from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, read_sizes
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -85,7 +86,7 @@ class QuantizedDepthwiseBlocking:
             "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
             "weight": self.tile_c * s.kernel[0] * s.chunk_of_channel,
-            "bias": 2 * self.bias_elements,
+            "bias": s.epilogue.vectors * self.bias_elements,
             "result": self.tile_y * s.columns * self.tile_c,
         }
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
@@ -154,6 +155,7 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     words = shape.words_of(width)
     image_row = words + (words - 1)
     each = 1.0 + s.epilogue.cycles + (not s.epilogue.narrow)  # the bias
+    each += s.epilogue.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

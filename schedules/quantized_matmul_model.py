@@ -65,7 +65,7 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     """Read a function's attribute; None where the panels do not serve."""
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
-    if segments_of(value["k"]) is None or not epilogue.is_supported(twice=True):
+    if segments_of(value["k"]) is None or not epilogue.is_supported():
         return None
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
 

@@ -1,11 +1,16 @@
 """Tests import the examples and one another's helpers from the checkout."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # there is a worker a processor: libraries that take all of them would only get into each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

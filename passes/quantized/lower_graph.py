@@ -16,6 +16,7 @@ from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.operators.movement import permute_dims
+from tvm_pulp.passes.operators.packed_weights import pack_halves, unpack_halves
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
@@ -66,9 +67,12 @@ def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
 
 
 def integer_parameters(graph: g.QuantizedGraph) -> dict[str, np.ndarray]:
-    """Give what the kernels read: weights, biases, multipliers and tables, by names of the layers."""
+    """Give what the package holds: weights, biases, multipliers and tables, by names of the layers.
+
+    They are what the kernels read, but for weights of 4 bits, which are packed two a byte.
+    """
     return {
-        _parameter(operator, name): value
+        _parameter(operator, name): pack_halves(value) if _is_packed(operator, name) else value
         for operator in graph.operators
         for name, value in _constants(operator).items()
     }
@@ -112,6 +116,9 @@ def emit_integer_graph(
     return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
 
 
+_WEIGHTED = g.QuantizedConv2d | g.QuantizedLinear
+
+
 class _Lowering:
     """Walks over the operators."""
 
@@ -145,7 +152,14 @@ class _Lowering:
         return self.values[tensor.name]
 
     def constants(self, operator: g.Operator) -> list[relax.Var]:
-        return [self.parameters[_parameter(operator, name)] for name in _constants(operator)]
+        """Variables of what a kernel reads; a packed weight is unpacked for it."""
+        found = []
+        for name, value in _constants(operator).items():
+            variable = self.parameters[_parameter(operator, name)]
+            if _is_packed(operator, name):
+                variable = self.call(unpack_halves(operator.layer, f"unpack_{name}", value.shape), variable)
+            found.append(variable)
+        return found
 
     def view(self, value: relax.Var, shape: Shape) -> relax.Var:
         return self.builder.emit(relax.op.reshape(value, shape))
@@ -158,8 +172,12 @@ class _Lowering:
 
 def _parameter(operator: g.Operator, name: str) -> str:
     """Name of a constant: after the layer where that has a weight, else after the tensor, which is unique."""
-    weighted = isinstance(operator, g.QuantizedConv2d | g.QuantizedLinear)
-    return f"{operator.layer if weighted else operator.output.name}.{name}"
+    return f"{operator.layer if isinstance(operator, _WEIGHTED) else operator.output.name}.{name}"
+
+
+def _is_packed(operator: g.Operator, name: str) -> bool:
+    """Whether a constant lies two values a byte in the package."""
+    return isinstance(operator, _WEIGHTED) and operator.weight_bits == 4 and name == "weight"
 
 
 def _is_depthwise(operator: g.QuantizedConv2d) -> bool:

@@ -18,6 +18,7 @@
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
+ *   P_ADDRNR          to = (to + a + 2^(shift-1)) >> shift, by the register `shift`
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
  *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
@@ -29,6 +30,7 @@
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
  *                     into the low or the high half of `to`
+ *   PV_SRA_SC_B       each byte shifted right by the register `shift`, signs extended
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
  *   VFMULR_H          products of both half-precision numbers of `a` with the low one of `b`
@@ -52,6 +54,7 @@
 #define PV_SHUFFLE2_B(to, from, selectors) "pv.shuffle2.b " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) "pv.packlo.b " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
+#define PV_SRA_SC_B(to, from, shift) "pv.sra.sc.b " #to ", " #from ", " #shift "\n"
 #define VFDOTPEX_S_H(sum, a, b) "vfdotpex.s.h " #sum ", " #a ", " #b "\n"
 #define VFMULR_H(to, a, b) "vfmul.r.h " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) "vfcpka.h.s " #to ", " #low ", " #high "\n"
@@ -63,6 +66,7 @@
 #define PV_DOTSP_B(to, a, b) "pv.dotsp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_ADDRNR(to, a, shift) "p.addRNr " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
 #define P_CLIP(to, from, bits) "p.clip " #to ", " #from ", " #bits "\n"
 #define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
@@ -85,6 +89,7 @@
 #define PV_SHUFFLE2_B(to, from, selectors) ".insn r 0x57, 1, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACKLO_B(to, second, first) ".insn r 0x57, 1, 0x70, " #to ", " #second ", " #first "\n"
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
+#define PV_SRA_SC_B(to, from, shift) ".insn r 0x57, 5, 0x24, " #to ", " #from ", " #shift "\n"
 #define VFDOTPEX_S_H(sum, a, b) ".insn r 0x33, 0, 0x4b, " #sum ", " #a ", " #b "\n"
 #define VFMULR_H(to, a, b) ".insn r 0x33, 6, 0x43, " #to ", " #a ", " #b "\n"
 #define VFCPKA_H_S(to, low, high) ".insn r 0x33, 2, 0x58, " #to ", " #low ", " #high "\n"
@@ -97,6 +102,7 @@
 #define PV_DOTSP_B(to, a, b) ".insn r 0x57, 1, 0x4c, " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_ADDRNR(to, a, shift) ".insn r 0x5b, 6, 0x20, " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_CLIP(to, from, bits) ".insn r 0x33, 1, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"

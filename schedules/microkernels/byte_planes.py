@@ -94,8 +94,9 @@ def byte_planes_source(p: BytePlanes, *, assembly: bool) -> str:
 
 /* The share of worker `core` in rows of {p.width} pixels of {p.channels} channels: some rows of one group of
  * four channels after the other. */
-static void byte_planes(int core, const uint8_t *image, uint32_t *planes, int32_t rows) {{
+static void byte_planes(int core, uint8_t *image, uint32_t *planes, int32_t rows) {{
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, {p.groups} * rows);
+{_clear_behind_image(p)}\
   for (int32_t at = pulp_chunk(core, PULP_CORES, {p.groups} * rows); at < end;) {{
     const int32_t group = at / rows, first = at - group * rows, count = pulp_min(rows - first, end - at);
     {_NAME}(image + first * {p.width * p.channels} + 4 * group,
@@ -103,6 +104,18 @@ static void byte_planes(int core, const uint8_t *image, uint32_t *planes, int32_
     at += count;
   }}
 }}"""
+
+
+def _clear_behind_image(p: BytePlanes) -> str:
+    """Return C that writes the bytes behind the last pixel that its last group of channels reaches into."""
+    behind = 4 * p.groups - p.channels
+    if not behind:
+        return ""
+    return f"""\
+  const int32_t start = pulp_chunk(core, PULP_CORES, {p.groups} * rows);
+  if (start < end && end == {p.groups} * rows)  /* the worker that reads the last pixel */
+    for (int32_t i = 0; i < {behind}; ++i) image[rows * {p.width * p.channels} + i] = 0;
+"""
 
 
 def _rows_c(p: BytePlanes) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
-from tvm_pulp.schedules.microkernels.requantize_twice import CYCLES_A_RESULT, TWICE
+from tvm_pulp.schedules.microkernels.requantize_own_shifts import CYCLES_A_RESULT, LEAST_SHIFT, TWICE
 
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
@@ -88,7 +88,8 @@ class Epilogue:
 
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
     with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
-    with `short` the multipliers are known to be below 2^15, so that two products of halves do.
+    with `short` the multipliers are known to be below 2^15, so that two products of halves do. See
+    `scale_sum` for columns with shifts of their own.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class Epilogue:
         How the kernel rounds: 0, halves up, or `TWICE`.
     own_shifts : int
         Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
-        `shift` is the least. Panels have it with `rounding` `TWICE` only.
+        `shift` is the least.
     """
 
     requantize: bool = False
@@ -118,15 +119,30 @@ class Epilogue:
     rounding: int = 0
     own_shifts: int = 0
 
-    def is_supported(self, twice: bool = False) -> bool:
-        """Tell whether the instructions round so, perhaps `twice`, and cover the shift without overflow."""
+    def is_supported(self) -> bool:
+        """Tell whether the instructions round so and cover the shift without overflow."""
         if not self.requantize:
             return True
-        if self.rounding or self.own_shifts:
-            return twice and self.rounding == TWICE and self.own_shifts == 1 and self.shift >= 1
+        if self.own_shifts:
+            return self.rounding in LEAST_SHIFT and self.shift >= LEAST_SHIFT[self.rounding]
+        if self.rounding:
+            return False
         if self.narrow:
             return 1 <= self.shift <= 22
         return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
+
+    def c_value(self, total: str, multiplier: str, own_shift: str) -> str:
+        """Return the result as a C expression; `own_shift` is a column's shift if it has one."""
+        function = "pulp_requantize_twice" if self.rounding == TWICE else "pulp_requantize"
+        value = f"{function}({total}, {multiplier}, {own_shift if self.own_shifts else self.shift})"
+        if self.zero_point:
+            value += f" + {self.zero_point}"
+        return f"pulp_min(pulp_max({value}, {self.low}), {self.high})"
+
+    @property
+    def negative(self) -> bool:
+        """Whether results below the zero point differ from one another; after a ReLU they do not."""
+        return self.low < self.zero_point
 
     @property
     def cycles(self) -> float:
@@ -135,7 +151,8 @@ class Epilogue:
             return 0.0
         each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
         if self.own_shifts:
-            each = CYCLES_A_RESULT
+            each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)
+            each -= 2 * (self.rounding == TWICE and not self.negative)
         return each + (self.low > 0) + (self.high < 255)
 
     @property
@@ -180,12 +197,8 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     a_type = "int8_t" if signed else "uint8_t"
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
-        value = f"pulp_requantize(sum, {multiplier}, {e.shift})"
-        if e.own_shifts:
-            value = f"pulp_requantize_twice(sum, {multiplier}, bias[j + {e.multipliers // 2}])"
-        if e.zero_point:
-            value += f" + {e.zero_point}"
-        result = f"*((uint8_t *)c + i * p->c_row + j) = pulp_min(pulp_max({value}, {e.low}), {e.high})"
+        value = e.c_value("sum", multiplier, f"bias[j + {e.multipliers // 2}]")
+        result = f"*((uint8_t *)c + i * p->c_row + j) = {value}"
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
     bias = ", bias += p->bias_next / 4" if e.requantize else ""

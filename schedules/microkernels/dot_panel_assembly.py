@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
-from tvm_pulp.schedules.microkernels.requantize_twice import requantize_twice
+from tvm_pulp.schedules.microkernels.requantize_own_shifts import requantize_own_shifts
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue
@@ -189,7 +189,8 @@ class _DotPanelWriter:
         text.add(f"lw a0, {_BIAS}(sp)")
         if e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
-            text.add(*requantize_twice(sums, e.multipliers, e.zero_point))
+            places = (e.multipliers, e.zero_point, e.rounding)
+            text.add(*requantize_own_shifts(sums, *places, negative=e.negative))
             text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         else:
             self.requantize_once()

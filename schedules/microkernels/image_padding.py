@@ -60,7 +60,7 @@ static void quantized_pad_sides(int core, uint8_t *image) {{
 {text}/* Rows above and below the image: the first `before` rows and those from `after` on. */
 static void quantized_pad_rows(int core, void *tile, int32_t before, int32_t after, int32_t rows) {{
   uint8_t *const image = tile;
-  const int32_t split = before * {pitch}, total = split + pulp_max(0, rows - after) * {pitch};
+  const int32_t split = pulp_min(before, rows) * {pitch}, total = split + pulp_max(0, rows - after) * {pitch};
   const int32_t begin = pulp_chunk(core, PULP_CORES, total), end = pulp_chunk(core + 1, PULP_CORES, total);
   const int32_t below = pulp_max(begin, split);
   if (begin < split) quantized_pad(image + begin, pulp_min(end, split) - begin);

@@ -32,6 +32,7 @@ def test_search_finds_nothing_worse_than_the_default():
     found = search_workload("conv2d:cin=8,cout=8,h=6,w=6,pad=1", features(parse("pulp")), most=3)
     assert found["best_cycles"] <= found["default_cycles"]
     assert 1 <= found["tried"] <= 3 <= found["valid"]
+    assert found["record"]["cycles"] == found["best_cycles"]
     assert found["loss"] == pytest.approx(found["default_cycles"] / found["best_cycles"] - 1)
 
 
@@ -43,6 +44,7 @@ def test_a_full_search_measures_every_code_once():
 
 def test_parts_are_printed_and_only_the_whole_is_written(tmp_path, capsys, monkeypatch):
     files = [f"--json={tmp_path / 'p.json'}", f"--markdown={tmp_path / 'p.md'}", "--processes=1"]
+    files.append(f"--tuning-records={tmp_path / 'records.jsonl'}")
     assert run.main(["--parts=trainlib", "--only=sgd 7168", *files]) == 0
     assert "sgd 7168 UPD" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
@@ -50,6 +52,7 @@ def test_parts_are_printed_and_only_the_whole_is_written(tmp_path, capsys, monke
     assert run.main(files) == 0
     assert set(json.loads((tmp_path / "p.json").read_text())) == set(run.PARTS)
     assert (tmp_path / "p.md").read_text().startswith("# Performance\n")
+    assert (tmp_path / "records.jsonl").read_text() == ""
 
 
 def test_unknown_part(capsys):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
+from tvm_pulp.passes.operators.requantize import (
+    Requantization,
+    Rounding,
+    choose_multipliers,
+    twice_multiplier,
+)
 
-FORMS = ("narrow", "short", "wide")
-"""Of a requantisation."""
+FORMS = ("narrow", "short", "wide", "own shifts", "rounded twice")
+"""Of a requantisation; the last one has shifts of its own too."""
 
 
 def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
@@ -27,9 +32,23 @@ def requantization_for(
     bias = random.integers(-5000, 5000, channels).astype(np.int32)
     largest = np.abs(sums.astype(np.int64) + bias).reshape(-1, channels).max(axis=0) + 1.0
     scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
+    if form in FORMS[-2:]:
+        return bias, *_own_shifts(scales, form == "rounded twice", zero_point, low, high)
     multiplier, requantization = choose_multipliers(
         scales, largest, zero_point=zero_point, low=low, high=high, prefer=form,
         accuracy=0.0 if form == "wide" else np.inf,
     )  # fmt: skip
     assert (requantization.narrow, requantization.short) == (form == "narrow", form == "short")
     return bias, multiplier, requantization
+
+
+def _own_shifts(
+    scales: np.ndarray, twice: bool, zero_point: int, low: int, high: int
+) -> tuple[np.ndarray, Requantization]:
+    """Multipliers and shifts; every other scale is a power of two, so that halves occur."""
+    pairs = np.array([twice_multiplier(scale) for scale in scales], np.int32).T.copy()
+    pairs[0, 1::2] = 2**30
+    pairs[1] += 0 if twice else 31
+    rounding = Rounding.TWICE if twice else Rounding.HALF_UP
+    least = int(pairs[1].min())
+    return pairs, Requantization(least, zero_point, low, high, rounding=rounding, own_shifts=True)

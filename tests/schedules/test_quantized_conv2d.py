@@ -84,6 +84,7 @@ def test_any_geometry_and_knobs(
         ((2, 9, 11, 4), 10, QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9)),
         ((1, 13, 12, 3), 8, QuantizedConv2d((3, 3), (2, 2), (0, 0, 1, 1), zero_point=128)),
         ((1, 9, 9, 8), 12, QuantizedConv2d((1, 1), (2, 2))),
+        ((1, 1, 4, 7), 1, QuantizedConv2d((1, 1), (3, 1), (2, 0, 0, 0))),  # a tile that is padding only
         ((1, 7, 6, 128), 20, QuantizedConv2d((3, 3), (1, 1), SAME)),
         ((2, 30, 20, 16), 24, QuantizedConv2d((5, 4), (1, 2), (2, 1, 3, 0), (2, 1), 77)),
     ],

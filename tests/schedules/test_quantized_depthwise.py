@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from tests.schedules.quantized_operands import FORMS, requantization_for
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
+from tvm_pulp.passes.operators.requantize import Requantization, Rounding, round_twice
+from tvm_pulp.schedules import lower
 from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -109,6 +112,28 @@ def test_assembly(
     shape: Shape, g: QuantizedConv2d, bounds: Bounds, form: str, chip: Features, tmp_path: Path
 ) -> None:
     simulate(shape, g, chip, tmp_path, form, bounds)
+
+
+@pytest.mark.parametrize("low", [0, 128])
+def test_halves_are_rounded_away_from_zero(low: int, chip: Features, tmp_path: Path) -> None:
+    shape, g = (1, 8, 8, 4), QuantizedConv2d((3, 3), (1, 1), SAME)
+    random = np.random.default_rng(1)
+    data = random.integers(0, 8, shape).astype(np.uint8)
+    weight = random.integers(-8, 9, (4, 1, 3, 3)).astype(np.int8)
+    pairs = np.array([[2**30] * 4, [1, 2, 3, 4]], np.int32)
+    requantization = Requantization(1, 128, low, rounding=Rounding.TWICE, own_shifts=True)
+    sums, bias = depthwise_sums(data, weight, g), np.array([0, 3, -4, 5], np.int32)
+    expected = requantization.reference(sums + bias, pairs)
+    half_up = replace(requantization, rounding=Rounding.HALF_UP).reference(
+        round_twice(sums + bias, 2**30, 0), np.stack([np.ones(4, np.int32), pairs[1]])
+    )
+    assert (expected != half_up).any() == (low < 128)
+    function = quantized_depthwise("layer", "forward", g, shape, requantization)
+    arrays = [data, pack_depthwise_weight(weight), bias, pairs, np.zeros(sums.shape, np.uint8)]
+    lowered = lower(function, chip)
+    assert str(lowered.attrs["pulp.schedule"]) == "quantized_depthwise"
+    measure_kernel(lowered, arrays, chip, tmp_path)
+    np.testing.assert_array_equal(arrays[-1], expected)
 
 
 def test_tiles_of_rows_and_channels(chip: Features, tmp_path: Path) -> None:

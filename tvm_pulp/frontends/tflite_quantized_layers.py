@@ -81,7 +81,7 @@ def rescaling(
     shifts = pairs[1] + 31
     if (shifts == shifts[0]).all():
         return pairs[0].copy(), Requantization(int(shifts[0]), output.zero_point, *bounds)
-    once = Requantization(1, output.zero_point, *bounds, own_shifts=True)
+    once = Requantization(int(shifts.min()), output.zero_point, *bounds, own_shifts=True)
     return np.stack([pairs[0], shifts]).astype(np.int32), once
 
 

@@ -29,6 +29,8 @@ SEEDS = range(5)
 TRAINING = 1200
 """Images to learn from; the other 597 are the test set."""
 
+pytestmark = pytest.mark.xdist_group("accuracy")  # one process, as all tests share what was learnt
+
 
 @dataclass(frozen=True)
 class Points:

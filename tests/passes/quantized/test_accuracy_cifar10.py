@@ -34,9 +34,12 @@ TRAINING, TEST = 150, 200
 """Images a class to learn from, and to test with."""
 BATCH, EPOCHS, LEARNING_RATE = 50, 3, 0.01
 
-pytestmark = pytest.mark.skipif(
-    not (IMAGES.exists() and NETWORK.exists()), reason=f"needs {IMAGES.name} and {NETWORK.name}"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (IMAGES.exists() and NETWORK.exists()), reason=f"needs {IMAGES.name} and {NETWORK.name}"
+    ),
+    pytest.mark.xdist_group("accuracy_cifar10"),  # one process, as all tests share what was learnt
+]
 
 
 def images(part: str, of_each: int) -> tuple[np.ndarray, np.ndarray]:

@@ -39,3 +39,22 @@ def test_the_cluster_equals_numpy_in_every_bit(name, weight_bits):
     found = np.concatenate([step.output for step in result.steps])
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) > 5
+
+
+def test_weights_of_4_bits_take_half_of_the_bytes():
+    torch.manual_seed(0)
+    exported = torch.export.export(mobilenet_digits().eval(), (torch.zeros(1, 1, 32, 32),))
+    model = load_model(exported)
+    samples = {model.inputs[0]: np.random.default_rng(0).standard_normal((8, 1, 32, 32)).astype(np.float32)}
+    sizes, named = {}, {}
+    for bits in (8, 4):
+        package = tvm_pulp.compile(exported, quantization=Quantization(samples, weight_bits=bits))
+        with np.load(package.directory / "parameters" / "initial.npz") as parameters:
+            sizes[bits] = {name: parameters[name].nbytes for name in parameters if name.endswith(".weight")}
+        named[bits] = package.metadata.memory["named"]
+    assert sizes[4].keys() == sizes[8].keys() and len(sizes[8]) > 5
+    for name, size in sizes[8].items():
+        assert size / 2 <= sizes[4][name] < size / 2 + 4
+    saved = sum(sizes[8].values()) - sum(sizes[4].values())
+    # a tensor may start up to 15 bytes behind the one before
+    assert abs(named[8] - named[4] - saved) <= 16 * len(sizes[8])

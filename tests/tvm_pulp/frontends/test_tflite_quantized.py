@@ -180,6 +180,29 @@ def test_random_layers(seed, tmp_path):
     import_and_compare(net, y, (1, height, width, channels), tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_random_depthwise_and_linear_layers_on_the_cluster(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in random.integers(3, 14, 3))
+    stride = 1 + seed % 2
+    rows, columns = (int(n) for n in random.integers(stride, 4, 2))
+    net = Network(seed)
+    net.activation("x", (1, height, width, channels), 0.04, int(random.integers(-128, 128)))
+    shape = (1, -(-height // stride), -(-width // stride), channels)
+    options = {"stride": stride, "kind": "DEPTHWISE_CONV_2D", "scale": random.uniform(0.02, 0.1)}
+    activation, zero_point = ((NONE, 5), (RELU, -128), (RELU6, -40))[seed % 3]
+    options |= {"FusedActivationFunction": activation, "zero_point": zero_point}
+    y = net.convolution("x", "depthwise", (1, rows, columns, channels), shape, **options)
+    inputs = shape[1] * shape[2] * channels
+    y = net.weighted("FULLY_CONNECTED", y, "y", (9, inputs), (1, 9), scale=0.1)
+    x = random_bytes((1, height, width, channels), seed, count=2)
+    graph = load(net.write(["x"], [y]), tmp_path)
+    package = tvm_pulp.compile(tmp_path / "net.tflite")
+    result = package.run({"x": x}, function="infer", runner=SimulatorRunner(checks=True))
+    np.testing.assert_array_equal(result.outputs, integer_output(graph, {"x": x}))
+    assert len(np.unique(result.outputs)) > 9
+
+
 def test_padding_is_taken_into_the_convolution(tmp_path):
     net = Network()
     net.activation("x", IMAGE, 0.04, -5)
