@@ -152,6 +152,7 @@ class _Group:
         self.lines.append(f"P_INSERT({_WINDOW}, {_WORDS[(number + 1) % 2]}, 23, 0)")
         self.in_window(4 * (number + 1), first + fields, more)
         self.lines.append(f"PV_SHUFFLE2_B({_WINDOW}, {word}, {self.constant(_WINDOW_SELECTORS[start])})")
+        self.word(number + 1)  # the word after the next is loaded long before its use
         self.in_window(byte, first, fields)
 
     def constant(self, bits: int) -> str:
