@@ -8,7 +8,8 @@ A *window* is a register of three bytes of the stream below a top byte of ones, 
 such a float of each field that lies in its low 23 bits: the mask keeps the field and, of the top byte, an
 exponent. For a field at bit s that is ``e = 23 - s`` (s even: the float is 2^e + q) or ``24 - s`` (odd:
 2^e + 2q, as the lowest bit of the exponent belongs to the window). Bytes are moved into a window by one
-instruction, two where it reaches into the next word.
+instruction. One that reaches into the next word takes another, unless that word's own window is there: then
+the bytes of the word before are moved in front of its first ones, and its own values come first.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from dataclasses import dataclass
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, float_bits
 from tvm_pulp.schedules.microkernels.latent_pack import group_bytes
 
-_PATTERNS: dict[int, tuple[int, tuple[tuple[int, int], ...]]] = {
-    8: (1, ((0, 1),)),
-    7: (8, ((0, 3), (2, 2), (4, 2), (6, 1))),
-    6: (4, ((0, 3), (2, 1))),
-}
-"""Bits → values of a pattern, and its windows: first byte, number of fields."""
+_WINDOWS: dict[int, tuple[tuple[int, int], ...]] = {
+    8: tuple((byte, 1) for byte in range(16)),
+    7: ((0, 3), (2, 2), (4, 2), (6, 1), (7, 3), (9, 2), (11, 2), (13, 1),
+        (14, 3), (16, 2), (18, 2), (20, 1), (21, 3), (23, 2), (25, 2), (27, 1)),
+    6: ((0, 3), (2, 3), (4, 2), (6, 3), (8, 3), (10, 2)),
+}  # fmt: skip
+"""Bits → a group's windows, first byte and number of fields: those with the fewest instructions of all whose
+constants have a register."""
 
 _BYTE_SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
-_WINDOW_SELECTORS = {1: 0x03070605, 2: 0x03020706, 3: 0x03020107}
-"""First byte in the word → selectors that move the bytes from there on to the window's low end."""
+_WINDOW_SELECTORS = {1: 0x03070605, 2: 0x03000706, 3: 0x03010007}
+"""First byte in the word → selectors of a window: bytes from there on, then its own first ones."""
 
 _WINDOW, _FLOAT, _FIELDS = "a2", "a3", ("s0", "s1")
 _WORDS = ("a4", "a5")
@@ -68,7 +71,7 @@ static void latents_unpack_groups(const uint8_t *packed, float *values, int32_t 
   latents_unpack_some(packed, values, groups * {s.group});
 }}"""
     include = ""
-    if assembly and s.bits in _PATTERNS:
+    if assembly and s.bits in _WINDOWS:
         include = '#include "pulp_assembly.h"\n\n'
         groups = f"#if PULP_ASSEMBLY\n\n{_groups_assembly(s)}\n\n#else\n\n{groups}\n\n#endif"
     offset = f" - {s.zero_point}" if s.zero_point else ""
@@ -122,16 +125,35 @@ class _Group:
         self.lines: list[str] = []
         self.loaded = -1
         self.fields = 0
+        self.reorders = s.bits < 8  # values of a window before those of the one before
 
     def body(self) -> list[str]:
         """Return the loop's body."""
-        values, windows = _PATTERNS[self.s.bits]
-        for first in range(0, self.s.group, values):
-            at = first
-            for byte, fields in windows:
-                self.window(first * self.s.bits // 8 + byte, at, fields)
-                at += fields
+        windows, first = list(_WINDOWS[self.s.bits]), 0
+        while windows:
+            byte, fields = windows.pop(0)
+            following = 4 * (byte // 4 + 1)
+            reaches = (first + fields) * self.s.bits > 8 * following
+            if reaches and windows and windows[0][0] == following:
+                _, more = windows.pop(0)
+                self.two_windows(byte, first, fields, more)
+                first += more
+            else:
+                self.window(byte, first, fields)
+            first += fields
+        if self.reorders:
+            self.lines.append(f"addi a1, a1, {4 * self.s.group}")
         return self.lines
+
+    def two_windows(self, byte: int, first: int, fields: int, more: int) -> None:
+        """Write the way of values that reach into the next word, after that of the first ones in there."""
+        number, start = divmod(byte, 4)
+        word = self.word(number)
+        self.lines.append(f"P_INSERT({_WINDOW}, {_WORDS[(number + 1) % 2]}, 23, 0)")
+        self.in_window(4 * (number + 1), first + fields, more)
+        self.lines.append(f"PV_SHUFFLE2_B({_WINDOW}, {word}, {self.constant(_WINDOW_SELECTORS[start])})")
+        self.word(number + 1)  # the word after the next is loaded long before its use
+        self.in_window(byte, first, fields)
 
     def constant(self, bits: int) -> str:
         """Return the register that holds a constant."""
@@ -156,13 +178,13 @@ class _Group:
         at = first * bits - 8 * byte
         if bits == 8:
             self.lines.append(f"PV_SHUFFLE2_B({_FLOAT}, {word}, {self.constant(_BYTE_SELECTORS[start])})")
-            return self.finish(_FLOAT, 0)
+            return self.finish(first, _FLOAT, 0)
         if fields == 1:  # alone in its byte: shifted, it needs no window
             self.lines += [
                 f"srli {_FIELDS[0]}, {word}, {8 * start + at}",
                 f"P_INSERT({_FLOAT}, {_FIELDS[0]}, {bits}, 0)",
             ]
-            return self.finish(_FLOAT, 0)
+            return self.finish(first, _FLOAT, 0)
         if start == 0:
             self.lines.append(f"P_INSERT({_WINDOW}, {word}, 23, 0)")
         else:
@@ -172,22 +194,26 @@ class _Group:
         if at + fields * bits > there:
             following = _WORDS[(number + 1) % 2]
             self.lines.append(f"P_INSERT({_WINDOW}, {following}, {23 - there}, {there})")
-        for i in range(fields):
-            self.field(at + i * bits)
+        self.in_window(byte, first, fields)
 
-    def field(self, at: int) -> None:
+    def in_window(self, byte: int, first: int, fields: int) -> None:
+        """Write the way of values in a window that starts with a byte of the stream."""
+        for value in range(first, first + fields):
+            self.field(value, value * self.s.bits - 8 * byte)
+
+    def field(self, value: int, at: int) -> None:
         """Write the way of a value in the window."""
         bits = self.s.bits
         if at == 0:
             self.lines.append(f"P_INSERT({_FLOAT}, {_WINDOW}, {bits}, 0)")
-            return self.finish(_FLOAT, 0)
+            return self.finish(value, _FLOAT, 0)
         register = _FIELDS[self.fields % 2]
         self.fields += 1
         mask = float_bits(2.0 ** (23 - at + at % 2)) | (2**bits - 1) << at
         self.lines.append(f"and {register}, {_WINDOW}, {self.constant(mask)}")
-        self.finish(register, at)
+        self.finish(value, register, at)
 
-    def finish(self, register: str, at: int) -> None:
+    def finish(self, value: int, register: str, at: int) -> None:
         """Take off what is there beside the value, scale, store; `at` is the field's place."""
         s = self.s
         unit = 1 + at % 2  # what the float has for an integer's 1
@@ -200,4 +226,4 @@ class _Group:
             to = _FIELDS[0] if register == _FLOAT else register
             off = self.constant(float_bits(-s.scale * 2.0 ** (23 - at)))
             self.lines.append(f"fmadd.s {to}, {register}, {scale}, {off}")
-        self.lines.append(f"P_SW({to}, 4, a1)")
+        self.lines.append(f"sw {to}, {4 * value}(a1)" if self.reorders else f"P_SW({to}, 4, a1)")
