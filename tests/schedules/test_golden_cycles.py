@@ -43,6 +43,9 @@ KERNELS = [
     "mean:channels=64,h=8,w=8,batch=2",
     "cross_entropy:classes=10,batch=8,step=data-grad",
     "cross_entropy:classes=10,batch=8,step=training",
+    "latents_pack:elements=8192,bits=7",
+    "latents_repack:elements=8192,bits=6",
+    "latents_unpack:elements=8192,bits=7,floats=l1",
 ]
 
 

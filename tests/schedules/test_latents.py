@@ -129,6 +129,24 @@ def test_tensors_in_l1(kind: str, chip: Features, tmp_path: Path) -> None:
             assert (arguments[-1] == expected).all(), (elements, resident)
 
 
+@pytest.mark.parametrize(
+    ("kind", "bits", "least"),
+    [
+        ("pack after ReLU", 8, 2.0),
+        ("repack", 7, 2.2),
+        ("unpack", 8, 2.3),
+        ("unpack", 7, 1.85),
+        ("unpack", 6, 2.1),
+    ],
+)
+def test_values_a_cycle_in_l1(kind: str, bits: int, least: float, chip: Features, tmp_path: Path) -> None:
+    function, arguments, _ = make(kind, bits, 1, 8192)
+    names = [str(parameter.name) for parameter in function.params]
+    built = lower(function, chip, names)
+    cycles = measure_kernel(built, arguments, chip, tmp_path, runs=4, resident=names, checks=False).cycles
+    assert 8192 / max(cycles[1:]) >= least
+
+
 def test_a_packed_tensor_whose_rows_begin_within_words_is_left_to_loops(chip: Features) -> None:
     function, _, _ = make("unpack", 7, 3, 332)
     assert lower(function, chip, ["packed"]).attrs["pulp.schedule"] == "generic"
