@@ -35,11 +35,11 @@ def named(exported, samples):
     return {load_model(exported).inputs[0]: samples["x"], "labels": samples["labels"]}
 
 
-@pytest.mark.parametrize(("layer", "micro_batch"), [("2", None), ("4", 2)])
-def test_trains_on_the_latents_of_the_integer_stage(exported, samples, layer, micro_batch):
+@pytest.mark.parametrize(("layer", "micro_batch", "weight_bits"), [("2", None, 8), ("4", 2, 8), ("3", 2, 4)])
+def test_trains_on_the_latents_of_the_integer_stage(exported, samples, layer, micro_batch, weight_bits):
     data = named(exported, samples)
     name = next(iter(data))
-    options = Quantization({name: data[name]})
+    options = Quantization({name: data[name]}, weight_bits=weight_bits)
     config = TrainConfig(
         learning_rate=0.05, momentum=0.9, batch_size=BATCH, micro_batch=micro_batch, latent_layer=layer
     )
