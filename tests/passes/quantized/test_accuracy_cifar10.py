@@ -32,7 +32,7 @@ SEEDS = range(5)
 LATENT_LAYER = "activation_4"
 TRAINING, TEST = 150, 200
 """Images a class to learn from, and to test with."""
-BATCH, EPOCHS, LEARNING_RATE = 50, 3, 0.01
+BATCH, EPOCHS, LEARNING_RATE = 50, 4, 0.001
 
 pytestmark = [
     pytest.mark.skipif(
@@ -98,8 +98,8 @@ def test_an_integer_network_loses_at_most_half_a_point(model, training_images, t
 def learnt(model, training_images, test_images):
     """Accuracies by the bits of the replays, a list of seeds each.
 
-    The frozen stage yields latents. Behind it the last layer starts anew; five classes are learnt, then the
-    other five with replayed latents of the first.
+    The frozen stage yields latents. Behind it the last layer knows five classes; the other five start anew and
+    are learnt with replayed latents of the first.
     """
     (x, y), (test_x, test_y) = training_images, test_images
     split = split_at_latent(model, LATENT_LAYER)
@@ -110,10 +110,10 @@ def learnt(model, training_images, test_images):
     found: dict[int, list[float]] = {bits: [] for bits in (32, *BITS)}
     for seed in SEEDS:
         random = np.random.default_rng(seed)
-        weight = (random.standard_normal((10, 64)) / 8).astype(np.float32)
-        fresh = {"dense.weight": weight, "dense.bias": np.zeros(10, np.float32)}
-        before = trained(split, fresh, latents[old], y[old], seed).tensors()
-        start = {name: before[name] for name in split.trained.parameters}
+        weight, bias = (np.array(split.trained.parameters[f"dense.{name}"]) for name in ("weight", "bias"))
+        weight[5:] = 0.1 * weight.std() * random.standard_normal(weight[5:].shape)
+        bias[5:] = 0
+        start = {"dense.weight": weight, "dense.bias": bias}
         for bits in found:
             mixed = np.concatenate([latents[~old], replayed(latents[old], bits)])
             oracle = trained(split, start, mixed, np.concatenate([y[~old], y[old]]), seed)
@@ -137,5 +137,5 @@ def trained(split, parameters, x: np.ndarray, y: np.ndarray, seed: int) -> Oracl
 @pytest.mark.parametrize("bits", BITS)
 def test_replays_of_few_bits(learnt, bits):
     exact = learnt[32]
-    assert min(exact) > 65, "the network must have learnt the new classes"
+    assert min(exact) > 50, "the network must have learnt the new classes"
     assert losses(exact, learnt[bits], f"CIFAR-10, replays of {bits} bits").mean() <= MOST_POINTS_LOST[bits]
