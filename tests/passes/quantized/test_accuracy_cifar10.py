@@ -98,7 +98,7 @@ def test_an_integer_network_loses_at_most_half_a_point(model, training_images, t
 def learnt(model, training_images, test_images):
     """Accuracies by the bits of the replays, a list of seeds each.
 
-    The frozen stage yields latents. Behind it the last layer knows five classes; the other five start anew and
+    The frozen stage yields latents. Behind it the last layer knows five classes; the others start anew and
     are learnt with replayed latents of the first.
     """
     (x, y), (test_x, test_y) = training_images, test_images
