@@ -164,8 +164,9 @@ class _Network:
         return lines
 
     def arena(self) -> list[str]:
-        calls = [call for function in self.plan.functions for call in function.calls]
-        if not any(buffer.kind == "activation" for call in calls for buffer in call.arguments):
+        used = [b for f in self.plan.functions for call in f.calls for b in call.arguments]
+        used += [transfer.tensor for f in self.plan.functions for transfer in f.transfers]
+        if not any(buffer.kind == "activation" and buffer.level == "L2" for buffer in used):
             return []
         size = self.plan.arena_bytes
         return [

@@ -36,7 +36,9 @@ def function_of(
 def compare(function: PrimFunc, results: list[np.ndarray], arrays: list[np.ndarray]) -> None:
     for parameter, want, got in zip(function.params, run_reference(function, arrays), results, strict=True):
         error = np.abs(want.astype(np.float64) - got).max()
-        assert error <= 2e-5 * max(np.abs(want).max(), 1e-30), f"{parameter.name}: {error}"
+        # where the terms of a channel's sum cancel out, their rounding stays: of values of order one
+        cancelled = 1e-8 * results[0].size / results[0].shape[1] if want.ndim == 1 else 0.0
+        assert error <= 2e-5 * max(np.abs(want).max(), 1e-30) + cancelled, f"{parameter.name}: {error}"
 
 
 def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kernels: Path) -> None:

@@ -141,13 +141,13 @@ def test_a_hand_made_net_with_plain_names():
     assert operators(model) == ["permute_dims", "matmul", "add", "nn.relu", "matmul", "add", "nn.softmax"]
 
 
-def test_a_quantised_model_is_refused_by_its_operator():
+def test_a_model_that_is_quantised_in_part_is_refused_by_its_layer():
     nodes = [
         helper.make_node("DequantizeLinear", ["w", "s"], ["f"]),
         helper.make_node("MatMul", ["x", "f"], ["y"]),
     ]
     values = {"w": np.ones((6, 6), np.int8), "s": np.float32(0.1)}
-    with pytest.raises(UserError, match="operator dequantize in layer 'f' is not supported"):
+    with pytest.raises(UserError, match="layer x: its result is not quantised but goes on in float"):
         load_model(onnx_model(nodes, values))
 
 

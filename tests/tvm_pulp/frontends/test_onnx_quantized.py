@@ -121,15 +121,16 @@ def test_bytes_in_and_out():
 @pytest.mark.parametrize(
     ("make", "dtype", "most"),
     [
-        (mobilenet_digits, QuantType.QInt8, 0),
-        (mobilenet_digits, QuantType.QUInt8, 0),
+        # a result is off by one where the float one is next to a half
+        (mobilenet_digits, QuantType.QInt8, 0.02),
+        (mobilenet_digits, QuantType.QUInt8, 0.02),
         # sums of two tensors have multipliers of 21 bits: at worst 2 of 32768 results are off by one there
         (residual_digits, QuantType.QInt8, 0.05),
     ],
 )
 def test_nets_that_onnxruntime_quantised(make, dtype, most, tmp_path):
     torch.manual_seed(0)
-    x = RANDOM.standard_normal((32, 1, 32, 32)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((32, 1, 32, 32)).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = quantized_by_onnxruntime(make(), x, tmp_path, QuantFormat.QDQ, dtype)
