@@ -121,9 +121,9 @@ def test_bytes_in_and_out():
 @pytest.mark.parametrize(
     ("make", "dtype", "most"),
     [
-        # a result is off by one where the float one is next to a half
-        (mobilenet_digits, QuantType.QInt8, 0.02),
-        (mobilenet_digits, QuantType.QUInt8, 0.02),
+        # one result of 320 is off by one, for two of four seeds: where the float one is next to a half
+        (mobilenet_digits, QuantType.QInt8, 1 / 320),
+        (mobilenet_digits, QuantType.QUInt8, 1 / 320),
         # sums of two tensors have multipliers of 21 bits: at worst 2 of 32768 results are off by one there
         (residual_digits, QuantType.QInt8, 0.05),
     ],
