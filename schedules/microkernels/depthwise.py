@@ -99,13 +99,13 @@ def _row_runs(p: DepthwisePlan) -> str:
         text += f"""\
   if (y < {limit}) {{
     const int32_t count = {limit} - y;
-{_walk(p, begin)}    y += count, in += count * {h.advance * w.extent}, {moved};
+{_walk(p, (begin, end))}    y += count, in += count * {h.advance * w.extent}, {moved};
   }}
 """
     return text
 
 
-def _walk(p: DepthwisePlan, unit: int) -> str:
+def _walk(p: DepthwisePlan, run: tuple[int, int]) -> str:
     """Return C that walks down each strip in ``count`` blocks."""
     text, w = "", p.columns
     pointers = [("const float", "from", "in", w.advance, w.unit)]
@@ -114,7 +114,7 @@ def _walk(p: DepthwisePlan, unit: int) -> str:
     if p.sums or p.taken[0] > 0:
         pointers.append(("const float", "with", "g" if p.sums else "out", 1, 1))
     for first, count, alike in strips(w, p.strip):
-        block = p.block(unit, first, count)
+        block = p.block(run, first, count)
         if not block.values and not block.zeros:
             continue
         declared, strides = "", {}
