@@ -35,6 +35,8 @@ _SHARED_BYTES = 3000
 _IN_STEP, _HELD_IN_STEP = 3.0, 1.5
 """Cycles in which two workers that share an FPU both leave it idle, at the ends of a block; the same where
 values stay in registers from block to block."""
+_HELD_BLOCKS = 4
+"""Blocks of a walk from which on values stay in registers: the first ones are loaded before it."""
 _C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
 """Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
@@ -78,7 +80,7 @@ class DepthwisePlan:
             return _sum_block(self, uses) if self.sums else _result_block(self, uses, (len(lines), count))
 
         block = write(0)
-        if end - begin == 1 or not self.assembly or not block.has_assembly:
+        if end - begin < _HELD_BLOCKS or not self.assembly or not block.has_assembly:
             return block
         return write(block.free_registers)
 
@@ -114,18 +116,24 @@ def _passes(s: Conv2dSizes, every: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [every[first : first + at_once] for first in range(0, len(every), at_once)]
 
 
-@lru_cache(maxsize=1024)
 def plane_cycles(p: DepthwisePlan) -> float:
     """Return about how many cycles a worker takes for one channel of an image."""
-    work, instructions = _CHANNEL_CYCLES, 0.0
+    return sum(plane_parts(p))
+
+
+@lru_cache(maxsize=1024)
+def plane_parts(p: DepthwisePlan) -> tuple[float, float]:
+    """Return the cycles that a worker takes to start with a channel of an image, and for all its rows."""
+    start, work, instructions = _CHANNEL_CYCLES, 0.0, 0.0
     for begin, end in p.row_runs():
         for first, count, alike in strips(p.columns, p.strip):
             block = p.block((begin, end), first, count)
             cycles, length = _block_cycles(p, block)
-            work += alike * ((end - begin) * cycles + len(block.held) + _NEXT_STRIP) + _STRIP_CYCLES
+            start += alike * (len(block.held) + _NEXT_STRIP) + _STRIP_CYCLES
+            work += alike * (end - begin) * cycles
             instructions += length + len(block.held)
     fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
-    return work + max(0.0, instructions - _STAY) * fetch
+    return start + max(0.0, instructions - _STAY) * fetch, work
 
 
 def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
