@@ -22,7 +22,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.batch_norm import STATE_OF_A_WORKER, batch_norm_source
-from tvm_pulp.schedules.microkernels.batch_norm_streams import NormSizes
+from tvm_pulp.schedules.microkernels.batch_norm_streams import SWEEPS, NormSizes
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -103,7 +103,7 @@ class NormTiles:
 
         While one is worked on in place, the one before it leaves and the next one comes.
         """
-        steps = math.prod(self.counts(s)) * (s.sweeps if self.streamed else 1)
+        steps = math.prod(self.counts(s)) * (SWEEPS if self.streamed else 1)
         return min(steps, 2), min(steps, 3)
 
     def l1_bytes(self, s: NormSizes, cores: int) -> int:
@@ -128,7 +128,7 @@ class BatchNormBuilder:
         )
         axes = [
             TiledAxis(self.channel, s.channels, tiles.tile_channels),
-            TiledAxis(self.sweep, s.sweeps if tiles.streamed else 1, 1),
+            TiledAxis(self.sweep, SWEEPS if tiles.streamed else 1, 1),
             TiledAxis(self.image, s.images, tiles.tile_images),
             TiledAxis(self.pixel, s.pixels, tiles.tile_pixels),
         ]
@@ -235,7 +235,7 @@ class BatchNormBuilder:
         step = transfer(slot, self.worked_on, at, self.result, self._box(axes), TO_L2, self.analyzer)
         if not self.t.streamed:
             return [step]
-        last = self.analyzer.simplify(EQ(axes[self.sweep].offset, self.s.sweeps - 1))
+        last = self.analyzer.simplify(EQ(axes[self.sweep].offset, SWEEPS - 1))
         return [step] if self.analyzer.can_prove(last) else [when(last, step)]
 
     def _compute(self, tile: Expr) -> Stmt:

@@ -1,8 +1,9 @@
 """Sweeps over the elements of a channel that batch normalisation in training mode is made of.
 
-Forward: the sum, the squared deviations from the mean, then ``y = activation(x * factor + shift)``.
-Backward: with ``d = x - mean`` the sums of the gradient g (where the activation let its input through) and of
-``g * d``, then ``dx = g * factor + d * slope + shift``.
+Forward: the sum and the sum of squares, then ``y = activation(x * factor + shift)``. Backward: the sums of
+the gradient g (where the activation let its input through) and of ``g * x``, then
+``dx = g * factor + x * slope + shift``. Where the sums of squares or products would lose too much to the
+mean, a *careful* sweep subtracts it from each element first.
 """
 
 from __future__ import annotations
@@ -44,25 +45,32 @@ class NormSizes:
     backward: bool
     biased: bool
 
-    @property
-    def sweeps(self) -> int:
-        """Sweeps over the data."""
-        return 2 if self.backward else 3
+
+SWEEPS = 2
+"""Sweeps over the data, for the sums and for the results."""
 
 
-def _forward_streams(activation: int, separate: bool) -> list[Stream]:
+@dataclass(frozen=True)
+class NormStreams:
+    """The loops of a batch norm: sums, results, and the careful form of the sums."""
+
+    sums: Stream
+    results: Stream
+    careful: Stream
+
+
+def _forward_streams(activation: int, separate: bool) -> NormStreams:
     load = Step("load", "value", ("x",))
-    total = Stream("pulp_norm_sum", ("x",), (), ("total",), (load, Step("add", "total", ("total", "value"))))
-    deviations = Stream(
-        "pulp_norm_deviations",
-        ("x",),
-        ("mean",),
-        ("total",),
-        (
-            load,
-            Step("subtract", "deviation", ("value", "mean")),
-            Step("multiply_add", "total", ("deviation", "deviation", "total")),
-        ),
+    sums = (
+        load,
+        Step("add", "total", ("total", "value")),
+        Step("multiply_add", "squares", ("value", "value", "squares")),
+    )
+    careful = (
+        load,
+        Step("subtract", "deviation", ("value", "mean")),
+        Step("add", "total", ("total", "deviation")),
+        Step("multiply_add", "squares", ("deviation", "deviation", "squares")),
     )
     steps = [load, Step("multiply_add", "normal", ("value", "factor", "shift"))]
     if activation != NONE:
@@ -72,16 +80,19 @@ def _forward_streams(activation: int, separate: bool) -> list[Stream]:
     pointers = ("x", "y") if separate else ("x",)
     steps.append(Step("store", "", (pointers[-1], steps[-1].result)))
     scalars = ("factor", "shift", "limit") if activation == CLIP else ("factor", "shift")
-    return [total, deviations, Stream("pulp_norm_apply", pointers, scalars, (), tuple(steps))]
+    return NormStreams(
+        Stream("pulp_norm_sums", ("x",), (), ("total", "squares"), sums),
+        Stream("pulp_norm_apply", pointers, scalars, (), tuple(steps)),
+        Stream("pulp_norm_deviations", ("x",), ("mean",), ("total", "squares"), careful),
+    )
 
 
 def _masked(activation: int, source: str = "g") -> tuple[list[Step], str]:
-    """Loads of data and gradient, the deviation, and the gradient where the activation is open."""
+    """Loads of data and gradient, and the gradient where the activation is open."""
     steps = [Step("load", "value", ("x",)), Step("load", "gradient", (source,))]
     if activation == NONE:
-        return [*steps, Step("subtract", "deviation", ("value", "mean"))], "gradient"
+        return steps, "gradient"
     steps.append(Step("multiply_add", "normal", ("value", "factor", "shift")))
-    steps.append(Step("subtract", "deviation", ("value", "mean")))
     if activation == RELU:
         steps.append(Step("where_positive", "open", ("normal", "gradient")))
     else:
@@ -89,42 +100,49 @@ def _masked(activation: int, source: str = "g") -> tuple[list[Step], str]:
     return steps, "open"
 
 
-def _mask_scalars(activation: int) -> tuple[str, ...]:
+def mask_scalars(activation: int) -> tuple[str, ...]:
+    """Return the scalars that a mask is computed by, the first of each stream that masks a gradient."""
     return {NONE: (), RELU: ("factor", "shift"), CLIP: ("factor", "shift", "last")}[activation]
 
 
-def _backward_streams(activation: int, resident: bool, separate: bool) -> list[Stream]:
-    masked, gradient = _masked(activation)
+def _backward_streams(activation: int, resident: bool, separate: bool) -> NormStreams:
     keeps = resident and activation != NONE  # the masked gradient, for the second sweep
     result_at = "r" if separate else "g"
-    sums = [
-        Step("add", "total", ("total", gradient)),
-        Step("multiply_add", "products", (gradient, "deviation", "products")),
-    ]
-    kept = [Step("store", "", (result_at, gradient))] if keeps else []
-    scalars = ("mean", *_mask_scalars(activation))
-    pointers = dict.fromkeys(("x", "g", result_at) if keeps else ("x", "g"))
-    first = Stream("pulp_norm_sums", (*pointers,), scalars, ("total", "products"), (*masked, *kept, *sums))
+
+    def sums(name: str, careful: bool) -> Stream:
+        masked, gradient = _masked(activation)
+        kept = [Step("store", "", (result_at, gradient))] if keeps else []
+        total = Step("add", "total", ("total", gradient))
+        deviation = [Step("subtract", "deviation", ("value", "mean"))] if careful else []
+        factor = "deviation" if careful else "value"
+        product = Step("multiply_add", "products", (gradient, factor, "products"))
+        scalars = (*mask_scalars(activation), "mean") if careful else mask_scalars(activation)
+        pointers = dict.fromkeys(("x", "g", result_at) if keeps else ("x", "g"))
+        body = (*masked, *kept, total, *deviation, product)
+        return Stream(name, (*pointers,), scalars, ("total", "products"), body)
+
     # in a resident tile the gradient has been masked by the first sweep
     source = result_at if keeps else "g"
-    masked, gradient = _masked(NONE if resident else activation, source)
-    result = [
-        Step("multiply_add", "moved", ("deviation", "slope", "move")),
-        Step("multiply_add", "result", (gradient, "weight", "moved")),
+    masks = not resident and activation != NONE
+    masked, gradient = _masked(activation if masks else NONE, source)
+    weight = "factor" if masks else "weight"  # the factor of the normalisation is that of the gradient
+    steps = [
+        *masked,
+        Step("multiply_add", "moved", ("value", "slope", "move")),
+        Step("multiply_add", "result", (gradient, weight, "moved")),
         Step("store", "", (result_at, "result")),
     ]
-    scalars = ("mean", "slope", "move")
-    if resident or activation == NONE:
-        scalars += ("weight",)
-    else:  # the factor of the normalisation is that of the gradient
-        scalars += _mask_scalars(activation)
-        result[1] = Step("multiply_add", "result", (gradient, "factor", "moved"))
+    scalars = (*mask_scalars(activation), "slope", "move") if masks else ("slope", "move", "weight")
     pointers = dict.fromkeys(("x", source, result_at))
-    return [first, Stream("pulp_norm_gradient", (*pointers,), scalars, (), (*masked, *result))]
+    return NormStreams(
+        sums("pulp_norm_sums", careful=False),
+        Stream("pulp_norm_gradient", (*pointers,), scalars, (), tuple(steps)),
+        sums("pulp_norm_careful_sums", careful=True),
+    )
 
 
-def streams(s: NormSizes, resident: bool, separate: bool = False) -> list[Stream]:
-    """Return the sweeps over the elements, in order.
+def streams(s: NormSizes, resident: bool, separate: bool = False) -> NormStreams:
+    """Return the sweeps over the elements.
 
     Parameters
     ----------
@@ -144,7 +162,8 @@ def streams(s: NormSizes, resident: bool, separate: bool = False) -> list[Stream
 def cycles_an_element(s: NormSizes, resident: bool) -> list[float]:
     """Return for each sweep the cycles that a worker takes for an element: two workers share a FPU."""
     found = []
-    for stream in streams(s, resident):
+    loops = streams(s, resident)
+    for stream in (loops.sums, loops.results):
         floats = sum(step.operation in ("add", "subtract", "multiply_add") for step in stream.body)
         found.append(float(max(instructions(stream), 2 * floats)))
     return found
