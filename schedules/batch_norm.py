@@ -109,6 +109,12 @@ class BatchNormTemplate:
         """Return the L1 that the tiles need."""
         return NormTiles(**knobs).valid(workload.sizes).l1_bytes(workload.sizes, cores)
 
+    def is_valid(self, workload: NormWorkload, knobs: dict[str, int], l1_bytes: int) -> bool:
+        """Tell whether the tiles fit ``l1_bytes``; a streamed channel has no place of its own for results."""
+        if knobs["streamed"] and (knobs["separate"] or workload.sizes.channels > 1):
+            return False
+        return self.l1_bytes(workload, knobs) <= l1_bytes
+
     def estimate_cycles(
         self, workload: NormWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
