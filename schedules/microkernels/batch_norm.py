@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.batch_norm_backward import backward_step, backward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_forward import forward_moments, forward_step, forward_tile
-from tvm_pulp.schedules.microkernels.batch_norm_streams import NormSizes, streams
+from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, streams
 from tvm_pulp.schedules.microkernels.stream import streams_source
 
-STATE_OF_A_WORKER = 5
+STATE_OF_A_WORKER = 6
 """Floats of L1 that a worker needs between the steps of a streamed channel."""
 
 
 def batch_norm_source(
-    s: NormSizes, *, parts: int, resident: bool, assembly: bool, separate: bool = False
+    s: NormSizes, *, parts: int, kept: Kept, resident: bool, assembly: bool, separate: bool = False
 ) -> str:
     """Return C for ``batch_norm_tile`` (resident) or ``batch_norm_step`` (streamed).
 
@@ -26,6 +26,8 @@ def batch_norm_source(
         Sizes.
     parts
         Workers that share a channel (resident).
+    kept
+        Which elements stay in L1 between the sweeps: all of a resident tile's.
     resident
         Whether a tile holds whole channels.
     assembly
@@ -36,9 +38,8 @@ def batch_norm_source(
     if resident:
         body = (backward_tile if s.backward else forward_tile)(s, parts, separate)
     else:
-        body = backward_step(s) if s.backward else forward_step(s)
-    loops = streams(s, resident, separate)
-    sweeps = streams_source((loops.sums, loops.results, loops.careful), assembly=assembly)
+        body = backward_step(s, kept) if s.backward else forward_step(s)
+    sweeps = streams_source(streams(s, kept, separate).all(), assembly=assembly)
     moments = [] if s.backward else [forward_moments(s)]
     shared = s.backward and (parts > 1 or not resident)
     return "\n\n".join([sweeps, _statistics(s, shared), *moments, body])

@@ -14,7 +14,7 @@ from tvm_pulp.schedules.microkernels.batch_norm_share import (
     share_of_a_channel,
     sweeps_of_a_tile,
 )
-from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, NormSizes, mask_scalars, streams
+from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, Kept, NormSizes, mask_scalars, streams
 from tvm_pulp.schedules.microkernels.stream import Stream
 
 
@@ -26,23 +26,30 @@ def _parameters(s: NormSizes) -> str:
     )
 
 
-def _mask(s: NormSizes, c: str) -> str:
+def _constants(s: NormSizes, c: str, indent: str = "    ") -> str:
+    """Read what the sums of a channel depend on: mean, deviation, factor and shift of the normalisation."""
+    shift = f"\n{indent}const float shift = offset[{c}] - middle * factor;" if s.activation != NONE else ""
+    return f"{indent}const float middle = center[{c}], {_factor(c)};{shift}"
+
+
+def _factor(c: str) -> str:
+    return f"reciprocal = inverse[{c}], factor = reciprocal * scale[{c}]"
+
+
+def _mask(s: NormSizes) -> str:
     """Set the scalars that the activation's mask needs, as the forward pass computed them."""
     if s.activation == NONE:
         return ""
-    return f"""\
-    s.scalar[0] = inverse[{c}] * scale[{c}];
-    s.scalar[1] = offset[{c}] - center[{c}] * s.scalar[0];{limit(s, 2, True)}
-"""
+    return f"    s.scalar[0] = factor;\n    s.scalar[1] = shift;{limit(s, 2, True)}\n"
 
 
-def _sums(s: NormSizes, at: str, c: str) -> str:
+def _sums(s: NormSizes, at: str) -> str:
     """Set the stream's sums: of the gradient, and of its products with the deviations."""
     mean = len(mask_scalars(s.activation))
     return f"""\
 {at}
-{_mask(s, c)}\
-    const float middle = center[{c}], ratio = middle * inverse[{c}];
+{_mask(s)}\
+    const float ratio = middle * reciprocal;
     if (ratio * ratio <= 3.0f) {{
       pulp_norm_sums(&s);
       s.sum[1] -= middle * s.sum[0];
@@ -61,12 +68,9 @@ def _gradient_results(s: NormSizes, condition: str, c: str) -> str:
     }}"""
 
 
-def _coefficients(c: str, field: int) -> str:
-    """Set the scalars of the data gradient: the data's factor, a constant."""
-    return f"""\
-    const float factor = inverse[{c}] * scale[{c}], slope = -(factor * inverse[{c}] * by_scale * NORM_SHARE);
-    s.scalar[{field}] = slope;
-    s.scalar[{field + 1}] = -(factor * by_offset * NORM_SHARE) - center[{c}] * slope;"""
+_COEFFICIENTS = """\
+    const float slope = -(factor * reciprocal * by_scale * NORM_SHARE);
+    const float move = -(factor * by_offset * NORM_SHARE) - middle * slope;"""
 
 
 def backward_tile(s: NormSizes, parts: int, separate: bool) -> str:
@@ -87,19 +91,22 @@ def backward_tile(s: NormSizes, parts: int, separate: bool) -> str:
         places = [f"s.at[{i}] = {tiles[p]} + begin + c * {s.pixels};" for i, p in enumerate(stream.pointers)]
         return "\n".join(f"    {place}" for place in places)
 
-    loops = streams(s, True, separate)
-    first = _sums(s, at(loops.sums), "c")
-    by_offset, products = "s.sum[0]", "s.sum[1]"
+    loops = streams(s, Kept.ALL, separate)
+    constants = _constants(s, "c")
+    if parts > 1 and s.activation == NONE:  # the factor is for the second sweep, which reads it again
+        constants = "    const float middle = center[c], reciprocal = inverse[c];"
+    first = f"{constants}\n{_sums(s, at(loops.sums))}"
+    again, by_offset, products = "", "s.sum[0]", "s.sum[1]"
     if parts > 1:
         first += f"\n    sums[c * {parts} + part] = s.sum[0];\n    products[c * {parts} + part] = s.sum[1];"
+        again = f"    const float middle = center[c], {_factor('c')};\n"
         by_offset = f"norm_total(sums + c * {parts}, {parts})"
         products = f"norm_total(products + c * {parts}, {parts})"
     second = f"""\
-{at(loops.results)}
-    const float by_offset = {by_offset};
-    const float by_scale = {products} * inverse[c];
-{_coefficients("c", 0)}
-    s.scalar[2] = factor;
+{again}{at(loops.results)}
+    const float by_offset = {by_offset}, by_scale = {products} * reciprocal;
+{_COEFFICIENTS}
+    s.scalar[0] = slope, s.scalar[1] = move, s.scalar[2] = factor;
     pulp_norm_gradient(&s);
 {_gradient_results(s, "part == 0", "c")}"""
     place = "`result`" if separate else "the output's"
@@ -115,34 +122,68 @@ static void batch_norm_tile(int core, float *tile, float *gradient{result_parame
 }}"""
 
 
-def backward_step(s: NormSizes) -> str:
-    """Return C of ``batch_norm_step``: a sweep over a part of a channel."""
-    masked = len(mask_scalars(s.activation))
-    weight = "    s.scalar[2] = factor;\n" if s.activation == NONE else _mask(s, "0")
+def backward_step(s: NormSizes, kept: Kept) -> str:
+    """Return C of ``batch_norm_step``: a sweep over a part of a channel.
+
+    Parameters
+    ----------
+    s
+        Sizes.
+    kept
+        Which elements stay in L1 between the sweeps; a masked gradient takes the place of theirs.
+    """
+    loops = streams(s, kept)
     at = "    s.at[0] = tile + begin;\n    s.at[1] = gradient + begin;"
+    masks = s.activation != NONE
+    keep_shift = "\n      own[1] = shift;" if masks else ""
+    shift = ", shift = own[1]" if masks else ""
+
+    def results(stream: Stream) -> str:
+        field = stream.scalars.index("slope")
+        weight = _mask(s) if field else "    s.scalar[2] = factor;\n"
+        return f"""\
+{weight}\
+    s.scalar[{field}] = slope, s.scalar[{field + 1}] = move;
+    if (s.length > 0) {stream.name}(&s);"""
+
+    second = results(loops.results)
+    if loops.kept_results:
+        second = f"    if (kept) {{\n{results(loops.kept_results)}\n    }} else {{\n{second}\n    }}"
+    shift_again = shift if loops.results.scalars[0] != "slope" else ""
     return f"""\
 /* A sweep over `elements` of a channel, the last one in the place of the output's gradient; `first`: the
- * first of the sweep. state: a float a worker for the gradient's sum, another for its products. */
+ * first of the sweep; `kept`: they stay from sweep to sweep. state: a float a worker for the gradient's sum,
+ * another for its products, then what each worker keeps. */
 static void batch_norm_step(int core, float *tile, float *gradient, float *state, int32_t sweep,
-                            int32_t first, int32_t elements, {_parameters(s)}) {{
+                            int32_t first, int32_t kept, int32_t elements, {_parameters(s)}) {{
 {STEP}\
-  float *others = state + PULP_CORES;
-  (void)offset;
+  float *others = state + PULP_CORES, *own = state + 2 * PULP_CORES + 4 * core;
+  (void)offset, (void)kept;
   if (sweep == 0) {{
-    if (first) state[core] = others[core] = 0.0f;
+    if (first) {{
+{_constants(s, "0", "      ")}
+      own[0] = factor;{keep_shift}
+      own[2] = middle;
+      own[3] = reciprocal;
+      state[core] = others[core] = 0.0f;
+    }}
     if (s.length == 0) return;
-{_sums(s, at, "0")}
+    const float {"factor = own[0], " if masks else ""}middle = own[2], reciprocal = own[3]{shift};
+{_sums(s, at)}
     state[core] += s.sum[0];
     others[core] += s.sum[1];
   }} else {{
-    const float by_offset = norm_total(state, PULP_CORES);
-    const float by_scale = norm_total(others, PULP_CORES) * inverse[0];
-{at}
-{_coefficients("0", masked)}
-{weight}\
-    if (s.length > 0) pulp_norm_gradient(&s);
+    const float factor = own[0];
     if (first) {{
+      const float middle = own[2], reciprocal = own[3], by_offset = norm_total(state, PULP_CORES);
+      const float by_scale = norm_total(others, PULP_CORES) * reciprocal;
+  {_COEFFICIENTS.replace(chr(10), chr(10) + "  ")}
+      own[2] = slope;
+      own[3] = move;
   {_gradient_results(s, "core == 0", "0")}
     }}
+    const float slope = own[2], move = own[3]{shift_again};
+{at}
+{second}
   }}
 }}"""

@@ -149,10 +149,12 @@ def forward_step(s: NormSizes) -> str:
 
 {_JOIN.format(parameters="const float *counts, ", parts="PULP_CORES", samples="counts[p]")}
 
-/* A sweep over `elements` of a channel, in place; `first`: the first of the sweep. state: a float a worker
- * for the means, as many for squared deviations and for counts, then what each worker keeps. */
+/* A sweep over `elements` of a channel, in place; `first`: the first of the sweep; `kept`: they stay from
+ * sweep to sweep, which makes no difference here. state: a float a worker for the means, as many for squared
+ * deviations and for counts, then what each worker keeps. */
 static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, int32_t first,
-                            int32_t elements, {_parameters(s)}) {{
+                            int32_t kept, int32_t elements, {_parameters(s)}) {{
+  (void)kept;
 {STEP}\
   float *means = state, *squares = state + PULP_CORES, *counts = state + 2 * PULP_CORES;
   float *own = state + 3 * PULP_CORES + 2 * core;

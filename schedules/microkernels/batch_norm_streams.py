@@ -9,6 +9,7 @@ mean, a *careful* sweep subtracts it from each element first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions
 
@@ -46,17 +47,30 @@ class NormSizes:
     biased: bool
 
 
-SWEEPS = 2
-"""Sweeps over the data, for the sums and for the results."""
+class Kept(Enum):
+    """Which elements stay in L1 from the first sweep to the second, with what the first has made of them."""
+
+    NONE = 0
+    SOME = 1
+    ALL = 2
 
 
 @dataclass(frozen=True)
 class NormStreams:
-    """The loops of a batch norm: sums, results, and the careful form of the sums."""
+    """The loops of a batch norm: sums, results, and the careful form of the sums.
+
+    ``kept_results`` gives the results of elements that have stayed in L1, where only some have and these are
+    treated differently.
+    """
 
     sums: Stream
     results: Stream
     careful: Stream
+    kept_results: Stream | None = None
+
+    def all(self) -> list[Stream]:
+        """Return all that there are."""
+        return [s for s in (self.sums, self.careful, self.kept_results, self.results) if s is not None]
 
 
 def _forward_streams(activation: int, separate: bool) -> NormStreams:
@@ -105,65 +119,69 @@ def mask_scalars(activation: int) -> tuple[str, ...]:
     return {NONE: (), RELU: ("factor", "shift"), CLIP: ("factor", "shift", "last")}[activation]
 
 
-def _backward_streams(activation: int, resident: bool, separate: bool) -> NormStreams:
-    keeps = resident and activation != NONE  # the masked gradient, for the second sweep
+def _backward_streams(activation: int, kept: Kept, separate: bool) -> NormStreams:
+    keeps = kept is not Kept.NONE and activation != NONE  # the masked gradient, for the second sweep
     result_at = "r" if separate else "g"
 
     def sums(name: str, careful: bool) -> Stream:
         masked, gradient = _masked(activation)
-        kept = [Step("store", "", (result_at, gradient))] if keeps else []
+        store = [Step("store", "", (result_at, gradient))] if keeps else []
         total = Step("add", "total", ("total", gradient))
         deviation = [Step("subtract", "deviation", ("value", "mean"))] if careful else []
         factor = "deviation" if careful else "value"
         product = Step("multiply_add", "products", (gradient, factor, "products"))
         scalars = (*mask_scalars(activation), "mean") if careful else mask_scalars(activation)
         pointers = dict.fromkeys(("x", "g", result_at) if keeps else ("x", "g"))
-        body = (*masked, *kept, total, *deviation, product)
+        body = (*masked, *store, total, *deviation, product)
         return Stream(name, (*pointers,), scalars, ("total", "products"), body)
 
-    # in a resident tile the gradient has been masked by the first sweep
-    source = result_at if keeps else "g"
-    masks = not resident and activation != NONE
-    masked, gradient = _masked(activation if masks else NONE, source)
-    weight = "factor" if masks else "weight"  # the factor of the normalisation is that of the gradient
-    steps = [
-        *masked,
-        Step("multiply_add", "moved", ("value", "slope", "move")),
-        Step("multiply_add", "result", (gradient, weight, "moved")),
-        Step("store", "", (result_at, "result")),
-    ]
-    scalars = (*mask_scalars(activation), "slope", "move") if masks else ("slope", "move", "weight")
-    pointers = dict.fromkeys(("x", source, result_at))
+    def results(name: str, masks: bool) -> Stream:
+        source = result_at if keeps and not masks else "g"
+        masked, gradient = _masked(activation if masks else NONE, source)
+        weight = "factor" if masks else "weight"  # the factor of the normalisation is that of the gradient
+        steps = (
+            *masked,
+            Step("multiply_add", "moved", ("value", "slope", "move")),
+            Step("multiply_add", "result", (gradient, weight, "moved")),
+            Step("store", "", (result_at, "result")),
+        )
+        scalars = (*mask_scalars(activation), "slope", "move") if masks else ("slope", "move", "weight")
+        return Stream(name, (*dict.fromkeys(("x", source, result_at)),), scalars, (), steps)
+
+    both = keeps and kept is Kept.SOME
     return NormStreams(
         sums("pulp_norm_sums", careful=False),
-        Stream("pulp_norm_gradient", (*pointers,), scalars, (), tuple(steps)),
+        results("pulp_norm_gradient", masks=activation != NONE and kept is not Kept.ALL),
         sums("pulp_norm_careful_sums", careful=True),
+        results("pulp_norm_kept_gradient", masks=False) if both else None,
     )
 
 
-def streams(s: NormSizes, resident: bool, separate: bool = False) -> NormStreams:
+def streams(s: NormSizes, kept: Kept, separate: bool = False) -> NormStreams:
     """Return the sweeps over the elements.
 
     Parameters
     ----------
     s
         Sizes.
-    resident
-        Whether all elements of a channel are there in each sweep.
+    kept
+        Which elements stay in L1 between the sweeps.
     separate
         Whether results go to a place of their own: forward a pointer ``y``, backward ``r``, which also takes
-        the masked gradient of a resident tile.
+        the masked gradient of what is kept.
     """
     if s.backward:
-        return _backward_streams(s.activation, resident, separate)
+        return _backward_streams(s.activation, kept, separate)
     return _forward_streams(s.activation, separate)
 
 
-def cycles_an_element(s: NormSizes, resident: bool) -> list[float]:
-    """Return for each sweep the cycles that a worker takes for an element: two workers share a FPU."""
-    found = []
-    loops = streams(s, resident)
-    for stream in (loops.sums, loops.results):
+def cycles_an_element(s: NormSizes, kept: Kept) -> tuple[float, float, float]:
+    """Return the cycles that a worker takes for an element: sums, results, and results of what was kept."""
+
+    def cycles(stream: Stream) -> float:
+        """Count instructions; two workers share a FPU."""
         floats = sum(step.operation in ("add", "subtract", "multiply_add") for step in stream.body)
-        found.append(float(max(instructions(stream), 2 * floats)))
-    return found
+        return float(max(instructions(stream), 2 * floats))
+
+    loops = streams(s, kept)
+    return cycles(loops.sums), cycles(loops.results), cycles(loops.kept_results or loops.results)

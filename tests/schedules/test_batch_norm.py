@@ -113,7 +113,8 @@ def test_sanitizers(sanitizer: str, backward: bool, chip: Features, tmp_path: Pa
     template = BatchNormTemplate()
     workload = template.match(function_of((3, 7, 9, 9), ACTIVATIONS[2], True, backward))
     knobs = {"tile_channels": 3, "parts": 2, "streamed": 0, "tile_images": 2, "tile_pixels": 32}
-    for number, change in enumerate(({}, STREAMED)):
+    kept = {**STREAMED, "slots": 6, "kept": 2}
+    for number, change in enumerate(({}, STREAMED, kept)):
         lowered = template.build(workload, {**knobs, **change}, chip)
         run_with_sanitizer(lowered, tmp_path / str(number), sanitizer)
 
@@ -128,6 +129,8 @@ def test_sanitizers(sanitizer: str, backward: bool, chip: Features, tmp_path: Pa
         ((5, 9, 3, 3), {"tile_channels": 9, "parts": 1}, -2.0),
         ((3, 3, 31, 30), {**STREAMED, "tile_images": 2}, 0.0),
         ((2, 3, 31, 30), {**STREAMED, "tile_images": 1, "tile_pixels": 401}, 3.0),
+        ((4, 3, 31, 30), {**STREAMED, "tile_images": 1, "slots": 5, "kept": 2}, 0.0),
+        ((3, 4, 17, 17), {**STREAMED, "tile_images": 1, "slots": 7, "kept": 3}, 1.0),
     ],
 )
 def test_on_the_simulator(
