@@ -111,8 +111,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
 
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
-    names = ("requantize", "shift", "zero_point", "low", "high", "narrow", "short", "rounding", "own_shifts")
-    epilogue = read_epilogue({k: int(value[k]) for k in names})
+    epilogue = read_epilogue(value)
     dilation = pair("dilation")
     top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(

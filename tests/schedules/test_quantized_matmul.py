@@ -19,7 +19,7 @@ from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
-FORMS = ["sums", "narrow", "short", "wide", "own shifts"]
+FORMS = ["sums", "narrow", "short", "halfword", "wide", "own shifts"]
 
 
 def workload(
