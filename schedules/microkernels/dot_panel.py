@@ -48,6 +48,9 @@ class DotDistances:
         Bytes from the end of a segment to the start of the next.
     along_rows : bool or None
         Whether the next block is that of the next rows or of the next columns; None: as the call says.
+    a_step, b_step : int
+        Bytes from a word of a sum to the next one: 4, or, where words of other rows (columns) lie in between,
+        at most `LARGEST_IMMEDIATE`.
     """
 
     a_row: int
@@ -57,16 +60,18 @@ class DotDistances:
     a_skip: int = 0
     b_skip: int = 0
     along_rows: bool | None = None
+    a_step: int = 4
+    b_step: int = 4
 
     @property
     def a_path(self) -> int:
         """Bytes that A's pointer moves along a sum."""
-        return self.segments * (4 * self.depth + self.a_skip)
+        return self.segments * (self.a_step * self.depth + self.a_skip)
 
     @property
     def b_path(self) -> int:
         """Bytes that B's pointer moves along a sum."""
-        return self.segments * (4 * self.depth + self.b_skip)
+        return self.segments * (self.b_step * self.depth + self.b_skip)
 
     def moves(self, rows: int, columns: int) -> tuple[int, int] | None:
         """Return the bytes from the end of a block's sum to the next block, of A and B, if they are known."""
@@ -231,7 +236,8 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
           const int8_t *y = b + j * {d.b_column};
           int32_t sum = {start};
           for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
-            for (int32_t k = 0; k < {4 * d.depth}; ++k) sum += *x++ * *y++;
+            for (int32_t k = 0; k < {d.depth}; ++k, x += {d.a_step}, y += {d.b_step})
+              for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
           {result};
         }}
       a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += p->c_next{bias};

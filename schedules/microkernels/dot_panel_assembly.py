@@ -119,12 +119,12 @@ class _DotPanelWriter:
 
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
-            return f"P_LW({register}, 4, {_A})"
+            return f"P_LW({register}, {self.d.a_step}, {_A})"
         return f"lw {register}, {(r - self.row_middle) * self.d.a_row}({_A})"
 
     def load_b(self, c: int) -> str:
         if c == self.column_middle:
-            return f"P_LW({_B_REGISTERS[c]}, 4, {_B})"
+            return f"P_LW({_B_REGISTERS[c]}, {self.d.b_step}, {_B})"
         return f"lw {_B_REGISTERS[c]}, {(c - self.column_middle) * self.d.b_column}({_B})"
 
     def step(self, start: bool) -> list[str]:
