@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
@@ -83,21 +84,14 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
 
 
-def read_epilogue(value: Mapping[str, int]) -> Epilogue:
+def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
-    if not value["requantize"]:
+    if not attributes["requantize"]:
         return Epilogue()
-    return Epilogue(
-        requantize=True,
-        shift=value["shift"],
-        zero_point=value["zero_point"],
-        low=value["low"],
-        high=value["high"],
-        narrow=bool(value["narrow"]),
-        short=bool(value["short"]),
-        rounding=value["rounding"],
-        own_shifts=value["own_shifts"],
-    )
+    names = [field.name for field in fields(Epilogue) if field.name in attributes]
+    value: dict[str, Any] = {name: int(attributes[name]) for name in names}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    return Epilogue(**value | flags)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Epilogue:
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
     with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
     with `short` the multipliers are known to be below 2^15, so that two products of halves do. See
-    `scale_sum` for columns with shifts of their own.
+    `scale_sum` for columns with shifts of their own. With `halfword` sums are shifted by `first_shift` first,
+    halves up, and are half words then, as the multipliers are, so that one product of halves does.
 
     Attributes
     ----------
@@ -102,8 +103,9 @@ class Epilogue:
         Whether to.
     shift, zero_point, low, high : int
         As in the formula.
-    narrow, short : bool
-        Whether 32-bit products will do; whether the multipliers are half words.
+    narrow, short, halfword : bool
+        Whether 32-bit products will do; whether the multipliers are half words; whether the shifted sums are
+        too.
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
@@ -111,6 +113,8 @@ class Epilogue:
     own_shifts : int
         Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
         `shift` is the least.
+    first_shift : int
+        Of the sums, with `halfword`.
     """
 
     requantize: bool = False
@@ -123,6 +127,8 @@ class Epilogue:
     short: bool = False
     rounding: int = 0
     own_shifts: int = 0
+    halfword: bool = False
+    first_shift: int = 0
 
     def is_supported(self) -> bool:
         """Tell whether the instructions round so and cover the shift without overflow."""
@@ -132,12 +138,16 @@ class Epilogue:
             return self.rounding in LEAST_SHIFT and self.shift >= LEAST_SHIFT[self.rounding]
         if self.rounding:
             return False
+        if self.halfword:
+            return 1 <= self.shift <= 30 and 0 <= self.first_shift <= 30
         if self.narrow:
             return 1 <= self.shift <= 22
         return 17 <= self.shift <= 47 if self.short else 33 <= self.shift <= 54
 
     def c_value(self, total: str, multiplier: str, own_shift: str) -> str:
         """Return the result as a C expression; `own_shift` is a column's shift if it has one."""
+        if self.first_shift:
+            total = f"({total} + {1 << (self.first_shift - 1)}) >> {self.first_shift}"
         function = "pulp_requantize_twice" if self.rounding == TWICE else "pulp_requantize"
         value = f"{function}({total}, {multiplier}, {own_shift if self.own_shifts else self.shift})"
         if self.zero_point:
@@ -154,7 +164,9 @@ class Epilogue:
         """Cycles of a result behind its sum, without its store."""
         if not self.requantize:
             return 0.0
-        each = 4.0 if self.narrow else 3.0 + (self.zero_point > 0) if self.short else 7.0
+        each = 4.0 if self.narrow else 7.0
+        if self.short or self.halfword:
+            each = 3.0 + (self.zero_point > 0)
         if self.own_shifts:
             each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)
             each -= 2 * (self.rounding == TWICE and not self.negative)
