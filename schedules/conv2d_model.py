@@ -19,6 +19,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     row_unit,
     tensor_axes,
     tile_elements,
+    weights_stay,
 )
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
@@ -46,6 +47,8 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     load_operand = ITEM_BYTES * operand / _DMA_BYTES_A_CYCLE + b.tile_o
     store = ITEM_BYTES * result / b.parts / _DMA_BYTES_A_CYCLE + b.tile_o
     loads = total / image_period * load_image + total / operand_period * load_operand
+    if weights_stay(s, b):  # the first tile's are waited for
+        load_operand *= b.tile_o / s.outputs
     a_tile = _CYCLES_A_DEPTHWISE_TILE if s.depthwise else _CYCLES_A_TILE
     work = compute_cycles(s, b, cores) + total * a_tile
     if b.parts > 1:
