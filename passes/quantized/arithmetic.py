@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_pulp.passes.operators.requantize import Requantization, Rounding, choose_multipliers
+from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
+from tvm_pulp.passes.operators.requantize import Requantization, Rounding
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.target.errors import UserError
 

@@ -62,7 +62,7 @@ def _weighted(
     biased, bias = walk.with_bias(variable, len(weight))
     result, output, low, high = walk.with_bounds(biased)
     integers, biases, ratios, largest = walk.quantized_weight(layer, weight, scales, bias, source, output)
-    prefer = "narrow" if weight.shape[1:2] == (1,) else "short"
+    prefer = "halfword" if weight.shape[1:2] == (1,) else "short"
     multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high, prefer)
     return result, output, integers, biases, multipliers, scaled
 

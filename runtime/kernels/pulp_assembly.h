@@ -26,6 +26,7 @@
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MAC, P_MSU      sum = sum + a * b, sum = sum - a * b, 32 bits
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
+ *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
@@ -49,6 +50,7 @@
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define PV_SHUFFLE2_H(to, from, selectors) "pv.shuffle2.h " #to ", " #from ", " #selectors "\n"
 #define PV_PACK_H(to, high, low) "pv.pack.h " #to ", " #high ", " #low "\n"
@@ -85,6 +87,7 @@
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
 #define PV_SHUFFLE2_H(to, from, selectors) ".insn r 0x57, 0, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACK_H(to, high, low) ".insn r 0x57, 0, 0x68, " #to ", " #high ", " #low "\n"

@@ -56,7 +56,7 @@ class _DotPanelWriter:
         text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
         if e.requantize:
             text.add(_setting("a6", "bias", "a3"), f"sw a6, {_BIAS}(sp)")
-            if e.zero_point and not e.short:
+            if e.zero_point and not (e.short or e.halfword):
                 text.add(f"li a7, {e.zero_point << self.shift}", f"sw a7, {_ZERO}(sp)")
         text.add(f"sw a5, {_LINES}(sp)")
         if d.segments == 1:
@@ -119,12 +119,12 @@ class _DotPanelWriter:
 
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
-            return f"P_LW({register}, 4, {_A})"
+            return f"P_LW({register}, {self.d.a_step}, {_A})"
         return f"lw {register}, {(r - self.row_middle) * self.d.a_row}({_A})"
 
     def load_b(self, c: int) -> str:
         if c == self.column_middle:
-            return f"P_LW({_B_REGISTERS[c]}, 4, {_B})"
+            return f"P_LW({_B_REGISTERS[c]}, {self.d.b_step}, {_B})"
         return f"lw {_B_REGISTERS[c]}, {(c - self.column_middle) * self.d.b_column}({_B})"
 
     def step(self, start: bool) -> list[str]:
@@ -206,6 +206,13 @@ class _DotPanelWriter:
         text.add(*add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
         places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
+        if e.halfword:
+            if e.first_shift:
+                text.add(*(f"P_ADDRN({total}, {total}, zero, {e.first_shift})" for total in self.sums))
+            text.add(*(f"P_MULS_ROUND({total}, {total}, {multipliers[c]}, {e.shift})" for total, c in places))
+            text.add(*(f"addi {total}, {total}, {e.zero_point}" for total in self.sums if e.zero_point))
+            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in self.sums))
+            return
         if e.short:
             text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
             for i, (register, c) in enumerate(places):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_pulp.passes.operators.requantize import (
-    Requantization,
-    Rounding,
-    choose_multipliers,
-    twice_multiplier,
-)
+from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
+from tvm_pulp.passes.operators.requantize import Requantization, Rounding, twice_multiplier
 
-FORMS = ("narrow", "short", "wide", "own shifts", "rounded twice")
+FORMS = ("narrow", "short", "halfword", "wide", "own shifts", "rounded twice")
 """Of a requantisation; the last one has shifts of its own too."""
 
 
@@ -38,7 +34,8 @@ def requantization_for(
         scales, largest, zero_point=zero_point, low=low, high=high, prefer=form,
         accuracy=0.0 if form == "wide" else np.inf,
     )  # fmt: skip
-    assert (requantization.narrow, requantization.short) == (form == "narrow", form == "short")
+    for name in ("narrow", "short", "halfword"):
+        assert getattr(requantization, name) == (form == name)
     return bias, multiplier, requantization
 
 
