@@ -26,7 +26,7 @@
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
  *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
- *   P_MAC             sum = sum + a * b, 32 bits
+ *   P_MAC, P_MSU      sum = sum + a * b, sum = sum - a * b, 32 bits
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
  *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
@@ -51,6 +51,7 @@
 #define P_INSERT(to, from, bits, at) "p.insert " #to ", " #from ", " #bits "-1, " #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) "p.macuN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
+#define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
@@ -89,6 +90,7 @@
 #define P_INSERT(to, from, bits, at) ".insn r 0x33, 2, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) ".insn r 0x5b, 1, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
+#define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
