@@ -11,14 +11,8 @@ from dataclasses import asdict
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.conv2d_build import Conv2dBuilder
-from tvm_pulp.schedules.conv2d_tiling import (
-    Conv2dBlocking,
-    estimate_cycles,
-    is_valid,
-    knob_values,
-    l1_bytes,
-    search,
-)
+from tvm_pulp.schedules.conv2d_model import estimate_cycles, knob_values, search
+from tvm_pulp.schedules.conv2d_tiling import Conv2dBlocking, is_valid, l1_bytes
 from tvm_pulp.schedules.conv2d_workload import (
     DATA_GRADIENT,
     FORWARD,
@@ -98,7 +92,7 @@ class Conv2dTemplate:
     def estimate_cycles(
         self, workload: Conv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
-        """Estimate the cycles of a call, see ``conv2d_tiling``."""
+        """Estimate the cycles of a call, see ``conv2d_model``."""
         return estimate_cycles(workload.sizes, Conv2dBlocking.of(workload.sizes, knobs), features.cores)
 
     def build(self, workload: Conv2dWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:

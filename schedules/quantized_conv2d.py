@@ -122,13 +122,13 @@ class _Builder:
             )
             declarations.append(declaration)
         prepare = self._prepare if s.has_rows_of_padding else None
-        body = loop.run(self._loads, self._stores, self._compute, prepare)
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
+        body = loop.run(self._loads, self._stores, self._compute, prepare, meanwhile=sides)
         return kernel_function(
             self.function,
             arguments,
-            sequence(declarations, sides, body),
+            sequence(declarations, body),
             self.l1,
             self.features.cores,
             {
@@ -153,7 +153,8 @@ class _Builder:
         return f"{work}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
-        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements)
+        words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
+        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements, words=words)
 
     def _start(self, name: str, tile: Expr) -> Expr:
         return self.loop.copy_start(tile, self.periods[name], self.elements[name])

@@ -21,6 +21,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     when,
 )
+from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.microkernels.quantized_depthwise import quantized_depthwise_source
@@ -119,17 +120,16 @@ class _Builder:
         arguments = [flat_argument(p) for p in self.function.params]
         self.data, self.weight, *self.vectors, self.result = arguments
         self.elements, number = b.tile_elements(s), copies(s, b)
-        self.periods = {
-            "data": loop.total, "planes": loop.total, "weight": loop.period([self.channel]),
-            "bias": loop.period([self.channel]), "result": 1,
-        }  # fmt: skip
+        whole = loop.total
+        self.periods = {"data": whole, "planes": whole, "result": 1}
         self.buffers, declarations = {}, []
         for name, elements in self.elements.items():
             size = elements * number[name]
             self.buffers[name], declaration = self.l1.allocate(f"{name}_l1", size, _TYPES[name])
             declarations.append(declaration)
-        body = loop.run(self._loads, self._stores, self._compute, self._prepare)
-        epilogue = replace(s.epilogue, multipliers=4 * b.bias_elements)
+        meanwhile = [self._pad(index(0))] if self.pads_once else []
+        body = loop.run(self._loads, self._stores, self._compute, self._prepare, meanwhile=meanwhile)
+        epilogue = replace(s.epilogue, multipliers=4 * b.bias_elements(s))
         source = quantized_depthwise_source(
             self.shape, self.planes, epilogue, assembly=self.features.has_xpulp
         )
@@ -172,32 +172,48 @@ class _Builder:
         image = transfer(slot, self.buffers["data"], index(0), self.data, box, TO_L1, self.analyzer)
         if not self.analyzer.can_prove(valid > 0):
             image = when(valid > 0, image)
+        everything = TileAxis(index(0), index(s.channels), s.channels)
+        shape = (s.channels, 1, s.kernel[0] * s.chunk_of_channel)
         weights = load_segments(
-            slot, self.buffers["weight"], self._start("weight", tile), self.weight,
-            (s.channels, 1, s.kernel[0] * s.chunk_of_channel), channel, self.analyzer,
-        )  # fmt: skip
+            slot, self.buffers["weight"], index(0), self.weight, shape, everything, self.analyzer
+        )
         weights += load_vectors(
-            slot, self.buffers["bias"], self._start("bias", tile), self.vectors, s.channels, channel,
-            b.bias_elements, self.analyzer,
+            slot, self.buffers["bias"], index(0), self.vectors, s.channels, everything, b.bias_elements(s),
+            self.analyzer,
         )  # fmt: skip
-        new = self.loop.when_new(tile, self.periods["weight"], sequence(weights))
+        new = self.loop.when_new(tile, self.loop.total, sequence(weights))
         return [image, *([] if new is None else [new])]
 
-    def _prepare(self, tile: Expr) -> Stmt:
-        """Write the padding above and below, where a tile has some, and rearrange the image."""
+    @property
+    def pads_once(self) -> bool:
+        """Whether all tiles have the same rows, whose padding stays."""
+        return self.s.has_rows_of_padding and self.b.tile_y >= self.s.rows
+
+    def _pad(self, tile: Expr) -> Stmt:
+        """Write the padding above and below, where a tile has some."""
         first, rows, low, valid = source_rows(self.s, self.loop.at(tile)[self.row], self.analyzer)
         before, after = (self.analyzer.simplify(e) for e in (low - first, low + valid - first))
-        padding = None
-        if self.s.has_rows_of_padding:
-            write = self._workers("quantized_pad_rows", self._place("planes", tile), before, after, rows)
-            padding = when(self.analyzer.simplify(tirx.any(before > 0, after < rows)), write)
-        start = self.analyzer.simplify(before * (self.planes.pitch // 4))
+        write = self._workers("quantized_pad_rows", self._place("planes", tile), before, after, rows)
+        return when(self.analyzer.simplify(tirx.any(before > 0, after < rows)), write)
+
+    def _prepare(self, tile: Expr) -> Stmt:
+        """Write the padding of a tile, and rearrange the image."""
+        first, _, low, valid = source_rows(self.s, self.loop.at(tile)[self.row], self.analyzer)
+        padding = self._pad(tile) if self.s.has_rows_of_padding and not self.pads_once else None
+        start = self.analyzer.simplify((low - first) * (self.planes.pitch // 4))
         planes = address_of(element(self.buffers["planes"], start))
         return sequence(padding, self._workers("byte_planes", self._place("data", tile), planes, valid))
 
     def _compute(self, tile: Expr) -> Stmt:
-        places = [self._place(name, tile) for name in ("planes", "weight", "bias", "result")]
-        return self._workers("quantized_depthwise_tile", *places, self.loop.at(tile)[self.row].size)
+        axes = self.loop.at(tile)
+        channel = axes[self.channel].offset
+        taps = self.s.kernel[0] * self.s.chunk_of_channel
+        weight, bias = (
+            address_of(element(self.buffers[name], self.analyzer.simplify(channel * step)))
+            for name, step in (("weight", taps), ("bias", 1))
+        )
+        planes, result = (self._place(name, tile) for name in ("planes", "result"))
+        return self._workers("quantized_depthwise_tile", planes, weight, bias, result, axes[self.row].size)
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         s, axes = self.s, self.loop.at(tile)

@@ -1,14 +1,17 @@
-"""Matrix products of bytes: quantised linear layers and 1x1 convolutions, ``data · weightᵀ``.
+"""Matrix products of bytes: ``data · weightᵀ``, as in linear layers and 1x1 convolutions, and other layouts.
 
 Tiles of rows and columns in L1, the sum whole; ping-pong buffers with DMA both ways beside the work. A sum
 too long for the panels' immediate operands lies in L1 in segments, one behind the other for all rows of a
-tile: the DMA puts it so.
+tile: the DMA puts it so. Of an operand whose sums run down its columns, workers rearrange each tile first.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
+    TO_L1,
     TO_L2,
     L1Allocator,
     element,
@@ -19,8 +22,8 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.matmul_build import rests
-from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
+from tvm_pulp.schedules.microkernels.transpose_bytes import transpose_bytes_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
     QuantizedMatmulBlocking,
@@ -29,6 +32,7 @@ from tvm_pulp.schedules.quantized_matmul_model import (
     l1_bytes,
     read_workload,
     search,
+    tiles_of,
 )
 from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
@@ -60,8 +64,8 @@ class QuantizedMatmulTemplate:
     def knobs(self, workload: QuantizedMatmulWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, register blocks and loop orders to choose from."""
         return {
-            "tile_m": tile_sizes(workload.m, 1),
-            "tile_n": tile_sizes(workload.n, 4),
+            "tile_m": tiles_of(workload, "data", [1]),
+            "tile_n": tiles_of(workload, "weight", [4]),
             "block_rows": list(BLOCKS),
             "order": [0, 1],
         }
@@ -103,6 +107,7 @@ class _Builder:
         self.l1 = L1Allocator()
         self.segments = workload.segments
         self.chunk = workload.k // self.segments
+        self.single = {each for name in workload.columns for each in (name, _columns(name))}
 
     def build(self) -> PrimFunc:
         w, b, loop = self.w, self.b, self.loop
@@ -121,12 +126,13 @@ class _Builder:
             "bias": "int32",
             "result": buffer_dtype(self.result),
         }
+        types |= {_columns(name): types[name] for name in w.columns}
         self.buffers, declarations = {}, []
         for name, elements in self.elements.items():
-            copies = 2 if self.periods[name] < loop.total else 1
+            copies = 1 if name in self.single or self.periods[name] == loop.total else 2
             self.buffers[name], declaration = self.l1.allocate(f"{name}_l1", elements * copies, types[name])
             declarations.append(declaration)
-        body = loop.run(self._loads, self._stores, self._compute)
+        body = loop.run(self._loads, self._stores, self._compute, self._prepare if w.columns else None)
         return kernel_function(
             w.function,
             arguments,
@@ -136,9 +142,12 @@ class _Builder:
             {
                 "pulp.schedule": "quantized_matmul",
                 "pulp.tile": f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}; register block {b.block_rows}x4",
-                "pulp.micro_kernels": [self._micro_kernel()],
+                "pulp.micro_kernels": [*self._transposition(), self._micro_kernel()],
             },
         )
+
+    def _transposition(self) -> list[str]:
+        return [transpose_bytes_source(self.w.k, assembly=self.features.has_xpulp)] if self.w.columns else []
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
@@ -149,12 +158,14 @@ class _Builder:
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
-            e=w.epilogue(4 * b.bias_elements),
+            e=replace(w.epilogue_of, multipliers=4 * b.bias_elements, words=not (w.n % 4 or b.tile_n % 4)),
             signed=buffer_dtype(w.function.params[0]) == "int8",
             assembly=self.features.has_xpulp,
         )
 
     def _start(self, name: str, tile: Expr) -> Expr:
+        if name in self.single:
+            return index(0)
         return self.loop.copy_start(tile, self.periods[name], self.elements[name])
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
@@ -165,6 +176,11 @@ class _Builder:
             ("data", self.data, row, self.w.m),
             ("weight", self.weight, column, self.w.n),
         ):
+            if name in self.w.columns:
+                box = Box((self.w.k, extent), (index(0), axis.offset), (index(self.w.k), axis.size))
+                place = self.buffers[_columns(name)]
+                steps[name] = [transfer(slot, place, index(0), source, box, TO_L1, self.analyzer)]
+                continue
             shape = (extent, self.segments, self.chunk)
             steps[name] = load_segments(
                 slot, self.buffers[name], self._start(name, tile), source, shape, axis, self.analyzer
@@ -184,15 +200,32 @@ class _Builder:
         start = self._start("result", tile)
         return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
 
+    def _prepare(self, tile: Expr) -> Stmt:
+        """Rearrange what is new of operands whose sums run down the columns."""
+        axes = self.loop.at(tile)
+        steps = []
+        for name in self.w.columns:
+            size = axes[self.row if name == "data" else self.column].size
+            places = (self._place(each, tile) for each in (_columns(name), name))
+            call = self._workers("transpose_bytes", *places, size, index(self.b.pitch(name)))
+            steps.append(self.loop.when_new(tile, self.periods[name], call))
+        return sequence(*steps)
+
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
+        bias = self._place("bias", tile) if self.vectors else index(0)
+        data, weight, result = (self._place(name, tile) for name in ("data", "weight", "result"))
+        sizes = (axes[self.row].size, axes[self.column].size)
+        return self._workers("quantized_matmul_tile", data, weight, bias, result, *sizes)
+
+    def _place(self, name: str, tile: Expr) -> Expr:
+        return address_of(element(self.buffers[name], self._start(name, tile)))
+
+    def _workers(self, name: str, *arguments: Expr) -> Stmt:
         worker = Var("worker", "int32")
-        places = {
-            name: address_of(element(buffer, self._start(name, tile)))
-            for name, buffer in self.buffers.items()
-        }
-        call = call_extern(
-            "int32", "quantized_matmul_tile", worker, places["data"], places["weight"],
-            places.get("bias", index(0)), places["result"], axes[self.row].size, axes[self.column].size,
-        )  # fmt: skip
-        return parallel(worker, self.features.cores, Evaluate(call))
+        return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
+
+
+def _columns(name: str) -> str:
+    """Return the name of an operand as it lies in L2, before it is rearranged."""
+    return f"{name}_columns"

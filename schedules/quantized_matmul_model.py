@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel import (
     LARGEST_BLOCK,
     DotDistances,
@@ -28,31 +30,39 @@ _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 40.0
 _CYCLES_A_REQUANTIZED_BLOCK = 32.0
+_CYCLES_A_HALFWORD_BLOCK = 12.0
 _CYCLES_A_CALL = 75.0
 _CYCLES_A_PANEL = 120.0
 """Of each region of a tile: its code is not in the instruction cache yet."""
+_CYCLES_A_TRANSPOSED_BYTE = 1.6  # of one worker
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 
 
 @dataclass(frozen=True)
 class QuantizedMatmulWorkload:
-    """A product of m x k and n x k bytes, with or without requantisation."""
+    """A product of m x k and n x k bytes, with or without requantisation.
+
+    The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns. They are
+    rearranged in L1 (``microkernels.transpose_bytes``).
+    """
 
     function: PrimFunc
     m: int
     n: int
     k: int
     epilogue_of: Epilogue
+    columns: tuple[str, ...] = ()
 
     @property
     def segments(self) -> int:
         """Pieces that the sum lies in, each short enough to be a distance of rows."""
-        return segments_of(self.k) or 1
+        return 1 if len(self.columns) == 2 else segments_of(self.k) or 1
 
-    def epilogue(self, multipliers: int) -> Epilogue:
-        """Return the epilogue for multipliers that lie so many bytes behind the biases."""
-        return Epilogue(**{**asdict(self.epilogue_of), "multipliers": multipliers})
+    @property
+    def words(self) -> int:
+        """Words of a sum."""
+        return ceil_div(self.k, 4)
 
 
 def segments_of(k: int) -> int | None:
@@ -65,26 +75,20 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     """Read a function's attribute; None where the panels do not serve."""
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
-    if segments_of(value["k"]) is None or not epilogue.is_supported():
+    columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
+    if (len(columns) < 2 and segments_of(value["k"]) is None) or not epilogue.is_supported():
         return None
-    return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue)
+    return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
 
 
-def read_epilogue(value: Mapping[str, int]) -> Epilogue:
+def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
-    if not value["requantize"]:
+    if not attributes["requantize"]:
         return Epilogue()
-    return Epilogue(
-        requantize=True,
-        shift=value["shift"],
-        zero_point=value["zero_point"],
-        low=value["low"],
-        high=value["high"],
-        narrow=bool(value["narrow"]),
-        short=bool(value["short"]),
-        rounding=value["rounding"],
-        own_shifts=value["own_shifts"],
-    )
+    names = [field.name for field in fields(Epilogue) if field.name in attributes]
+    value: dict[str, Any] = {name: int(attributes[name]) for name in names}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    return Epilogue(**value | flags)
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,27 @@ class QuantizedMatmulBlocking:
 
     def distances(self, w: QuantizedMatmulWorkload) -> DotDistances:
         """Return the path of the sum through the tiles."""
-        chunk = w.k // w.segments
-        a_skip, b_skip = ((tile - 1) * chunk if w.segments > 1 else 0 for tile in (self.tile_m, self.tile_n))
-        return DotDistances(chunk, chunk, chunk // 4, w.segments, a_skip, b_skip)
+        chunk = 4 * w.words // w.segments
+        paths = [
+            (4, self.pitch(name), 0)
+            if name in w.columns
+            else (chunk, 4, (tile - 1) * chunk if w.segments > 1 else 0)
+            for name, tile in (("data", self.tile_m), ("weight", self.tile_n))
+        ]
+        (a_row, a_step, a_skip), (b_column, b_step, b_skip) = paths
+        return DotDistances(
+            a_row, b_column, chunk // 4, w.segments, a_skip, b_skip, a_step=a_step, b_step=b_step
+        )
+
+    def pitch(self, name: str) -> int:
+        """Return the bytes from a word of a sum to the next one, in an operand that is rearranged."""
+        return 4 * {"data": self.tile_m, "weight": self.tile_n}[name]
 
     def tile_elements(self, w: QuantizedMatmulWorkload) -> dict[str, int]:
-        """Return the elements of a tile of each buffer in L1."""
-        sizes = {"data": self.tile_m * w.k, "weight": self.tile_n * w.k}
+        """Return the elements of a tile of each buffer in L1: ``data_columns`` is data as it lies in L2."""
+        tiles = {"data": self.tile_m, "weight": self.tile_n}
+        sizes = {name: tile * 4 * w.words for name, tile in tiles.items()}
+        sizes |= {f"{name}_columns": tiles[name] * w.k for name in w.columns}
         if w.epilogue_of.requantize:
             sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
         sizes["result"] = self.tile_m * self.tile_n
@@ -140,8 +158,8 @@ class QuantizedMatmulBlocking:
 
 
 def _tile_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> dict[str, int]:
-    item = {"data": 1, "weight": 1, "bias": 4, "result": w.epilogue_of.item}
-    return {name: elements * item[name] for name, elements in b.tile_elements(w).items()}
+    item = {"bias": 4, "result": w.epilogue_of.item}
+    return {name: elements * item.get(name, 1) for name, elements in b.tile_elements(w).items()}
 
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
@@ -157,16 +175,23 @@ _AXES = (Var("row", "int32"), Var("column", "int32"))
 
 
 def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
-    """Return the bytes of all tiles, two copies of those that change from tile to tile."""
+    """Return the bytes of all tiles, two copies of those that change from tile to tile.
+
+    One copy will do of what is rearranged, and of its rearrangement: the next one is loaded in between.
+    """
     total, periods = _periods(w, b)
-    return sum(size * (2 if periods[name] < total else 1) for name, size in _tile_bytes(w, b).items())
+    double = {name for name, same_for in periods.items() if same_for < total} - {*w.columns}
+    return sum(size * (1 + (name in double)) for name, size in _tile_bytes(w, b).items())
 
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
     step = rows * columns + rows + columns
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
-    fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
+    if e.requantize:
+        # half words get their bias behind the sum
+        short = e.halfword and d.segments == 1
+        fixed += _CYCLES_A_HALFWORD_BLOCK if short else _CYCLES_A_REQUANTIZED_BLOCK
     return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
 
 
@@ -216,9 +241,13 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
+    lines |= {name: w.k for name in w.columns}
+    sizes = _tile_bytes(w, b)
+    for name in w.columns:
+        sizes[name] = sizes.pop(f"{name}_columns")
+        compute += total / periods[name] * sizes[name] * _CYCLES_A_TRANSPOSED_BYTE / cores
     cost = {
-        name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20
-        for name, size in _tile_bytes(w, b).items()
+        name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
     }
     store = cost.pop("result")
     dma_in = sum(total / periods[name] * value for name, value in cost.items())
@@ -231,19 +260,27 @@ def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
     return [(tile, whole), (rest, 1)] if rest else [(tile, whole)]
 
 
+def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> list[int]:
+    """Return what a tile may have: rows for "data", columns of the result for "weight"."""
+    extent = {"data": w.m, "weight": w.n}[name]
+    largest = LARGEST_IMMEDIATE // 4 if name in w.columns else extent  # see `QuantizedMatmulBlocking.pitch`
+    sizes = {min(size, extent) for step in steps for size in tile_sizes(extent, step)}
+    return sorted((size for size in sizes if size <= largest), reverse=True)
+
+
 def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return _search(w.m, w.n, w.k, w.epilogue_of, cores, l1_bytes)
+    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, cores, l1_bytes)
 
 
 @lru_cache(maxsize=1024)
 def _search(
-    m: int, n: int, k: int, epilogue: Epilogue, cores: int, limit: int
+    m: int, n: int, k: int, epilogue: Epilogue, columns: tuple[str, ...], cores: int, limit: int
 ) -> QuantizedMatmulBlocking | None:
-    w = QuantizedMatmulWorkload(None, m, n, k, epilogue)
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns)
     best, least = None, math.inf
-    sizes = sorted({*tile_sizes(m, 4), *tile_sizes(m, 5), *tile_sizes(m, 20)}, reverse=True)
-    for tile_m, tile_n, rows, order in itertools.product(sizes, tile_sizes(n, 4), BLOCKS, (0, 1)):
+    heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
+    for tile_m, tile_n, rows, order in itertools.product(heights, widths, BLOCKS, (0, 1)):
         b = QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), order)
         if l1_bytes(w, b) <= limit:
             cycles = estimate_cycles(w, b, cores)

@@ -24,6 +24,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.point_nest import PointNest
+from tvm_pulp.schedules.register_block import RegisterBlock
 from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.tiling import (
     ReadView,
@@ -243,7 +244,7 @@ class StageLowering:
                 self.parent.in_l1[self.stage.stores[number].out], value, [self.analyzer.simplify(offset)]
             )
 
-        nest = PointNest(
+        block = RegisterBlock(
             stage=self.stage,
             plan=self.tiling.nest,
             offsets={var: axis.offset for var, axis in axes.items()},
@@ -256,6 +257,7 @@ class StageLowering:
             cores=self.parent.features.cores,
             analyzer=self.analyzer,
         )
+        nest = PointNest(block)
         steps: list[Stmt] = [*binds, nest.build()]
         if self.tiling.nest.split is not None:
             combine = sequence(barrier(), nest.combine())

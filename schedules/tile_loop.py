@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.dialect import (
@@ -151,40 +151,41 @@ class TileLoop:
         prepare: Callable[[Expr], Stmt] | None = None,
         *,
         store_once: bool = False,
+        meanwhile: Sequence[Stmt] = (),
     ) -> Stmt:
         """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a
         tile.
 
         One barrier a tile: behind it the tile's data are there, and all workers are done with the tile
-        before, whose input buffers the next loads overwrite and whose results may leave. The first slots, as
-        many as there are copies, carry the loads of one tile after the other, as many more the stores.
+        before, whose input buffers the next loads overwrite and whose results may leave. What starts beside
+        a tile is waited for ``ahead`` tiles later, so that one slot carries its loads and its stores.
 
         ``prepare`` is work of all workers on a tile's inputs, before the next loads start: what it has read
         from a buffer need not be kept, so that such a buffer needs one copy only.
 
         With ``store_once`` the results of all tiles stay in L1 and leave together after the last one.
+
+        ``meanwhile`` is work of all workers for all tiles, done while the first tile's data arrive.
         """
         if self.total == 1:
-            return self._single(loads, stores, compute, prepare)
-        tile, last, copies = self.tile, index(self.total - 1), self.ahead + 1
+            return self._single(loads, stores, compute, prepare, meanwhile)
+        tile, last = self.tile, index(self.total - 1)
+        slot = self._slot(tile)
         body: list[Stmt] = []
-        if loads:
-            body.append(dma_wait(tirx.floormod(tile, copies)))
         streams = not store_once and self.reduction_tiles < self.total  # else results leave after the loop
-        if stores and streams:
-            body.append(dma_wait(tirx.floormod(tile, copies) + copies))
+        if loads or (stores and streams):
+            body.append(dma_wait(slot))
         body.append(barrier())
         if prepare:
             body += [prepare(tile), barrier()]
         if loads and self.total > self.ahead:
             following, define = bind("following", tile + self.ahead)
             self._range(following, self.ahead, self.total - 1)
-            steps = sequence(define, loads(following, tirx.floormod(following, copies)))
-            body.append(when(tile < self.total - self.ahead, steps))
+            body.append(when(tile < self.total - self.ahead, sequence(define, loads(following, slot))))
         if stores and streams:
             previous, define = bind("previous", tile - 1)
             self._range(previous, 0, self.total - 2)
-            steps = sequence(stores(previous, tirx.floormod(previous, copies) + copies))
+            steps = sequence(stores(previous, slot))
             ended = self.last_in_reduction(previous)
             steps = steps if ended is None else when(ended, steps)
             body.append(when(tile > 0, sequence(define, steps)))
@@ -193,12 +194,16 @@ class TileLoop:
         if loads:
             for number in range(min(self.ahead, self.total)):
                 first += loads(index(number), index(number))
-        steps = sequence(*first, serial(tile, self.total, sequence(*body)))
+        steps = sequence(*first, *meanwhile, serial(tile, self.total, sequence(*body)))
         if stores:
-            slot = index(copies + (self.total - 1) % copies)
-            waits = [dma_wait(copies + n) for n in range(copies)] if streams else [dma_wait(slot)]
-            steps = sequence(steps, barrier(), *stores(last, slot), *waits)
+            after = self._slot(index(self.total))
+            waits = [dma_wait(number) for number in range(self.ahead)] if streams else [dma_wait(after)]
+            steps = sequence(steps, barrier(), *stores(last, after), *waits)
         return steps
+
+    def _slot(self, tile: Expr) -> Expr:
+        """Return the slot of the transfers that start beside a tile."""
+        return index(0) if self.ahead == 1 else self.analyzer.simplify(tirx.floormod(tile, self.ahead))
 
     @staticmethod
     def _single(
@@ -206,11 +211,12 @@ class TileLoop:
         stores: Transfers | None,
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None,
+        meanwhile: Sequence[Stmt],
     ) -> Stmt:
         zero = index(0)
-        before = [*loads(zero, zero), dma_wait(zero), barrier()] if loads else []
+        before = [*loads(zero, zero), *meanwhile, dma_wait(zero), barrier()] if loads else [*meanwhile]
         between = [prepare(zero), barrier()] if prepare else []
-        after = [barrier(), *stores(zero, index(2)), dma_wait(2)] if stores else []
+        after = [barrier(), *stores(zero, index(1)), dma_wait(1)] if stores else []
         return sequence(*before, *between, compute(zero), *after)
 
 

@@ -1,10 +1,11 @@
-"""Matrix products of bytes, quantised linear layers and 1x1 convolutions: ``data · weightᵀ``."""
+"""Matrix products of bytes, quantised linear layers and 1x1 convolutions: mostly ``data · weightᵀ``."""
 
 from __future__ import annotations
 
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, argument, make_kernel
+from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
@@ -17,6 +18,9 @@ def quantized_matmul(
     k: int,
     requantization: Requantization | None,
     data_dtype: str = "uint8",
+    *,
+    transpose_data: bool = False,
+    transpose_weight: bool = True,
 ) -> PrimFunc:
     """Make the kernel of a product of bytes.
 
@@ -28,11 +32,14 @@ def quantized_matmul(
     layer, work
         See `make_kernel`.
     m, n, k
-        ``data`` is [m, k] (pixels by channels, say), ``weight`` int8 [n, k], the result [m, n].
+        ``data`` is [m, k] (pixels by channels, say), ``weight`` int8 [n, k], as layers store it, the result
+        [m, n].
     requantization
         From the sums to bytes; None for the sums themselves, int32.
     data_dtype
         ``"uint8"`` or ``"int8"``.
+    transpose_data, transpose_weight
+        Whether ``data`` is [k, m], and ``weight`` [n, k] rather than [k, n].
 
     Returns
     -------
@@ -40,27 +47,20 @@ def quantized_matmul(
         Operator class ``"quantized_matmul"``: data, weight, bias int32 [n], multiplier int32 [n], result
         uint8; without requantisation data, weight, result int32.
     """
-    data, weight = argument("data", (m, k), data_dtype), argument("weight", (n, k), "int8")
+    data = argument("data", (k, m) if transpose_data else (m, k), data_dtype)
+    weight = argument("weight", (n, k) if transpose_weight else (k, n), "int8")
     term = te.reduce_axis((0, k), name="k")
 
     def product(i: Scalar, j: Scalar) -> Scalar:
-        return te.sum(tirx.Cast("int32", data(i, term)) * tirx.Cast("int32", weight(j, term)), axis=[term])
-
-    sizes = {"m": m, "n": n, "k": k, "requantize": int(requantization is not None)}
-    arguments = [data, weight]
-    if requantization is None:
-        result = te.compute((m, n), product, name="result")
-    else:
-        bias = argument("bias", (n,), "int32")
-        multiplier = argument("multiplier", requantization.multiplier_shape((n,)), "int32")
-        arguments += [bias, multiplier]
-        total = te.compute((m, n), product, name="total")
-        result = te.compute(
-            (m, n),
-            lambda i, j: requantization.apply(total(i, j) + bias(j), multiplier, j),
-            name="result",
+        factors = (
+            data(term, i) if transpose_data else data(i, term),
+            weight(j, term) if transpose_weight else weight(term, j),
         )
-        sizes |= requantization.attributes()
+        return te.sum(tirx.Cast("int32", factors[0]) * tirx.Cast("int32", factors[1]), axis=[term])
+
+    total = te.compute((m, n), product, name="total")
+    arguments, result, details = with_requantization([data, weight], total, requantization)
+    details |= {"transpose_data": int(transpose_data), "transpose_weight": int(transpose_weight)}
     return make_kernel(
         arguments,
         [result],
@@ -68,5 +68,5 @@ def quantized_matmul(
         layer=layer,
         work=work,
         macs=m * n * k,
-        details={"pulp.quantized_matmul": sizes},
+        details={"pulp.quantized_matmul": {"m": m, "n": n, "k": k, **details}},
     )

@@ -18,15 +18,18 @@
  *   PV_SDOTUSP_B, ... sum of four products of bytes (unsigned times signed; signed), added to `sum`; PV_DOT... without
  *                     the addition
  *   P_ADDRN           (a + b + 2^(shift-1)) >> shift
+ *   P_ADDN            (a + b) >> shift
  *   P_ADDRNR          to = (to + a + 2^(shift-1)) >> shift, by the register `shift`
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
  *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
+ *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MAC, P_MSU      sum = sum + a * b, sum - a * b, 32 bits
  *   P_ADDU_SHIFT      (a + b) >> shift, unsigned
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
+ *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
  *   P_MACU_SHIFT      to = (to + low half of a * low half of b) >> shift, unsigned
  *   PV_SHUFFLE2_B     bytes of `from` and `to` by selectors; PV_PACKLO_B, PV_PACKHI_B: low bytes of two registers
@@ -47,12 +50,14 @@
 #define P_SBR(from, step, address) "p.sb " #from ", " #step "(" #address "!)\n"
 #define P_LBU(to, step, address) "p.lbu " #to ", " #step "(" #address "!)\n"
 #define P_LBU_AT(to, index, address) "p.lbu " #to ", " #index "(" #address ")\n"
+#define P_EXTRACTU(to, from, bits, at) "p.extractu " #to ", " #from ", " #bits "-1, " #at "\n"
 #define P_INSERT(to, from, bits, at) "p.insert " #to ", " #from ", " #bits "-1, " #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) "p.macuN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) "p.adduN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define PV_SHUFFLE2_H(to, from, selectors) "pv.shuffle2.h " #to ", " #from ", " #selectors "\n"
 #define PV_PACK_H(to, high, low) "pv.pack.h " #to ", " #high ", " #low "\n"
@@ -73,6 +78,7 @@
 #define PV_SDOTUSP_B(sum, a, b) "pv.sdotusp.b " #sum ", " #a ", " #b "\n"
 #define PV_DOTSP_B(to, a, b) "pv.dotsp.b " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) "pv.sdotsp.b " #sum ", " #a ", " #b "\n"
+#define P_ADDN(to, a, b, shift) "p.addN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_ADDRNR(to, a, shift) "p.addRNr " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
@@ -87,12 +93,14 @@
 #define P_SBR(from, step, address) ".insn r 0x2b, 4, 0, " #step ", " #address ", " #from "\n"
 #define P_LBU(to, step, address) ".insn i 0x0b, 4, " #to ", " #step "(" #address ")\n"
 #define P_LBU_AT(to, index, address) ".insn r 0x03, 7, 0x20, " #to ", " #address ", " #index "\n"
+#define P_EXTRACTU(to, from, bits, at) ".insn r 0x33, 1, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"
 #define P_INSERT(to, from, bits, at) ".insn r 0x33, 2, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"
 #define P_MACU_SHIFT(to, a, b, shift) ".insn r 0x5b, 1, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) ".insn r 0x5b, 2, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
+#define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
 #define PV_SHUFFLE2_H(to, from, selectors) ".insn r 0x57, 0, 0x64, " #to ", " #from ", " #selectors "\n"
 #define PV_PACK_H(to, high, low) ".insn r 0x57, 0, 0x68, " #to ", " #high ", " #low "\n"
@@ -114,6 +122,7 @@
 #define PV_SDOTUSP_B(sum, a, b) ".insn r 0x57, 1, 0x54, " #sum ", " #a ", " #b "\n"
 #define PV_DOTSP_B(to, a, b) ".insn r 0x57, 1, 0x4c, " #to ", " #a ", " #b "\n"
 #define PV_SDOTSP_B(sum, a, b) ".insn r 0x57, 1, 0x5c, " #sum ", " #a ", " #b "\n"
+#define P_ADDN(to, a, b, shift) ".insn r 0x5b, 2, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_ADDRNR(to, a, shift) ".insn r 0x5b, 6, 0x20, " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"

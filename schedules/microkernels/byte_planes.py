@@ -23,6 +23,13 @@ _HIGH_HALVES, _EVEN_BYTES, _ODD_BYTES = "t0", "t1", "t2"
 _COUNT, _PADDING, _SKIP = "s0", "s1", "s2"
 _SAVED = ("s0", "s1", "s2")
 
+TRANSPOSITION_CONSTANTS = (
+    f"li {_HIGH_HALVES}, 0x00030001",
+    f"li {_EVEN_BYTES}, 0x06020400",
+    f"li {_ODD_BYTES}, 0x07030501",
+)
+"""What `transpose_four` finds in registers."""
+
 
 @dataclass(frozen=True)
 class BytePlanes:
@@ -151,8 +158,7 @@ def _rows_assembly(p: BytePlanes) -> str:
     text.add(f'.pushsection .text.{_NAME},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
     text.add(f".type {_NAME}, @function", f"{_NAME}:", f"addi sp, sp, -{4 * len(_SAVED)}")
     text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(f"li {_PIXEL}, {p.channels}", f"li {_HIGH_HALVES}, 0x00030001")
-    text.add(f"li {_EVEN_BYTES}, 0x06020400", f"li {_ODD_BYTES}, 0x07030501")
+    text.add(f"li {_PIXEL}, {p.channels}", *TRANSPOSITION_CONSTANTS)
     text.add(f"li {_PADDING}, {p.zero_point * 0x01010101}", *([f"li {_SKIP}, {skipped}"] if skipped else []))
     text.add(f"LP_SETUP(1, {_ROWS}, {length}, 6)", *body[:-1], "6:", body[-1])
     text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
@@ -171,12 +177,20 @@ def _word(p: BytePlanes, pixels: tuple[bool, ...]) -> list[str]:
     """Return the instructions for a word of each of four channels."""
     if not any(pixels):
         return _stores(p, (_PADDING,) * 4)
-    a, b, c, d = _PIXELS
     lines = [
         f"P_LWR({register}, {_PIXEL}, {_IMAGE})" if there else f"mv {register}, {_PADDING}"
         for register, there in zip(_PIXELS, pixels, strict=True)
     ]
-    lines += [
+    return [*lines, *transpose_four(_PIXELS), *_stores(p, transposed(_PIXELS))]
+
+
+def transpose_four(registers: tuple[str, str, str, str]) -> list[str]:
+    """Return the instructions that transpose the 4 x 4 bytes in four registers, into `transposed`.
+
+    They need the registers t0 to t6, of which `TRANSPOSITION_CONSTANTS` sets three.
+    """
+    a, b, c, d = registers
+    lines = [
         f"PV_PACK_H({_LOW}, {c}, {a})",
         f"PV_SHUFFLE2_H({a}, {c}, {_HIGH_HALVES})",
         f"PV_PACK_H({_OTHER_LOW}, {d}, {b})",
@@ -188,7 +202,12 @@ def _word(p: BytePlanes, pixels: tuple[bool, ...]) -> list[str]:
             f"PV_SHUFFLE2_B({even}, {other}, {_EVEN_BYTES})",
             f"PV_SHUFFLE2_B({odd}, {other}, {_ODD_BYTES})",
         ]
-    return lines + _stores(p, (_COPY, _LOW, _OTHER_COPY, a))
+    return lines
+
+
+def transposed(registers: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
+    """Return the registers with the words of bytes 0, 1, 2 and 3 after `transpose_four`."""
+    return (_COPY, _LOW, _OTHER_COPY, registers[0])
 
 
 def _stores(p: BytePlanes, registers: tuple[str, ...]) -> list[str]:

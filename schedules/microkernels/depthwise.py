@@ -15,6 +15,9 @@ from tvm_pulp.schedules.conv2d_workload import Conv2dSizes
 from tvm_pulp.schedules.microkernels.depthwise_plan import DepthwisePlan, depthwise_plans
 from tvm_pulp.schedules.microkernels.reads import strips
 
+_MOST_INLINE = 3
+"""Walks of a function that is inlined."""
+
 _ARGUMENTS = """\
 int core, const float *image, const float *operand, float *result, int32_t images, int32_t channels,
                         int32_t rows, int32_t first_row, int32_t low, int32_t valid, int32_t accumulate"""
@@ -56,12 +59,14 @@ static void conv2d_tile({_ARGUMENTS}) {{
   const int32_t first = first_row{_over(h.unit)}, lines = {_units("rows", h.unit)};
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
   int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines), plane = at / lines;
+  int32_t channel = plane % channels;
   for (int32_t y = first + at - plane * lines; at < last; ++plane, y = first) {{
     const int32_t count = pulp_min(first + lines - y, last - at);
     const float *from = image + (plane * valid + y * {h.advance} - low) * {w.extent};
-    const float *weight = operand + plane % channels * {s.taps};
+    const float *weight = operand + channel * {s.taps};
     float *to = result + (plane * rows + y * {h.unit} - first_row) * {w.results};
 {calls}
+    channel = channel + 1 < channels ? channel + 1 : 0;
     at += count;
   }}
 }}
@@ -82,11 +87,19 @@ def _rows_function(name: str, p: DepthwisePlan) -> str:
     declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
     unused = "".join(f", (void)k{t}" for t in taps)
     return f"""\
-static void __attribute__((noinline)) {name}(
+static void {_own_registers(p)}{name}(
     const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
   const float {declared};
   (void)weight{unused};
 {_row_runs(p)}}}"""
+
+
+def _own_registers(p: DepthwisePlan) -> str:
+    """Keep a function with many walks apart, so that they share the registers with nothing else; with few
+    walks its call would take longer than that saves.
+    """
+    walks = len(p.row_runs()) * len(strips(p.columns, p.strip))
+    return "" if walks <= _MOST_INLINE else "__attribute__((noinline)) "
 
 
 def _row_runs(p: DepthwisePlan) -> str:
@@ -99,13 +112,13 @@ def _row_runs(p: DepthwisePlan) -> str:
         text += f"""\
   if (y < {limit}) {{
     const int32_t count = {limit} - y;
-{_walk(p, begin)}    y += count, in += count * {h.advance * w.extent}, {moved};
+{_walk(p, (begin, end))}    y += count, in += count * {h.advance * w.extent}, {moved};
   }}
 """
     return text
 
 
-def _walk(p: DepthwisePlan, unit: int) -> str:
+def _walk(p: DepthwisePlan, run: tuple[int, int]) -> str:
     """Return C that walks down each strip in ``count`` blocks."""
     text, w = "", p.columns
     pointers = [("const float", "from", "in", w.advance, w.unit)]
@@ -114,7 +127,7 @@ def _walk(p: DepthwisePlan, unit: int) -> str:
     if p.sums or p.taken[0] > 0:
         pointers.append(("const float", "with", "g" if p.sums else "out", 1, 1))
     for first, count, alike in strips(w, p.strip):
-        block = p.block(unit, first, count)
+        block = p.block(run, first, count)
         if not block.values and not block.zeros:
             continue
         declared, strides = "", {}

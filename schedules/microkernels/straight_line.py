@@ -4,6 +4,9 @@ A block is a list of values of the source in the order of their first use, each 
 takes part in. In assembly products alternate with loads and stores for as long as there are any: two workers
 that share an FPU fall into step, so that one has it while the other one accesses memory, and no load is
 waited for. The last access by a pointer moves it on to the next block.
+
+A value that the next block reads as well can stay in its register. Such a block starts with products; one
+that starts with loads leaves the FPU idle, as the worker in step with it is there, too.
 """
 
 from __future__ import annotations
@@ -34,12 +37,17 @@ class Value:
 
     ``factors``, which may also be sums to add to, are loaded before: names and places in elements from
     ``with``. ``stores`` come after the products: names and places in elements from ``to``.
+
+    ``register`` names the register of a pair of values: one that the block before has loaded (``is_held``),
+    and the one that is loaded for the next block in its stead.
     """
 
     place: int
     products: list[Product] = field(default_factory=list)
     factors: list[tuple[str, int]] = field(default_factory=list)
     stores: list[tuple[str, int]] = field(default_factory=list)
+    register: str = ""
+    is_held: bool = False
 
 
 @dataclass
@@ -72,8 +80,13 @@ class Block:
     @property
     def instructions(self) -> int:
         """Number of instructions of the assembly form."""
-        parts = sum(1 + len(v.products) + len(v.factors) + len(v.stores) for v in self.values)
-        return parts + len(self.zeros)
+        parts = sum(len(v.products) + len(v.factors) + len(v.stores) for v in self.values)
+        return parts + sum(not value.is_held for value in self.values) + len(self.zeros)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Registers with values when a block starts, and the values' places."""
+        return {value.register: value.place for value in self.values if value.is_held}
 
     @property
     def products(self) -> int:
@@ -84,10 +97,14 @@ class Block:
     def has_assembly(self) -> bool:
         """Whether operands and offsets fit what assembly takes."""
         operands = len(self.kept) * (2 if self.updated else 1) + 3 * len(self.steps) + 1
-        scratch = len(self.temporaries) + _VALUES
+        return self._reaches and operands <= _MOST_OPERANDS and self.free_registers >= 0
+
+    @property
+    def free_registers(self) -> int:
+        """Registers that are left for values that stay from block to block; less than 0: some are missing."""
+        scratch = len(self.temporaries) + _VALUES + len(self.held)
         registers = len(self.kept) + 2 * len(self.steps) + 1 + scratch
-        fits = scratch <= len(_SCRATCH) and registers <= _REGISTERS
-        return self._reaches and operands <= _MOST_OPERANDS and fits
+        return min(len(_SCRATCH) - scratch, _REGISTERS - registers)
 
     @property
     def _reaches(self) -> bool:
@@ -138,13 +155,18 @@ class Block:
     def assembly(self, count: str, repeat: int, strides: dict[str, int], indent: str) -> str:
         """Return the same as an inline assembly statement of two hardware loops."""
         lines, starts = self._instructions()
+        scratch = self._scratch()
+        held = [
+            f'"lw {scratch[name]}, {4 * (place - starts["from"])}(%[from])\\n"'
+            for name, place in self.held.items()
+        ]
         backs = {f"{name}_back": name for name in self.steps} if repeat > 1 else {}
         text = ['".balign 4\\n.option push\\n.option norvc\\n"']
         text += [f'"addi %[{name}], %[{name}], {4 * place}\\n"' for name, place in starts.items() if place]
         if repeat > 1:
-            outer = len(lines) + 1 + len(backs)
+            outer = len(held) + len(lines) + 1 + len(backs)
             text += [f'"li {_SCRATCH[0]}, {repeat}\\n" LP_SETUP(1, {_SCRATCH[0]}, {outer}, 6)']
-        text += [f"LP_SETUP(0, %[count], {len(lines)}, 5)", *lines[:-1], f'"5:\\n" {lines[-1]}']
+        text += [*held, f"LP_SETUP(0, %[count], {len(lines)}, 5)", *lines[:-1], f'"5:\\n" {lines[-1]}']
         for number, (back, name) in enumerate(backs.items()):
             label = "6: " if number == len(backs) - 1 else ""
             text.append(f'"{label}add %[{name}], %[{name}], %[{back}]\\n"')
@@ -156,7 +178,7 @@ class Block:
             inputs.append(f'[{back}] "r"({4 * strides[name]} - {count} * {4 * self.steps[name]})')
         (outputs if self.updated else inputs).extend(kept)
         code = "\n".join(f"{indent}    {line}" for line in text)
-        clobbered = ", ".join(f'"{name}"' for name in (*self._scratch().values(), "memory"))
+        clobbered = ", ".join(f'"{name}"' for name in (*scratch.values(), "memory"))
         return (
             f"{indent}__asm__ volatile(\n{code}\n"
             f"{indent}    : {', '.join(outputs)}\n{indent}    : {', '.join(inputs)}\n"
@@ -167,7 +189,7 @@ class Block:
         """Return the registers of temporaries and values."""
         if not self.values:
             return {"none": _SCRATCH[0]}
-        names = [*(f"v{i}" for i in range(_VALUES)), *self.temporaries]
+        names = [*(f"v{i}" for i in range(_VALUES)), *self.temporaries, *self.held]
         return dict(zip(names, _SCRATCH, strict=False))
 
     def _instructions(self) -> tuple[list[str], dict[str, int]]:
@@ -215,11 +237,19 @@ def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> li
     products = [(number, p) for number, value in enumerate(values) for p in value.products]
     ends = [sum(len(value.products) for value in values[: n + 1]) for n in range(len(values))]
     loads: list[tuple[str, int, _Access]] = []  # what is loaded, and how many products come before
+    registers: list[str] = []
+    free_after = {f"v{i}": 0 for i in range(_VALUES)}  # register → products after which it may be loaded
+    turn = 0
     for n, value in enumerate(values):
-        register = scratch[f"v{n % _VALUES}"]
-        before = ends[n - _VALUES] if n >= _VALUES else 0
-        loads.append((f"v{n}", before, _Access(True, register, "from", value.place)))
+        name = value.register
+        if not name:
+            name, turn = f"v{turn}", (turn + 1) % _VALUES
+        if not value.is_held:
+            load = _Access(True, scratch[name], "from", value.place)
+            loads.append((f"value {n}", free_after[name], load))
         loads += [(name, 0, _Access(True, operand(name), "with", place)) for name, place in value.factors]
+        registers.append(scratch[name])
+        free_after[name] = ends[n]
     loaded = {name for name, _, _ in loads}
     stores = [_Access(False, "zero", "to", place) for place in zeros]
     lines: list[_Access | str] = []
@@ -229,7 +259,7 @@ def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> li
         may_multiply = is_early = False
         if done < len(products):
             number, product = products[done]
-            needs = {f"v{number}", product.factor, product.target} & loaded
+            needs = {f"value {number}", product.factor, product.target} & loaded
             may_multiply = needs <= ready.keys()
             is_early = may_multiply and any(ready[name] > len(lines) for name in needs)
         may_load = bool(loads) and loads[0][1] <= done
@@ -243,7 +273,7 @@ def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> li
                 ready[name] = len(lines) + 1
             continue
         target, factor = operand(product.target), operand(product.factor)
-        register = scratch[f"v{number % _VALUES}"]
+        register = registers[number]
         end = "" if product.first else f", {target}"
         lines.append(f"{'fmul' if product.first else 'fmadd'}.s {target}, {register}, {factor}{end}")
         done += 1

@@ -82,9 +82,22 @@ class Stream:
 def instructions(stream: Stream) -> int:
     """Return the instructions that an element takes in the assembly's loop."""
     return sum(
-        1 if step.operation in ("load", "store") else len(OPERATIONS[step.operation].instructions)
-        for step in stream.body
+        1 if step.operation in ("load", "store") else len(_form(stream, position)[0])
+        for position, step in enumerate(stream.body)
     )
+
+
+def _form(stream: Stream, position: int) -> tuple[tuple[str, ...], bool]:
+    """Return the instructions of a step other than an access, and whether they are those in place."""
+    step = stream.body[position]
+    operation = OPERATIONS[step.operation]
+    if operation.in_place and step.result not in stream.sums:
+        values = {earlier.result for earlier in stream.body[:position]} - set(stream.sums)
+        needed = {source for later in stream.body[position + 1 :] for source in later.sources}
+        overwritten = set(step.sources[:2])
+        if len(overwritten) == 2 and overwritten <= values - needed - set(step.sources[2:]):
+            return operation.in_place, True
+    return operation.instructions, False
 
 
 def streams_source(streams: Sequence[Stream], *, assembly: bool) -> str:
@@ -206,7 +219,7 @@ def _body(stream: Stream, registers: dict[str, list[str]], lanes: int) -> list[s
             moves = last_access[step.sources[0]] == position
             lines += [_access(step, registers, lane, lanes, moves) for lane in reversed(range(lanes))]
             continue
-        for instruction in OPERATIONS[step.operation].instructions:
+        for instruction in _form(stream, position)[0]:
             for lane in reversed(range(lanes)):
                 sources = [_register(registers, source, lane) for source in step.sources]
                 result = _register(registers, step.result, lane)
@@ -274,6 +287,10 @@ def _try_to_assign(stream: Stream, chains: int) -> dict[str, list[str]] | None:
     for position, step in enumerate(stream.body):
         ending = [s for s in dict.fromkeys(step.sources) if last_use[s] == position and s not in fixed]
         ending = [source for source in ending if source in registers]
+        if step.operation not in ("load", "store") and _form(stream, position)[1]:
+            registers[step.result] = registers[step.sources[1]]
+            free[:0] = registers[step.sources[0]]
+            continue
         several = step.operation not in ("load", "store") and (
             len(OPERATIONS[step.operation].instructions) > 1
         )

@@ -7,29 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine, Result
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 
 Program = Callable[..., tuple[Machine, Result]]
-
-_MAIN = """
-#include "pulp_runtime.h"
-%s
-static void entry_(void *argument) { (void)argument; pi_cl_team_fork(PULP_CORES, worker, NULL); }
-int main(void) {
-  struct pi_device device;
-  struct pi_cluster_conf configuration;
-  struct pi_cluster_task task;
-  pi_cluster_conf_init(&configuration);
-  pi_open_from_conf(&device, &configuration);
-  if (pi_cluster_open(&device)) return 100;
-  pi_cluster_send_task_to_cl(&device, pi_cluster_task(&task, entry_, NULL));
-  pi_cluster_close(&device);
-  return 0;
-}
-"""
 
 
 @pytest.fixture
@@ -57,7 +41,7 @@ def run_worker(run_c: Program) -> Program:
     """Run C text that defines `static void worker(void *)` on all workers."""
 
     def run(source: str, target: str = "pulp") -> tuple[Machine, Result]:
-        machine, result = run_c(_MAIN % source, target)
+        machine, result = run_c(f'#include "pulp_runtime.h"\n{source}\n{FORK_WORKERS}', target)
         assert result.exit_code == 0, result
         return machine, result
 

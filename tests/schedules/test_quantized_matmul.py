@@ -19,7 +19,8 @@ from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
-FORMS = ["sums", "narrow", "short", "wide", "own shifts"]
+LAYOUTS = ["nn", "tn", "nt", "tt"]
+FORMS = ["sums", "narrow", "short", "halfword", "wide", "halves to even", "own shifts"]
 
 
 def workload(
@@ -28,16 +29,20 @@ def workload(
     seed: int = 0,
     dtype: str = "uint8",
     bounds: tuple[int, ...] = (0, 0, 255),
+    layout: str = "nt",
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result."""
     m, n, k = sizes
     data, weight = operands(m, n, k, seed, dtype)
     sums = data.astype(np.int32) @ weight.astype(np.int32).T
+    transposes = {"transpose_data": layout[0] == "t", "transpose_weight": layout[1] == "t"}
+    data = np.ascontiguousarray(data.T) if transposes["transpose_data"] else data
+    weight = weight if transposes["transpose_weight"] else np.ascontiguousarray(weight.T)
     if form == "sums":
-        function = quantized_matmul("layer", "product", m, n, k, None, dtype)
+        function = quantized_matmul("layer", "product", m, n, k, None, dtype, **transposes)
         return function, [data, weight, np.zeros((m, n), np.int32)], sums
     bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
-    function = quantized_matmul("layer", "product", m, n, k, requantization, dtype)
+    function = quantized_matmul("layer", "product", m, n, k, requantization, dtype, **transposes)
     expected = requantization.reference(sums + bias, multiplier)
     return function, [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)], expected
 
@@ -48,8 +53,9 @@ def simulate(
     chip: Features,
     directory: Path,
     knobs: dict[str, int] | None = None,
+    layout: str = "nt",
 ) -> Measurement:
-    function, arrays, expected = workload(sizes, form)
+    function, arrays, expected = workload(sizes, form, layout=layout)
     template = QuantizedMatmulTemplate()
     found = template.match(function)
     assert found is not None
@@ -65,13 +71,14 @@ def simulate(
     form=st.sampled_from(FORMS),
     dtype=st.sampled_from(["uint8", "int8"]),
     bounds=st.tuples(st.integers(0, 255), st.integers(0, 100), st.integers(100, 255)),
+    layout=st.sampled_from(LAYOUTS),
     data=st.data(),
 )
 def test_any_knobs(
-    sizes: tuple[int, int, int], form: str, dtype: str, bounds: tuple[int, int, int], data: st.DataObject,
-    chip: Features, kernels: Path,
+    sizes: tuple[int, int, int], form: str, dtype: str, bounds: tuple[int, int, int], layout: str,
+    data: st.DataObject, chip: Features, kernels: Path,
 ) -> None:  # fmt: skip
-    function, arrays, expected = workload((*sizes[:2], 4 * sizes[2]), form, sizes[0], dtype, bounds)
+    function, arrays, expected = workload((*sizes[:2], 4 * sizes[2]), form, sizes[0], dtype, bounds, layout)
     template = QuantizedMatmulTemplate()
     found = template.match(function)
     assert found is not None
@@ -87,6 +94,26 @@ def test_any_knobs(
 @pytest.mark.parametrize("sizes", [(37, 10, 20), (5, 23, 4), (3, 17, 2064), (1, 3, 8), (16, 9, 1032)])
 def test_assembly(sizes: tuple[int, int, int], form: str, chip: Features, tmp_path: Path) -> None:
     simulate(sizes, form, chip, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["nn", "tn", "tt"])
+@pytest.mark.parametrize("sizes", [(37, 10, 20), (5, 23, 4), (3, 17, 2064), (16, 9, 1032)])
+def test_assembly_of_layouts(
+    sizes: tuple[int, int, int], layout: str, chip: Features, tmp_path: Path
+) -> None:
+    simulate(sizes, "wide", chip, tmp_path, layout=layout)
+
+
+@pytest.mark.parametrize("sizes", [(9, 14, 7), (12, 8, 2), (33, 3, 1)])
+def test_sums_of_part_words(sizes: tuple[int, int, int], chip: Features, tmp_path: Path) -> None:
+    """Where both operands are rearranged, zeros fill the last word."""
+    simulate(sizes, "sums", chip, tmp_path, layout="tn")
+
+
+@pytest.mark.parametrize("layout", ["nn", "tn"])
+def test_layouts_in_tiles(layout: str, chip: Features, tmp_path: Path) -> None:
+    knobs = {"tile_m": 13, "tile_n": 12, "block_rows": 5, "order": 1}
+    simulate((43, 26, 36), "wide", chip, tmp_path, knobs, layout)
 
 
 @pytest.mark.parametrize("block_rows", [4, 5])
@@ -117,10 +144,17 @@ def test_estimate_is_near_the_simulator(chip: Features, tmp_path: Path) -> None:
     assert 0.85 <= estimate / measured.cycles[-1] <= 1.15
 
 
-@pytest.mark.parametrize("size,least", [(64, 19.7), (32, 16.0)])
-def test_speed_in_l1(size: int, least: float, chip: Features, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_speed_of_layouts(layout: str, chip: Features, tmp_path: Path) -> None:
+    assert 256**3 / simulate((256, 256, 256), "sums", chip, tmp_path, layout=layout).cycles[-1] >= 18.0
+
+
+@pytest.mark.parametrize(
+    "size,layout,least", [(64, "nt", 19.7), (32, "nt", 16.0), (64, "nn", 18.5), (64, "tn", 17.5)]
+)
+def test_speed_in_l1(size: int, layout: str, least: float, chip: Features, tmp_path: Path) -> None:
     """MAC/cycle of a cube whose sums are the result."""
-    function, arrays, expected = workload((size, size, size), "sums")
+    function, arrays, expected = workload((size, size, size), "sums", layout=layout)
     names = [str(parameter.name) for parameter in function.params]
     measured = measure_kernel(lower(function, chip, names), arrays, chip, tmp_path, resident=names)
     np.testing.assert_array_equal(arrays[-1], expected)

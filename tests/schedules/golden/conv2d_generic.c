@@ -23,14 +23,14 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
         }
         for (int32_t tile = 0; tile < 4; ++tile) {
             if (core == 0) {
-                dma_wait(tile % 2);
+                dma_wait(0);
             }
             cluster_barrier();
             if (core == 0) {
                 if (tile < 3) {
                     const int32_t following = tile + 1;
-                    dma_start_2d(following % 2, data_l1 + following % 2 * 1020, data + following * 510, 4080, 8160, 2040, 1);
-                    dma_start_2d(following % 2, weight_l1 + following % 2 * 216, weight + following * 18, 864, 288, 72, 1);
+                    dma_start_2d(0, data_l1 + following % 2 * 1020, data + following * 510, 4080, 8160, 2040, 1);
+                    dma_start_2d(0, weight_l1 + following % 2 * 216, weight + following * 18, 864, 288, 72, 1);
                 }
             }
             const int32_t data_turn = tile % 2 * 1020;
@@ -110,8 +110,8 @@ void conv2d_generic(int core, char *l1, const float *restrict data, const float 
         }
         cluster_barrier();
         if (core == 0) {
-            dma_start_1d(3, output_out, output, 6912, 0);
-            dma_wait(3);
+            dma_start_1d(0, output_out, output, 6912, 0);
+            dma_wait(0);
         }
     }
 }

@@ -193,18 +193,17 @@ void matmul_in_tiles(int core, char *l1, const float *restrict a, const float *r
     }
     for (int32_t tile = 0; tile < 10; ++tile) {
         if (core == 0) {
-            dma_wait(tile % 3);
-            dma_wait(tile % 3 + 3);
+            dma_wait(tile % 2);
         }
         cluster_barrier();
         if (core == 0) {
             if (tile < 8) {
                 const int32_t following = tile + 2;
-                dma_start_1d(following % 3, a_l1 + following % 3 * 1440, a + following * 1440, pulp_min(16, 150 - following * 16) * 360, 1);
+                dma_start_1d(tile % 2, a_l1 + following % 3 * 1440, a + following * 1440, pulp_min(16, 150 - following * 16) * 360, 1);
             }
             if (tile > 0) {
                 const int32_t previous = tile - 1;
-                dma_start_1d(previous % 3 + 3, c_l1 + previous % 3 * 1120, c + previous * 1120, 4480, 0);
+                dma_start_1d(tile % 2, c_l1 + previous % 3 * 1120, c + previous * 1120, 4480, 0);
             }
         }
         const int32_t a_start = tile % 3 * 1440;
@@ -217,9 +216,8 @@ void matmul_in_tiles(int core, char *l1, const float *restrict a, const float *r
     }
     cluster_barrier();
     if (core == 0) {
-        dma_start_1d(3, c_l1, c + 10080, 1680, 0);
-        dma_wait(3);
-        dma_wait(4);
-        dma_wait(5);
+        dma_start_1d(0, c_l1, c + 10080, 1680, 0);
+        dma_wait(0);
+        dma_wait(1);
     }
 }

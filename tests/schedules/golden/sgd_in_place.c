@@ -170,21 +170,20 @@ void sgd_in_place(int core, char *l1, float *restrict parameter, const float *re
     }
     for (int32_t tile = 0; tile < 24; ++tile) {
         if (core == 0) {
-            dma_wait(tile % 2);
-            dma_wait(tile % 2 + 2);
+            dma_wait(0);
         }
         cluster_barrier();
         if (core == 0) {
             if (tile < 23) {
                 const int32_t following = tile + 1;
-                dma_start_1d(following % 2, momentum_l1 + following % 3 * 792, momentum + following * 792, 3168, 1);
-                dma_start_1d(following % 2, parameter_l1 + following % 3 * 792, parameter + following * 792, 3168, 1);
-                dma_start_1d(following % 2, gradient_l1 + following % 2 * 792, gradient + following * 792, 3168, 1);
+                dma_start_1d(0, momentum_l1 + following % 3 * 792, momentum + following * 792, 3168, 1);
+                dma_start_1d(0, parameter_l1 + following % 3 * 792, parameter + following * 792, 3168, 1);
+                dma_start_1d(0, gradient_l1 + following % 2 * 792, gradient + following * 792, 3168, 1);
             }
             if (tile > 0) {
                 const int32_t previous = tile - 1;
-                dma_start_1d(previous % 2 + 2, momentum_l1 + previous % 3 * 792, momentum + previous * 792, 3168, 0);
-                dma_start_1d(previous % 2 + 2, parameter_l1 + previous % 3 * 792, parameter + previous * 792, 3168, 0);
+                dma_start_1d(0, momentum_l1 + previous % 3 * 792, momentum + previous * 792, 3168, 0);
+                dma_start_1d(0, parameter_l1 + previous % 3 * 792, parameter + previous * 792, 3168, 0);
             }
         }
         const int32_t momentum_l1_start = tile % 3 * 792;
@@ -197,9 +196,8 @@ void sgd_in_place(int core, char *l1, float *restrict parameter, const float *re
     }
     cluster_barrier();
     if (core == 0) {
-        dma_start_1d(3, momentum_l1 + 1584, momentum + 18216, 3168, 0);
-        dma_start_1d(3, parameter_l1 + 1584, parameter + 18216, 3168, 0);
-        dma_wait(2);
-        dma_wait(3);
+        dma_start_1d(0, momentum_l1 + 1584, momentum + 18216, 3168, 0);
+        dma_start_1d(0, parameter_l1 + 1584, parameter + 18216, 3168, 0);
+        dma_wait(0);
     }
 }

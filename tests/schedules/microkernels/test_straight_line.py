@@ -31,6 +31,41 @@ def instructions(block: Block) -> list[str]:
     return [line for line in lines[start + 1 :] if not line.startswith((":", '".option', "__asm__"))]
 
 
+def column_of_taps(held: bool) -> Block:
+    """Two taps a result, down a column: each block reads a value that the next one reads, too."""
+    sums = ["s0", "s1"]
+    values = [
+        Value(i, [Product(f"s{i}", "k0", True)], register=f"c{i}" if held else "", is_held=held)
+        for i in range(2)
+    ]
+    for i in range(2):
+        stays = Value(16 + i, [Product(f"s{i}", "k1")], register=f"c{i}" if held else "")
+        stays.stores.append((f"s{i}", i))
+        values.append(stays)
+    return Block(values, ["k0", "k1"], False, sums, [], {"from": 16, "to": 2})
+
+
+def test_values_that_stay_are_loaded_once_before_the_blocks() -> None:
+    block = column_of_taps(held=True)
+    assert block.held == {"c0": 0, "c1": 1}
+    text = [line.strip() for line in block.assembly("count", 3, {"from": 2, "to": 2}, "").splitlines()]
+    start = next(n for n, line in enumerate(text) if line.startswith("LP_SETUP(0"))
+    assert text[start].startswith(f"LP_SETUP(0, %[count], {block.instructions}, 5)")
+    assert text[start - 2 : start] == ['"lw t5, -68(%[from])\\n"', '"lw t6, -64(%[from])\\n"']
+    # the outer loop: these loads, the inner loop and what sets it up, the moves of two pointers
+    assert f"LP_SETUP(1, t0, {2 + 1 + block.instructions + 2}, 6)" in text[start - 3]
+
+
+def test_a_block_with_values_that_stay_starts_with_products_and_loads_each_behind_its_last_product() -> None:
+    lines = instructions(column_of_taps(held=True))
+    assert len(lines) == column_of_taps(held=False).instructions - 2
+    assert "fmul.s t3, t5, %[k0]" in lines[0]
+    assert "t5" in lines[1] and "lw" in lines[1]
+    assert "fmul.s t4, t6, %[k0]" in lines[2]
+    assert "P_LW(t6, 64" in lines[3]
+    assert ["fm" in line for line in lines] == [True, False, True, False, True, False, True, False]
+
+
 @pytest.mark.parametrize("results,stride", [(4, 1), (4, 2), (8, 1)])
 def test_products_alternate_with_accesses(results: int, stride: int) -> None:
     """Two accesses follow each other only where a block starts, and in nothing but stores at its end."""

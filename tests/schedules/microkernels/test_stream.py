@@ -37,6 +37,19 @@ STREAMS = [
     Stream("minimum", ("x", "y"), (), (), unary("minimum", "other")),
     Stream("rectifies", ("x", "y"), (), (), unary("rectify")),
     Stream("opens", ("x", "y"), (), (), unary("where_positive", "other")),
+    Stream(
+        "opens_and_keeps",
+        ("x", "y", "z"),
+        (),
+        (),
+        (
+            Step("load", "value", ("x",)),
+            Step("load", "other", ("y",)),
+            Step("where_positive", "result", ("value", "other")),
+            Step("add", "both", ("result", "other")),
+            Step("store", "", ("z", "both")),
+        ),
+    ),
     Stream("opens_between", ("x", "y"), ("p",), (), unary("where_between", "other", "p")),
     Stream(
         "limits",
@@ -169,7 +182,9 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
 
 def test_instructions_are_counted() -> None:
     assert [instructions(stream) for stream in STREAMS[:2]] == [4, 4]
-    assert instructions(STREAMS[-1]) == 3 + 1 + 3 + 2
+    assert instructions(STREAMS[-1]) == 3 + 1 + 2 + 2
+    kept = next(stream for stream in STREAMS if stream.name == "opens_and_keeps")
+    assert instructions(kept) == 3 + 3 + 1
 
 
 def test_too_many_values_are_refused() -> None:

@@ -64,8 +64,11 @@ def make_product(s: Specification, product: Matmul) -> Workload:
     dtype = s.word("dtype")
     if dtype == "float32":
         function = matmul("kernel", s.kind, product)
-    elif dtype == "int8" and (product.transpose_a, product.transpose_b, product.batch) == (0, 1, 1):
-        function = quantized_matmul("kernel", s.kind, product.m, product.n, product.k, None, "int8")
+    elif dtype == "int8" and product.batch == 1:
+        function = quantized_matmul(
+            "kernel", s.kind, product.m, product.n, product.k, None, "int8",
+            transpose_data=bool(product.transpose_a), transpose_weight=bool(product.transpose_b),
+        )  # fmt: skip
     else:
         function = _low_precision(s.kind, product, dtype)
     subscripts = ",".join(o.axes.replace("1", "") for o in (product.a, product.b))
