@@ -153,7 +153,8 @@ class _Builder:
         return f"{work}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
-        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements)
+        words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
+        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements, words=words)
 
     def _start(self, name: str, tile: Expr) -> Expr:
         return self.loop.copy_start(tile, self.periods[name], self.elements[name])

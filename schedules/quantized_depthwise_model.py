@@ -160,8 +160,9 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     words = shape.words_of(width)
     image_row = words + (words - 1)
-    each = 1.0 + s.epilogue.cycles + (not (s.epilogue.narrow or s.epilogue.halfword))  # the bias
-    each += s.epilogue.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
+    e = s.epilogue
+    each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
+    each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

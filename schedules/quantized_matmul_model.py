@@ -30,6 +30,7 @@ _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 40.0
 _CYCLES_A_REQUANTIZED_BLOCK = 32.0
+_CYCLES_A_HALFWORD_BLOCK = 12.0
 _CYCLES_A_CALL = 75.0
 _CYCLES_A_PANEL = 120.0
 """Of each region of a tile: its code is not in the instruction cache yet."""
@@ -62,10 +63,6 @@ class QuantizedMatmulWorkload:
     def words(self) -> int:
         """Words of a sum."""
         return ceil_div(self.k, 4)
-
-    def epilogue(self, multipliers: int) -> Epilogue:
-        """Return the epilogue for multipliers that lie so many bytes behind the biases."""
-        return Epilogue(**{**asdict(self.epilogue_of), "multipliers": multipliers})
 
 
 def segments_of(k: int) -> int | None:
@@ -191,7 +188,10 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
     step = rows * columns + rows + columns
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
-    fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
+    if e.requantize:
+        # half words get their bias behind the sum
+        short = e.halfword and d.segments == 1
+        fixed += _CYCLES_A_HALFWORD_BLOCK if short else _CYCLES_A_REQUANTIZED_BLOCK
     return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tvm_pulp.passes.operators.choose_multipliers import CONVOLUTION, DEPTHWISE, PRODUCT
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.passes.quantized import graph
@@ -70,8 +71,8 @@ def _weighted(
     biased, bias = walk.with_bias(variable, len(weight))
     result, output, low, high = walk.with_bounds(biased)
     integers, biases, ratios, largest = walk.quantized_weight(layer, weight, scales, bias, source, output)
-    prefer = "halfword" if weight.shape[1:2] == (1,) else "short"
-    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high, prefer)
+    forms = DEPTHWISE if weight.shape[1:2] == (1,) else PRODUCT if weight[0, :1].size == 1 else CONVOLUTION
+    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high, forms)
     return result, output, integers, biases, multipliers, scaled
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
+from tvm_pulp.schedules.microkernels.requantize_even import CYCLES_A_RESULT as EVEN_CYCLES_A_RESULT
+from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import CYCLES_A_RESULT, LEAST_SHIFT, TWICE
 
 LARGEST_BLOCK = (5, 4)
@@ -109,12 +111,14 @@ class Epilogue:
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
-        How the kernel rounds: 0, halves up, or `TWICE`.
+        How the kernel rounds: 0, halves up; `HALF_EVEN`, with `narrow` only; or `TWICE`.
     own_shifts : int
         Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
         `shift` is the least.
     first_shift : int
         Of the sums, with `halfword`.
+    words : bool
+        Whether four bytes of a row of results that a panel stores are an aligned word.
     """
 
     requantize: bool = False
@@ -129,6 +133,7 @@ class Epilogue:
     own_shifts: int = 0
     halfword: bool = False
     first_shift: int = 0
+    words: bool = False
 
     def is_supported(self) -> bool:
         """Tell whether the instructions round so and cover the shift without overflow."""
@@ -137,7 +142,7 @@ class Epilogue:
         if self.own_shifts:
             return self.rounding in LEAST_SHIFT and self.shift >= LEAST_SHIFT[self.rounding]
         if self.rounding:
-            return False
+            return self.rounding == HALF_EVEN and self.narrow and 1 <= self.shift <= 22
         if self.halfword:
             return 1 <= self.shift <= 30 and 0 <= self.first_shift <= 30
         if self.narrow:
@@ -148,11 +153,18 @@ class Epilogue:
         """Return the result as a C expression; `own_shift` is a column's shift if it has one."""
         if self.first_shift:
             total = f"({total} + {1 << (self.first_shift - 1)}) >> {self.first_shift}"
-        function = "pulp_requantize_twice" if self.rounding == TWICE else "pulp_requantize"
+        function = {TWICE: "pulp_requantize_twice", HALF_EVEN: "pulp_requantize_even"}.get(
+            self.rounding, "pulp_requantize"
+        )
         value = f"{function}({total}, {multiplier}, {own_shift if self.own_shifts else self.shift})"
         if self.zero_point:
             value += f" + {self.zero_point}"
         return f"pulp_min(pulp_max({value}, {self.low}), {self.high})"
+
+    @property
+    def folds_bias(self) -> bool:
+        """Whether sums are multiplied without their bias, which is scaled in what is added then."""
+        return self.narrow and self.rounding != HALF_EVEN
 
     @property
     def negative(self) -> bool:
@@ -165,7 +177,9 @@ class Epilogue:
         if not self.requantize:
             return 0.0
         each = 4.0 if self.narrow else 7.0
-        if self.short or self.halfword:
+        if self.rounding == HALF_EVEN:
+            each = EVEN_CYCLES_A_RESULT
+        elif self.short or self.halfword:
             each = 3.0 + (self.zero_point > 0)
         if self.own_shifts:
             each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)

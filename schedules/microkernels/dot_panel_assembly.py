@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import requantize_own_shifts
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class _DotPanelWriter:
         text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
         if e.requantize:
             text.add(_setting("a6", "bias", "a3"), f"sw a6, {_BIAS}(sp)")
-            if e.zero_point and not (e.short or e.halfword):
-                text.add(f"li a7, {e.zero_point << self.shift}", f"sw a7, {_ZERO}(sp)")
+            if self.constant:
+                text.add(f"li a7, {self.constant}", f"sw a7, {_ZERO}(sp)")
         text.add(f"sw a5, {_LINES}(sp)")
         if d.segments == 1:
             self.block_loop()
@@ -117,6 +118,13 @@ class _DotPanelWriter:
             return 0
         return self.e.shift - (0 if self.e.narrow else 16 if self.e.short else 32)
 
+    @property
+    def constant(self) -> int:
+        """What is added before the shift."""
+        if self.e.rounding == HALF_EVEN:
+            return even_constant(self.e.shift, self.e.zero_point)
+        return 0 if self.e.short or self.e.halfword else self.e.zero_point << self.shift
+
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
             return f"P_LW({register}, {self.d.a_step}, {_A})"
@@ -153,7 +161,7 @@ class _DotPanelWriter:
         for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
             if skip:
                 skips += add_constant(register, skip, "a0")
-        if self.e.requantize:
+        if self.e.requantize and not self.e.halfword:
             text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
             text.add(
                 *(f"mv {self.sum(r, c)}, {self.sum(0, c)}" for r in range(1, self.rows) for c in columns)
@@ -169,7 +177,7 @@ class _DotPanelWriter:
             *before, last = [*inner, *skips]
             text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
             text.add(*before, "6:", last)
-        elif self.e.requantize:
+        elif self.e.requantize and not self.e.halfword:
             text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
         else:
             text.add(*self.step(start=True))
@@ -187,7 +195,9 @@ class _DotPanelWriter:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
         text.add(f"lw a0, {_BIAS}(sp)")
-        if e.own_shifts:
+        if e.halfword:
+            self.requantize_halfwords()
+        elif e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             places = (e.multipliers, e.zero_point, e.rounding)
             text.add(*requantize_own_shifts(sums, *places, negative=e.negative))
@@ -206,13 +216,6 @@ class _DotPanelWriter:
         text.add(*add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
         places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
-        if e.halfword:
-            if e.first_shift:
-                text.add(*(f"P_ADDRN({total}, {total}, zero, {e.first_shift})" for total in self.sums))
-            text.add(*(f"P_MULS_ROUND({total}, {total}, {multipliers[c]}, {e.shift})" for total, c in places))
-            text.add(*(f"addi {total}, {total}, {e.zero_point}" for total in self.sums if e.zero_point))
-            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in self.sums))
-            return
         if e.short:
             text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
             for i, (register, c) in enumerate(places):
@@ -223,11 +226,32 @@ class _DotPanelWriter:
                 text.add(f"P_CLIPU({register}, {value}, 9)")
             return
         multiply = "mul" if e.narrow else "mulh"
-        zero = "a1" if e.zero_point else "zero"
-        text.add(*([f"lw a1, {_ZERO}(sp)"] if e.zero_point else []))
+        zero = "a1" if self.constant else "zero"
+        text.add(*([f"lw a1, {_ZERO}(sp)"] if self.constant else []))
         text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
-        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
+        for register in self.sums:
+            if e.rounding == HALF_EVEN:
+                text.add(*round_half_even(register, zero, "a0", e.shift))
+            else:
+                text.add(f"P_ADDRN({register}, {register}, {zero}, {self.shift})")
         text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+
+    def requantize_halfwords(self) -> None:
+        """Write the first shift, which adds the bias, the products of half words and the bounds of a byte."""
+        text, e = self.text, self.e
+        far = e.multipliers + 4 * self.columns > LARGEST_IMMEDIATE
+        text.add(*(["mv a1, a0", *add_constant("a1", e.multipliers, "t3")] if far else []))
+        multipliers = ("a1", 0) if far else ("a0", e.multipliers)
+        for first in range(0, self.columns, 2):
+            pair = range(first, min(first + 2, self.columns))
+            bias, multiplier = (dict(zip(pair, _B_REGISTERS[start:], strict=False)) for start in (0, 2))
+            text.add(*(f"lw {bias[c]}, {4 * c}(a0)" for c in pair))
+            text.add(*(f"lw {multiplier[c]}, {multipliers[1] + 4 * c}({multipliers[0]})" for c in pair))
+            places = [(self.sum(r, c), c) for c in pair for r in range(self.rows)]
+            text.add(*(f"P_ADDRN({total}, {total}, {bias[c]}, {e.first_shift})" for total, c in places))
+            text.add(*(f"P_MULS_ROUND({total}, {total}, {multiplier[c]}, {e.shift})" for total, c in places))
+            text.add(*(f"addi {total}, {total}, {e.zero_point}" for total, _ in places if e.zero_point))
+            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total, _ in places))
 
     def store(self) -> None:
         """Write the stores of a block; the last one of a row moves on to the next row."""
@@ -238,6 +262,11 @@ class _DotPanelWriter:
             text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
             text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
         for r in range(self.rows):
+            if self.e.requantize and self.e.words and self.columns == 4:
+                first, second, third, fourth = (self.sum(r, c) for c in range(4))
+                text.add(f"PV_PACKLO_B({first}, {second}, {first})")
+                text.add(f"PV_PACKHI_B({first}, {fourth}, {third})", f"P_SWR({first}, {row}, {pointer})")
+                continue
             others = range(1, self.columns)
             text.add(*(f"s{kind.lower()} {self.sum(r, c)}, {self.e.item * c}({pointer})" for c in others))
             text.add(f"P_S{kind}R({self.sum(r, 0)}, {row}, {pointer})")
@@ -245,9 +274,10 @@ class _DotPanelWriter:
     def advance(self) -> None:
         """Write the moves to the next block."""
         text, in_registers = self.text, self.d.segments == 1
-        if self.e.requantize or (self.moves is None and not in_registers):
+        moves_bias = self.e.requantize and not self.d.along_rows
+        if moves_bias or (self.moves is None and not in_registers):
             text.add(f"lw a1, {_SETTINGS}(sp)")
-        if self.e.requantize:
+        if moves_bias:
             text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
         if self.moves is None and in_registers:
             text.add(f"lw t3, {_A_NEXT}(sp)", f"lw t4, {_B_NEXT}(sp)")
@@ -255,7 +285,7 @@ class _DotPanelWriter:
             text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
         if in_registers and not self.d.along_rows:
             text.add(f"lw a0, {_C_NEXT}(sp)")
-        if self.e.requantize:
+        if moves_bias:
             text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
         if in_registers and not self.d.along_rows:
             text.add(f"add {_C}, {_C}, a0")
