@@ -47,6 +47,7 @@ from tvm_pulp.target.tvm_names import (
     Var,
     address_of,
     arith,
+    buffer_dtype,
     call_extern,
     tirx,
 )
@@ -112,7 +113,7 @@ class _Builder:
         arguments = [flat_argument(p) for p in self.function.params]
         self.data, self.weight, *self.vectors, self.result = arguments
         self.elements = b.tile_elements(s)
-        types = {"data": "uint8", "weight": "int8", "bias": "int32", "result": "uint8"}
+        types = {"data": "uint8", "weight": "int8", "bias": "int32", "result": buffer_dtype(self.result)}
         self.periods, self.buffers, self.copies, declarations = {}, {}, {}, []
         for name, elements in self.elements.items():
             self.periods[name] = loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
@@ -193,11 +194,12 @@ class _Builder:
                 slot, self.buffers["weight"], self._start("weight", tile), self.weight, shape, channel,
                 self.analyzer,
             ),
-            "bias": load_vectors(
+        }  # fmt: skip
+        if self.vectors:
+            steps["bias"] = load_vectors(
                 slot, self.buffers["bias"], self._start("bias", tile), self.vectors, s.outputs, channel,
                 b.bias_elements, self.analyzer,
-            ),
-        }  # fmt: skip
+            )  # fmt: skip
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 
@@ -215,6 +217,8 @@ class _Builder:
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
         sizes = (axes[self.variables[name]].size for name in ("row", "channel"))
+        places = {name: self._place(name, tile) for name in self.buffers}
+        bias = places.get("bias", index(0))
         return self._workers(
-            "quantized_conv2d_tile", *(self._place(name, tile) for name in self.buffers), *sizes
+            "quantized_conv2d_tile", places["data"], places["weight"], bias, places["result"], *sizes
         )
