@@ -213,7 +213,9 @@ def _constants(operator: g.Operator) -> dict[str, np.ndarray]:
         )
         return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
     if isinstance(operator, g.QuantizedLinear):
-        return {"weight": operator.weight, "bias": _bias(operator), "multiplier": operator.multipliers}
+        whole = operator.weight.shape[1] % 4 == 0
+        weight = operator.weight if whole else pack_weight(operator.weight[:, :, None, None])
+        return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
     if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.shape[-2:] != (1, 1):
         return {"multiplier": operator.multipliers}
     return {"table": operator.table} if isinstance(operator, g.Lookup | g.QuantizedSoftmax) else {}
@@ -252,8 +254,14 @@ def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
 
 def _linear(lowering: _Lowering, operator: g.QuantizedLinear) -> relax.Var:
     (m, k), n = operator.source.shape, len(operator.weight)
-    kernel = quantized_matmul(operator.layer, WORK, m, n, k, operator.requantization)
-    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
+    source, constants = lowering.value(operator.source), lowering.constants(operator)
+    if k % 4 == 0:
+        kernel = quantized_matmul(operator.layer, WORK, m, n, k, operator.requantization)
+        return lowering.call(kernel, source, *constants)
+    # rows of part words: an image of m pixels, whose weights have zeros behind
+    geometry, image = QuantizedConv2d((1, 1), zero_point=operator.source.zero_point), (1, 1, m, k)
+    kernel = quantized_conv2d(operator.layer, WORK, geometry, image, n, operator.requantization)
+    return lowering.view(lowering.call(kernel, lowering.view(source, image), *constants), (m, n))
 
 
 def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
