@@ -104,8 +104,13 @@ class QuantizedConv2dWorkload:
 
 
 def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes, int] | None:
-    """Read a function's attribute; returns the sizes and the dilation of columns too."""
+    """Read a function's attribute; returns the sizes and the dilation of columns too.
+
+    None for sums that are not requantised, and for rare shifts.
+    """
     value = {str(key): item for key, item in function.attrs[attribute].items()}
+    if not int(value["requantize"]):
+        return None
 
     def pair(name: str) -> tuple[int, int]:
         rows, columns = (int(item) for item in value[name])

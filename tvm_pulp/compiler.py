@@ -25,12 +25,14 @@ from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.pack_masks import pack_masks
 from tvm_pulp.passes.plan_memory import arena_without_l1, plan_memory
+from tvm_pulp.passes.quantized.float_operators import float_reasons
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.passes.quantized.integer_stage import IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
 from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, infer_in_integers, train_on_latents
+from tvm_pulp.reports.integer_layers import integer_layers_report
 from tvm_pulp.reports.plan import plan_report
 from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
@@ -119,11 +121,14 @@ def compile(
     metadata = _metadata(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
+    if isinstance(imported, QuantizedGraph):
+        metadata = replace(metadata, float_layers=float_reasons(imported))
     _write_package(directory, graph, kernels, plan, metadata)
     if quantization is not None and stage is not None:
         _write_integers(directory / "src", stage, quantization)
     if isinstance(imported, QuantizedGraph):
         write_integer_graph(directory / "src", imported)
+        (directory / "src" / "quantization.txt").write_text(integer_layers_report(imported) + "\n")
     return Package(directory, metadata, holder)
 
 

@@ -119,7 +119,7 @@ def _load_onnx(
     from tvm_pulp.frontends.onnx_quantized import import_quantized_onnx, is_quantized
 
     if is_quantized(proto):
-        return import_quantized_onnx(proto, name, input_shapes=input_shapes)
+        return import_quantized_onnx(proto, name, input_shapes=input_shapes, batch=batch)
     return import_onnx(proto, name, input_shapes=input_shapes, batch=batch)
 
 
@@ -148,5 +148,5 @@ def _load_program(
     from tvm_pulp.frontends.torch_quantized import import_quantized_program, is_quantized
 
     if is_quantized(program):
-        return import_quantized_program(program, name, input_shapes=input_shapes)
+        return import_quantized_program(program, name, input_shapes=input_shapes, batch=batch)
     return import_exported_program(program, name, input_shapes=input_shapes, batch=batch)
