@@ -36,6 +36,10 @@ _IN_STEP, _HELD_IN_STEP = 3.0, 1.5
 values stay in registers from block to block."""
 _HELD_BLOCKS = 4
 """Blocks of a walk from which on values stay in registers: the first ones are loaded before it."""
+_FEW_WALKS = 3
+"""Walks a channel up to which one more is faster than a longer one that starts with zeros."""
+_ZEROS_OR_LOADS = 8.0
+"""Cycles in which a walk finds out whether it starts at the image's edge."""
 _C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
 """Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
@@ -167,6 +171,9 @@ def _may_merge(p: DepthwisePlan) -> bool:
     if len(ours) != len(theirs) or any(not set(a) <= set(b) for a, b in zip(ours, theirs, strict=True)):
         return False
     merged = p.row_runs()[-1 if p.upward else 0]
+    walks = len(plain) * len(strips(p.columns, p.strip))
+    if merged[1] - merged[0] < _HELD_BLOCKS and walks <= _FEW_WALKS:
+        return False
     outside = p.outside(merged)
     for first, count, _ in strips(p.columns, p.strip):
         block = p.block(merged, first, count)
@@ -197,7 +204,8 @@ def plane_parts(p: DepthwisePlan) -> tuple[float, float]:
         for first, count, alike in strips(p.columns, p.strip):
             block = p.block((begin, end), first, count)
             cycles, length = _block_cycles(p, block)
-            start += alike * (len(block.held) + _NEXT_STRIP) + _STRIP_CYCLES
+            first_loads = len(block.held) + (_ZEROS_OR_LOADS if block.outside else 0.0)
+            start += alike * (first_loads + _NEXT_STRIP) + _STRIP_CYCLES
             work += alike * (end - begin) * cycles
             instructions += length + len(block.held)
     fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
