@@ -1,17 +1,18 @@
 """Batch normalisation in training mode with its activation, forward and backward: one read, one write.
 
 Where the elements of some channels fit L1 (*resident*), a tile holds all of them, and the sweeps for
-statistics and results run over the tile. Else (*streamed*) a channel passes through L1 in parts, once a
-sweep.
+statistics and results run over the tile. Else (*streamed*) a channel passes through L1 in pieces, twice but
+for those that stay from the first sweep to the second.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
-from tvm_pulp.schedules.batch_norm_build import BatchNormBuilder, NormTiles, NormWorkload
+from tvm_pulp.schedules.batch_norm_build import BatchNormBuilder
+from tvm_pulp.schedules.batch_norm_tiles import NormTiles, NormWorkload
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.batch_norm_streams import (
@@ -21,15 +22,19 @@ from tvm_pulp.schedules.microkernels.batch_norm_streams import (
     NormSizes,
     cycles_an_element,
 )
+from tvm_pulp.schedules.piece_loop import MOST_SLOTS
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TILE = 170.0
+_CYCLES_A_STEP = 300.0
 _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
 _CYCLES_A_BARRIER = 40.0
 _CYCLES_A_SEGMENT = 14.0
 _CYCLES_A_LINE = 1.0
+_SIZES_OF_PIECES = 8
+"""Sizes of pieces that an estimate is made for."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class BatchNormTemplate:
             "tile_images": tile_sizes(s.images, 1),
             "tile_pixels": tile_sizes(s.pixels, 4),
             "separate": [0, 1],
+            "slots": list(range(3, MOST_SLOTS + 1)),
+            "kept": list(range(MOST_SLOTS + 1)),
         }
 
     def default(self, workload: NormWorkload, features: ClusterFeatures) -> dict[str, int] | None:
@@ -90,12 +97,7 @@ class BatchNormTemplate:
             for channels in knobs["tile_channels"]
             for parts in knobs["parts"]
         ]
-        candidates += [
-            NormTiles(1, 1, 1, images, pixels)
-            for images in knobs["tile_images"]
-            for pixels in knobs["tile_pixels"]
-            if images == 1 or pixels == s.pixels
-        ]
+        candidates += _streamed_tiles(s, knobs, features)
         best: _Estimate | None = None
         for tiles in candidates:
             if tiles.l1_bytes(s, features.cores) > features.kernel_l1_bytes:
@@ -108,6 +110,10 @@ class BatchNormTemplate:
     def l1_bytes(self, workload: NormWorkload, knobs: dict[str, int], cores: int = 8) -> int:
         """Return the L1 that the tiles need."""
         return NormTiles(**knobs).valid(workload.sizes).l1_bytes(workload.sizes, cores)
+
+    def is_valid(self, workload: NormWorkload, knobs: dict[str, int], l1_bytes: int) -> bool:
+        """Tell whether whole tensors as tiles fit ``l1_bytes``; a streamed channel passes through slots."""
+        return not knobs["streamed"] and self.l1_bytes(workload, knobs) <= l1_bytes
 
     def estimate_cycles(
         self, workload: NormWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -129,24 +135,50 @@ def _channel_tiles(channels: int) -> list[int]:
     return sorted({min(channels, c) for c in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, channels)})
 
 
+def _streamed_tiles(s: NormSizes, knobs: dict[str, list[int]], features: ClusterFeatures) -> list[NormTiles]:
+    """Return the ways to stream channels: the largest pieces of which three fit L1, and what may be kept."""
+    sizes = [
+        NormTiles(1, 1, 1, images, pixels)
+        for images in knobs["tile_images"]
+        for pixels in knobs["tile_pixels"]
+        if images == 1 or pixels == s.pixels
+    ]
+    found: list[NormTiles] = []
+    pieces = 0
+    for tiles in sorted(sizes, key=lambda t: -t.elements()):
+        slots = [n for n in knobs["slots"] if replace(tiles, slots=n).l1_bytes(s, features.cores)
+                 <= features.kernel_l1_bytes]  # fmt: skip
+        if not slots:
+            continue
+        kept = {replace(tiles, slots=slots[-1], kept=n).valid(s) for n in knobs["kept"]}
+        found += sorted(kept, key=lambda t: t.kept)
+        pieces += 1
+        if pieces == _SIZES_OF_PIECES:
+            break
+    return found
+
+
 def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
     """Work and DMA of each tile side by side, plus what cannot overlap."""
-    sweeps = cycles_an_element(s, resident=not t.streamed)
+    sums, results, kept_results = cycles_an_element(s, t.keeps(s))
     tensors = 2 if s.backward else 1
-    counts = t.counts(s)
     elements = t.tile_channels * t.tile_images * t.tile_pixels
     lines = t.tile_images * (t.tile_channels if t.tile_pixels < s.pixels else 1)
     move = 4 * elements / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines + 30
     if t.streamed:
+        order = t.order(s)
+        kept = order.kept / order.pieces
         share = ceil_div(elements, cores)
-        steps = [max(share * cycles + _CYCLES_A_SWEEP + _CYCLES_A_TILE, tensors * move) for cycles in sweeps]
-        parts = math.prod(counts) / s.channels
-        return s.channels * (parts * sum(steps) + _CYCLES_A_CHANNEL) + (tensors + 1) * move
+        work = [
+            share * cycles + _CYCLES_A_STEP for cycles in (sums, kept * kept_results + (1 - kept) * results)
+        ]
+        return order.cycles(tensors * move, move, (work[0], work[1])) + s.channels * _CYCLES_A_CHANNEL
+    tiles = math.prod(t.counts(s))
     teams = cores // t.parts
     share = ceil_div(s.images * s.pixels, t.parts)
     segments = s.images // t.parts if s.images % t.parts == 0 else s.images
-    one = sum(share * cycles + segments * _CYCLES_A_SEGMENT + _CYCLES_A_SWEEP for cycles in sweeps)
+    one = sum(share * cycles + segments * _CYCLES_A_SEGMENT + _CYCLES_A_SWEEP for cycles in (sums, results))
     tile = ceil_div(t.tile_channels, teams) * (one + _CYCLES_A_CHANNEL) + _CYCLES_A_TILE
     if t.parts > 1:
-        tile += (len(sweeps) - 1) * _CYCLES_A_BARRIER
-    return math.prod(counts) * max(tile, tensors * move) + (tensors + 1) * move
+        tile += _CYCLES_A_BARRIER
+    return tiles * max(tile, tensors * move) + (tensors + 1) * move

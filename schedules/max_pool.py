@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import barrier, ceil_div, flat_argument, index, kernel_function, sequence
-from tvm_pulp.schedules.microkernels.max_pool import (
-    MaxPoolSettings,
-    max_pool_gradient_source,
-    max_pool_source,
-)
+from tvm_pulp.schedules.microkernels.max_pool import max_pool_gradient_source, max_pool_source
+from tvm_pulp.schedules.microkernels.max_pool_assembly import window_cycles
+from tvm_pulp.schedules.microkernels.max_pool_settings import MaxPoolSettings
 from tvm_pulp.schedules.row_tiles import RowTensor, RowTiles, call_workers
 from tvm_pulp.target.tvm_names import Expr, PrimFunc, Stmt, buffer_shape
 
@@ -26,6 +24,8 @@ _TENSORS = {
 _LARGEST_WINDOW = 16
 """Taps up to which a window is written out."""
 _CYCLES_A_TILE = 300.0
+_CYCLES_A_ROW = 60.0
+_CYCLES_A_PHASE = 80.0
 _DMA_BYTES_A_CYCLE = 8.0
 
 
@@ -89,12 +89,15 @@ class MaxPoolTemplate:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         s, images = workload.settings, knobs["tile_images"]
         taps, results = s.window[0] * s.window[1], s.pooled[0] * s.pooled[1]
-        if workload.operator == "max_pool2d":
-            work = results * (2 * taps + 8) * images / features.cores
+        forward = workload.operator == "max_pool2d"
+        if s.fits_registers and features.has_xpulp:
+            a_window = window_cycles(*s.window, forward=forward, partition=s.is_partition)
         else:
-            work = results * (5 * taps + 8) * images / features.cores
-            if not s.is_partition:
-                work += (1.5 * s.image[0] * s.image[1] + results * 4 * taps) * images / features.cores
+            a_window = (2 if forward else 5 if s.is_partition else 9) * taps + 8.0
+        rows = s.pooled[0] * (0 if s.is_partition and not forward else _CYCLES_A_ROW)
+        work = (results * a_window + rows) * images / features.cores
+        if not forward and not s.is_partition:
+            work += s.image[0] * s.image[1] * images / features.cores + s.phases * _CYCLES_A_PHASE
         sizes = workload.elements
         written = [n for name, n in sizes.items() if name in ("output", "data_gradient")]
         moves = [
@@ -133,7 +136,9 @@ class MaxPoolTemplate:
                 "pulp.schedule": "max_pool",
                 "pulp.tile": f"images {knobs['tile_images']}/{workload.images}",
                 "pulp.micro_kernels": [
-                    (max_pool_source if forward else max_pool_gradient_source)(workload.settings)
+                    (max_pool_source if forward else max_pool_gradient_source)(
+                        workload.settings, assembly=features.has_xpulp
+                    )
                 ],
             },
         )

@@ -25,6 +25,8 @@ BLOCKS = (5, 4, 3)
 _OUTPUTS = LARGEST_BLOCK[1]
 _CYCLES_A_TILE = 200.0
 _CYCLES_A_PANEL = 100.0
+_CYCLES_A_SIZE = 200.0
+"""Of a second size of register blocks in a tile: its code is not in the instruction cache."""
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 12.0
 """A row of the image is a transfer of its own."""
@@ -102,8 +104,13 @@ class QuantizedConv2dWorkload:
 
 
 def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes, int] | None:
-    """Read a function's attribute; returns the sizes and the dilation of columns too."""
+    """Read a function's attribute; returns the sizes and the dilation of columns too.
+
+    None for sums that are not requantised, and for rare shifts.
+    """
     value = {str(key): item for key, item in function.attrs[attribute].items()}
+    if not int(value["requantize"]):
+        return None
 
     def pair(name: str) -> tuple[int, int]:
         rows, columns = (int(item) for item in value[name])
@@ -111,8 +118,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
 
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
-    names = ("requantize", "shift", "zero_point", "low", "high", "narrow", "short", "rounding", "own_shifts")
-    epilogue = read_epilogue({k: int(value[k]) for k in names})
+    epilogue = read_epilogue(value)
     dilation = pair("dilation")
     top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(
@@ -183,7 +189,8 @@ class QuantizedConv2dBlocking:
         column = s.kernel[0] * s.chunk if whole else s.chunk
         b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
         a_skip = s.row_dilation * s.pitch - s.chunk
-        return DotDistances(s.strides[1] * s.channels, column, s.chunk // 4, s.kernel[0], a_skip, b_skip)
+        a_row, depth = s.strides[1] * s.channels, s.chunk // 4
+        return DotDistances(a_row, column, depth, s.kernel[0], a_skip, b_skip, along_rows=False)
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
@@ -233,23 +240,11 @@ def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
 def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods, sizes = _tiles(s, b)
-    d, across = b.distances(s), ceil_div(s.columns, b.block_pixels)
-    pixels, outputs = b.block
-    rest = s.columns % pixels
-    misaligned = d.segments * d.depth if s.channels % 4 else 0
-
-    def block(rows: int) -> float:
-        return block_cycles(rows, outputs, d, s.epilogue) + misaligned * rows
-
-    mean = ((s.columns // pixels) * block(pixels) + (block(rest) if rest else 0.0)) / across
     compute = 0.0
     for (rows, row_count), (n, n_count) in itertools.product(
         _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
     ):
-        column_blocks = ceil_div(n, outputs)
-        share = ceil_div(rows * across * column_blocks, cores)
-        runs = ceil_div(share, column_blocks) + 1
-        compute += (share * mean + runs * _CYCLES_A_PANEL) * row_count * n_count * s.images
+        compute += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
     lines = {"data": s.source_rows(b.tile_y), "weight": 2, "bias": 2, "result": 1}
     if b.tile_n < s.outputs:
         lines["result"] = b.tile_y * s.columns // 8
@@ -259,6 +254,35 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: 
     # core 0 starts the transfers
     issue = total / periods["data"] * lines["data"] * _CYCLES_A_LINE
     return max(compute + issue + total * _CYCLES_A_TILE, dma_in, total * store) + sum(cost.values()) + store
+
+
+def _tile_cycles(
+    s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
+) -> float:
+    """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    d = b.distances(s)
+    misaligned = d.segments * d.depth if s.channels % 4 else 0
+
+    def pixel_cycles(pixels: int) -> list[float]:
+        """Return the cycles of each block of some pixels."""
+        widths = [width for width, count in _parts(outputs, b.block[1]) for _ in range(count)]
+        return [block_cycles(pixels, width, d, s.epilogue) + misaligned * pixels for width in widths]
+
+    blocks = [cycles for pixels, count in _parts(s.columns, b.block_pixels)
+              for _ in range(count) for cycles in pixel_cycles(pixels)]  # fmt: skip
+    before = [0.0, *itertools.accumulate(blocks)]  # in a row
+    each = len(blocks)
+
+    def until(number: int) -> float:
+        return number // each * before[-1] + before[number % each]
+
+    chunk, more = divmod(rows * each, cores)
+    ends = [worker * chunk + min(worker, more) for worker in range(cores + 1)]
+    slowest = max(
+        until(end) - until(start) + (ceil_div(end, each) - start // each) * _CYCLES_A_PANEL
+        for start, end in itertools.pairwise(ends)
+    )
+    return slowest + _CYCLES_A_SIZE * (s.columns % b.block_pixels > 0)
 
 
 def _parts(extent: int, tile: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
@@ -13,25 +13,26 @@ from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
 from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import STRIP
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, read_sizes
-from tvm_pulp.target.tvm_names import PrimFunc
+from tvm_pulp.schedules.quantized_conv2d_model import (
+    QuantizedConv2dSizes,
+    QuantizedConv2dWorkload,
+    read_sizes,
+)
+from tvm_pulp.schedules.tile_loop import TiledAxis
+from tvm_pulp.target.tvm_names import PrimFunc, Var
 
-_CYCLES_A_TILE = 350.0
-_CYCLES_A_RUN = 60.0
-_CYCLES_A_CHANNEL = 32.0
+_CYCLES_A_TILE = 400.0
+_CYCLES_A_RUN = 80.0
+_CYCLES_A_CHANNEL = 28.0
 _CYCLES_A_WORD = 18.0
 _DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_LOADED_LINE = 1.1
+"""At least, of a 2D transfer."""
+_CYCLES_A_STORED_LINE = 1.2
+"""Beside its bytes."""
 
 
-@dataclass(frozen=True)
-class QuantizedDepthwiseWorkload:
-    """A kernel of the class."""
-
-    function: PrimFunc
-    sizes: QuantizedConv2dSizes
-
-
-def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
+def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None for windows that the strips do not serve."""
     read = read_sizes(function, "pulp.quantized_depthwise")
     if read is None:
@@ -40,7 +41,7 @@ def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
     rows, columns = sizes.kernel
     if (column_dilation > 1 and columns > 1) or (sizes.row_dilation > 1 and rows > 1):
         return None
-    workload = QuantizedDepthwiseWorkload(function, sizes)
+    workload = QuantizedConv2dWorkload(function, sizes)
     return workload if sizes.filled and channel_tiles(sizes) else None
 
 
@@ -60,14 +61,15 @@ class QuantizedDepthwiseBlocking:
         """Return the knobs."""
         return asdict(self)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_c, ALIGNMENT) * ALIGNMENT // 4
+    def bias_elements(self, s: QuantizedConv2dSizes) -> int:
+        """Return the words from the first bias to the first multiplier."""
+        return ceil_div(4 * s.channels, ALIGNMENT) * ALIGNMENT // 4
 
     def shape(self, s: QuantizedConv2dSizes) -> DepthwiseShape:
         """Return what the micro-kernel depends on."""
-        return _shape(s, self.tile_c)
+        shape = _shape(s, self.tile_c)
+        rows = {min(self.tile_y, s.rows), s.rows % self.tile_y or self.tile_y}
+        return replace(shape, rests=tuple(sorted({number % shape.rows_of_sums for number in rows})))
 
     def planes(self, s: QuantizedConv2dSizes) -> BytePlanes:
         """Return what the image's rearrangement depends on."""
@@ -85,8 +87,8 @@ class QuantizedDepthwiseBlocking:
         sizes = {
             "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
-            "weight": self.tile_c * s.kernel[0] * s.chunk_of_channel,
-            "bias": s.epilogue.vectors * self.bias_elements,
+            "weight": s.channels * s.kernel[0] * s.chunk_of_channel,
+            "bias": s.epilogue.vectors * self.bias_elements(s),
             "result": self.tile_y * s.columns * self.tile_c,
         }
         return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
@@ -106,6 +108,17 @@ def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
     return [c for c in (*divisors, s.channels) if c <= MOST_CHANNELS and _shape(s, c).is_supported()]
 
 
+def loop_axes(
+    s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, variables: Mapping[str, Var]
+) -> list[TiledAxis]:
+    """Return the axes of the tile loop, outermost first."""
+    return [
+        TiledAxis(variables["channel"], s.channels, b.tile_c),
+        TiledAxis(variables["image"], s.images, 1),
+        TiledAxis(variables["row"], s.rows, b.tile_y),
+    ]
+
+
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> tuple[int, int, int]:
     """Return the number of tiles of rows, of channels, and of all."""
     rows, channels = ceil_div(s.rows, b.tile_y), s.channels // b.tile_c
@@ -113,13 +126,13 @@ def _tiles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> tuple[int,
 
 
 def copies(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> dict[str, int]:
-    """Return the copies of each buffer: two of what arrives or leaves while a tile is computed.
+    """Return the copies of each buffer: two of the results, which leave while the next tile is computed.
 
-    The image is rearranged before the next one arrives, so that one copy of it will do.
+    The image is rearranged before the next one arrives, so that one copy of it will do; weights and biases of
+    all channels arrive with the first tile.
     """
-    _, channels, total = _tiles(s, b)
-    weights = 2 if channels > 1 else 1
-    return {"data": 1, "planes": 1, "weight": weights, "bias": weights, "result": min(total, 2)}
+    total = _tiles(s, b)[2]
+    return {"data": 1, "planes": 1, "weight": 1, "bias": 1, "result": min(total, 2)}
 
 
 def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> int:
@@ -144,8 +157,9 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, core
     sizes = {name: size * ITEM[name] for name, size in b.tile_elements(s).items()}
     load = sizes["data"] / _DMA_BYTES_A_CYCLE + 30
     store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
-    if b.tile_c < s.channels:
-        load, store = load * 1.5, store * 1.5
+    if b.tile_c < s.channels:  # a pixel is a line
+        load = max(load, _CYCLES_A_LOADED_LINE * sizes["data"] / b.tile_c)
+        store += _CYCLES_A_STORED_LINE * sizes["result"] / b.tile_c
     weights = (sizes["weight"] + sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
     return max(compute + total * _CYCLES_A_TILE, total * load, total * store) + load + store + weights
 
@@ -154,8 +168,9 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     words = shape.words_of(width)
     image_row = words + (words - 1)
-    each = 1.0 + s.epilogue.cycles + (not s.epilogue.narrow)  # the bias
-    each += s.epilogue.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
+    e = s.epilogue
+    each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
+    each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

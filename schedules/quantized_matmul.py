@@ -7,6 +7,8 @@ tile: the DMA puts it so. Of an operand whose sums run down its columns, workers
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     TO_L1,
@@ -156,7 +158,7 @@ class _Builder:
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
-            e=w.epilogue(4 * b.bias_elements),
+            e=replace(w.epilogue_of, multipliers=4 * b.bias_elements, words=not (w.n % 4 or b.tile_n % 4)),
             signed=buffer_dtype(w.function.params[0]) == "int8",
             assembly=self.features.has_xpulp,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
@@ -27,8 +28,10 @@ _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
-_CYCLES_A_SEGMENTED_BLOCK = 40.0
-_CYCLES_A_REQUANTIZED_BLOCK = 32.0
+_CYCLES_A_SEGMENTED_BLOCK = 18.0
+_CACHE_LINES = 32
+_CYCLES_A_MISSED_LINE = 3.5
+_CYCLES_A_LONG_BLOCK = 8.0
 _CYCLES_A_CALL = 75.0
 _CYCLES_A_PANEL = 120.0
 """Of each region of a tile: its code is not in the instruction cache yet."""
@@ -62,10 +65,6 @@ class QuantizedMatmulWorkload:
         """Words of a sum."""
         return ceil_div(self.k, 4)
 
-    def epilogue(self, multipliers: int) -> Epilogue:
-        """Return the epilogue for multipliers that lie so many bytes behind the biases."""
-        return Epilogue(**{**asdict(self.epilogue_of), "multipliers": multipliers})
-
 
 def segments_of(k: int) -> int | None:
     """Return the number of equal pieces of whole words for a sum of k bytes, None where it would be large."""
@@ -83,21 +82,14 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
 
 
-def read_epilogue(value: Mapping[str, int]) -> Epilogue:
+def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that a kernel's attributes ask for."""
-    if not value["requantize"]:
+    if not attributes["requantize"]:
         return Epilogue()
-    return Epilogue(
-        requantize=True,
-        shift=value["shift"],
-        zero_point=value["zero_point"],
-        low=value["low"],
-        high=value["high"],
-        narrow=bool(value["narrow"]),
-        short=bool(value["short"]),
-        rounding=value["rounding"],
-        own_shifts=value["own_shifts"],
-    )
+    names = [field.name for field in fields(Epilogue) if field.name in attributes]
+    value: dict[str, Any] = {name: int(attributes[name]) for name in names}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    return Epilogue(**value | flags)
 
 
 @dataclass(frozen=True)
@@ -194,11 +186,20 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
-    """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    step = rows * columns + rows + columns
+    """Return the cycles of a register block: its steps, one an instruction, and its epilogue.
+
+    A core's own instruction cache holds 32 lines of four instructions; of a longer block's some are always
+    fetched anew.
+    """
+    results, step = rows * columns, rows * columns + rows + columns
+    peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
-    fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
+    if e.requantize:
+        fixed += 2 * columns + (0 if peeled else results)
+    code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
+    missed = code / 4 - _CACHE_LINES
+    fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
+    return d.segments * (d.depth * step + 2) + fixed + results * (0.75 + e.cycles)
 
 
 def tile_cycles(

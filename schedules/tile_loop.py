@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.dialect import (
@@ -28,16 +28,20 @@ Transfers = Callable[[Expr, Expr], list[Stmt]]
 
 @dataclass(frozen=True)
 class TiledAxis:
-    """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller."""
+    """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller.
+
+    So is the first one by ``lacks`` values: the work on it starts the sooner.
+    """
 
     var: Var
     extent: int
     tile: int
+    lacks: int = 0
 
     @property
     def count(self) -> int:
         """Number of tiles."""
-        return ceil_div(self.extent, self.tile)
+        return ceil_div(self.extent + self.lacks, self.tile)
 
 
 class TileLoop:
@@ -84,6 +88,10 @@ class TileLoop:
             rest = tirx.floordiv(rest, axis.count)
             offset = self.analyzer.simplify(digit * axis.tile)
             size = self.size(axis, offset)
+            if axis.lacks:
+                end = tirx.min(offset + (axis.tile - axis.lacks), index(axis.extent))
+                offset = self.analyzer.simplify(tirx.max(offset - axis.lacks, 0))
+                size = self.analyzer.simplify(end - offset)
             found[axis.var] = TileAxis(offset, size, axis.tile)
         return found
 
@@ -143,6 +151,7 @@ class TileLoop:
         prepare: Callable[[Expr], Stmt] | None = None,
         *,
         store_once: bool = False,
+        meanwhile: Sequence[Stmt] = (),
     ) -> Stmt:
         """Return the pipeline: loads of the next tile and stores of the last one run beside the work on a
         tile.
@@ -155,9 +164,11 @@ class TileLoop:
         from a buffer need not be kept, so that such a buffer needs one copy only.
 
         With ``store_once`` the results of all tiles stay in L1 and leave together after the last one.
+
+        ``meanwhile`` is work of all workers for all tiles, done while the first tile's data arrive.
         """
         if self.total == 1:
-            return self._single(loads, stores, compute, prepare)
+            return self._single(loads, stores, compute, prepare, meanwhile)
         tile, last = self.tile, index(self.total - 1)
         slot = self._slot(tile)
         body: list[Stmt] = []
@@ -183,7 +194,7 @@ class TileLoop:
         if loads:
             for number in range(min(self.ahead, self.total)):
                 first += loads(index(number), index(number))
-        steps = sequence(*first, serial(tile, self.total, sequence(*body)))
+        steps = sequence(*first, *meanwhile, serial(tile, self.total, sequence(*body)))
         if stores:
             after = self._slot(index(self.total))
             waits = [dma_wait(number) for number in range(self.ahead)] if streams else [dma_wait(after)]
@@ -200,9 +211,10 @@ class TileLoop:
         stores: Transfers | None,
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None,
+        meanwhile: Sequence[Stmt],
     ) -> Stmt:
         zero = index(0)
-        before = [*loads(zero, zero), dma_wait(zero), barrier()] if loads else []
+        before = [*loads(zero, zero), *meanwhile, dma_wait(zero), barrier()] if loads else [*meanwhile]
         between = [prepare(zero), barrier()] if prepare else []
         after = [barrier(), *stores(zero, index(1)), dma_wait(1)] if stores else []
         return sequence(*before, *between, compute(zero), *after)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel, number
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
@@ -105,10 +105,36 @@ def dequantize(
     return make_kernel([data], [result], operator="dequantize", layer=layer, work=work)
 
 
+def dequantize_sums(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> PrimFunc:
+    """Make the kernel of ``float32(sum + bias[channel]) * scale[channel]``; see `quantize`.
+
+    Parameters
+    ----------
+    shape
+        Of the sums, their channels innermost.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"dequantize_sums"``: sums int32, bias int32 [channels], scale float32 [channels],
+        result float32.
+    """
+    sums, last = argument("sums", shape, "int32"), len(shape) - 1
+    bias, scale = argument("bias", shape[-1:], "int32"), argument("scale", shape[-1:])
+
+    def compute(*indices: Scalar) -> Scalar:
+        channel = indices[axes.index(last)]
+        total = sums(*(indices[axes.index(axis)] for axis in range(len(shape)))) + bias(channel)
+        return tirx.Cast("float32", total) * scale(channel)
+
+    result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
+    return make_kernel([sums, bias, scale], [result], operator="dequantize_sums", layer=layer, work=work)
+
+
 def quantized_add(
     layer: str,
     work: str,
-    shape: Shape,
+    shapes: tuple[Shape, Shape],
     zero_points: tuple[int, int, int],
     multipliers: tuple[int, int],
     shift: int,
@@ -121,8 +147,8 @@ def quantized_add(
     ----------
     layer, work
         See `make_kernel`.
-    shape
-        Of all tensors.
+    shapes
+        Of left and right operand, of one rank; they broadcast.
     zero_points
         Of left operand, right operand and result.
     multipliers, shift
@@ -137,14 +163,14 @@ def quantized_add(
     PrimFunc
         Operator class ``"quantized_add"``: left, right, result, all uint8.
     """
-    left, right = argument("left", shape, "uint8"), argument("right", shape, "uint8")
+    left, right = argument("left", shapes[0], "uint8"), argument("right", shapes[1], "uint8")
     even = rounding is Rounding.HALF_EVEN
     offset = -multipliers[0] * zero_points[0] - multipliers[1] * zero_points[1]
     half = (1 << (shift - 1)) - (1 if even else 0)
 
     def compute(*indices: Scalar) -> Scalar:
         terms = [
-            tirx.Cast("int32", tensor(*indices)) * const(multiplier, "int32")
+            tirx.Cast("int32", broadcast_element(tensor, indices)) * const(multiplier, "int32")
             for tensor, multiplier in zip((left, right), multipliers, strict=True)
         ]
         total = terms[0] + terms[1]
@@ -155,7 +181,7 @@ def quantized_add(
             total = total + const(offset + half, "int32")
         return _byte((total >> const(shift, "int32")) + const(zero_points[2], "int32"), *bounds)
 
-    result = te.compute(shape, compute, name="result")
+    result = te.compute(np.broadcast_shapes(*shapes), compute, name="result")
     return make_kernel([left, right], [result], operator="quantized_add", layer=layer, work=work)
 
 

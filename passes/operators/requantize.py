@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from tvm import te
@@ -13,12 +12,6 @@ from tvm import te
 from tvm_pulp.passes.operators.kernel import Scalar
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import call_pure_extern, const, tirx
-
-NARROW_BITS = 30
-"""Products of `Requantization.narrow` are less than two to this power, so that the rest fits 32 bits too."""
-
-SHORT_BITS = 15
-"""Multipliers of `Requantization.short` are less than two to this power."""
 
 
 class Rounding(enum.IntEnum):
@@ -51,7 +44,8 @@ class Requantization:
     Attributes
     ----------
     shift : int
-        1 to 62. Kernels take 33 to 54 (1 to 22 if `narrow`, 17 to 47 if `short`); other shifts are slow.
+        1 to 62. Kernels take 33 to 54 (1 to 22 if `narrow`, 17 to 47 if `short`, 1 to 31 if `halfword`);
+        other shifts are slow.
     zero_point : int
         Of the result.
     low, high : int
@@ -65,6 +59,12 @@ class Requantization:
     own_shifts : bool
         States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
         multipliers and shifts, none of them less than `shift`.
+    halfword : bool
+        States that sums after the first shift are less than 2^15 in magnitude and multipliers positive and
+        less than 2^15, so that one product of 16 bits will do.
+    first_shift : int
+        By which sums are shifted first, halves up, with `halfword`: ``sum`` above stands for
+        ``sum + 2^(first_shift-1) >> first_shift`` then.
     """
 
     shift: int
@@ -75,6 +75,8 @@ class Requantization:
     short: bool = False
     rounding: Rounding = Rounding.HALF_UP
     own_shifts: bool = False
+    halfword: bool = False
+    first_shift: int = 0
 
     def __post_init__(self) -> None:
         if not (0 if self.own_shifts else 1) <= self.shift <= 62:
@@ -104,6 +106,9 @@ class Requantization:
 
     def apply_to(self, total: Scalar, multiplier: Scalar, shift: Scalar) -> Scalar:
         """Return the expression of a result, by scalars."""
+        if self.first_shift:
+            half = const(1 << (self.first_shift - 1), "int32")
+            total = tirx.shift_right(total + half, const(self.first_shift, "int32"))
         value = call_pure_extern("int32", _FUNCTIONS[self.rounding], total, multiplier, shift)
         if self.zero_point:
             value = value + const(self.zero_point, "int32")
@@ -113,6 +118,8 @@ class Requantization:
     def reference(self, total: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
         """Return the results for int32 sums by NumPy; `multiplier` is broadcast."""
         total = total.astype(np.int64)
+        if self.first_shift:
+            total = (total + (1 << (self.first_shift - 1))) >> self.first_shift
         factor, shift = multiplier if self.own_shifts else (multiplier, self.shift)
         if self.rounding is Rounding.TWICE:
             value = round_twice(total, factor, shift)
@@ -174,94 +181,3 @@ def twice_multiplier(scale: float) -> tuple[int, int]:
     if exponent < -31:
         return 0, 0
     return (2**31 - 1, -30) if exponent > 30 else (multiplier, -exponent)
-
-
-def choose_multipliers(
-    scales: Sequence[float] | np.ndarray,
-    largest_sums: Sequence[float] | np.ndarray,
-    *,
-    zero_point: int = 0,
-    low: int = 0,
-    high: int = 255,
-    accuracy: float = 1 / 16,
-    prefer: str = "short",
-    rounding: Rounding = Rounding.HALF_UP,
-) -> tuple[np.ndarray, Requantization]:
-    """Choose integer multipliers, one for each channel, and a shift for all.
-
-    The faster forms, of 32-bit products (`narrow`) or of multipliers of 15 bits (`short`), are taken where
-    their multipliers move no result by more than `accuracy`; else that of 64-bit products with as many bits
-    as int32 multipliers have.
-
-    Parameters
-    ----------
-    scales
-        What each channel's sums are multiplied by, ``s_data * s_weight[c] / s_result``; positive.
-    largest_sums
-        Bound of the magnitude of each channel's sums, bias included.
-    zero_point, low, high
-        See `Requantization`.
-    accuracy
-        Largest error of a result, in units of its last place, that a faster form may add.
-    prefer
-        The form to try first: ``"short"``, which is the faster one for sums that start from their bias, or
-        ``"narrow"``, for those that do not (depthwise convolutions).
-    rounding
-        `HALF_UP`, or `HALF_EVEN`, which is made `HALF_UP` where no result lies halfway between integers.
-
-    Returns
-    -------
-    multipliers : ndarray of int32
-    requantization : Requantization
-
-    Raises
-    ------
-    UserError
-        Where a scale is not positive or is so large that no shift serves.
-    """
-    scale, sums = np.asarray(scales, np.float64), np.asarray(largest_sums, np.float64)
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise UserError("requantisation needs finite scales above 0: a channel is constant or not calibrated")
-    multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy, prefer)
-    if rounding is Rounding.HALF_EVEN and _has_halves(multipliers, sums, requantization.shift):
-        requantization = replace(requantization, rounding=rounding)
-    return multipliers, requantization
-
-
-def _has_halves(multipliers: np.ndarray, sums: np.ndarray, shift: int) -> bool:
-    """Whether a sum times its multiplier may be an odd multiple of 2^(shift-1)."""
-    powers = multipliers.astype(np.int64) & -multipliers.astype(np.int64)
-    return bool((powers * sums >= 2.0 ** (shift - 1)).any())
-
-
-def _choose(
-    scale: np.ndarray, sums: np.ndarray, zero_point: int, low: int, high: int, accuracy: float, prefer: str
-) -> tuple[np.ndarray, Requantization]:
-    def is_accurate(shift: int, multipliers: np.ndarray) -> bool:
-        # results beyond the range are clamped whatever their error
-        error = np.abs(multipliers / 2.0**shift - scale) * np.minimum(sums, 256 / scale)
-        return bool((error <= accuracy).all())
-
-    def is_narrow(multipliers: np.ndarray) -> bool:
-        return bool((multipliers * np.maximum(sums, 1) < 2**NARROW_BITS).all())
-
-    def is_short(multipliers: np.ndarray) -> bool:
-        return bool(multipliers.max() < 2**SHORT_BITS)
-
-    forms = {"short": (range(47, 16, -1), is_short), "narrow": (range(22, 0, -1), is_narrow)}
-    for form in sorted(forms, key=lambda name: name != prefer):
-        shifts, fits = forms[form]
-        for shift in shifts:
-            multipliers = np.rint(scale * 2.0**shift)
-            if fits(multipliers):
-                if is_accurate(shift, multipliers):
-                    narrow, short = form == "narrow", form == "short"
-                    chosen = Requantization(shift, zero_point, low, high, narrow=narrow, short=short)
-                    return multipliers.astype(np.int32), chosen
-                break
-    shift = min(54, int(np.floor(31 - np.log2(scale.max()))))
-    while np.rint(scale.max() * 2.0**shift) >= 2**31:
-        shift -= 1
-    if shift < 1:
-        raise UserError(f"requantisation by a factor of {scale.max():.3g}: no shift serves")
-    return np.rint(scale * 2.0**shift).astype(np.int32), Requantization(shift, zero_point, low, high)

@@ -40,39 +40,43 @@ def quantized_conv2d_source(
     names = panel_names(
         block_sizes_with_rests(pixels, {width % pixels}), block_sizes_with_rests(channels, column_rests)
     )
-    calls = panel_calls(names, f"a_block, weight + column * {d.b_column}, c_block + column, &panel", "      ")
-    across = -(-width // pixels)
+    calls = panel_calls(names, f"a_block, weight + column * {d.b_column}, c_block + column, &panel", "    ")
+    across, whole = -(-width // pixels), width // pixels
     several = len({c for _, c in names}) > 1
     tall = len({r for r, _ in names}) > 1
     height = f"    const int32_t height = pulp_min({pixels}, {width} - x);\n" if tall else ""
-    blocks = f"width == {channels} ? pulp_min(end, n / {channels}) - i : 1" if several else "end - i"
-    rest = f"      const int32_t width = pulp_min({channels}, n - column);\n" if several else ""
     return f"""\
 {dot_panel_source(names, d, e, signed=False, assembly=assembly)}
 
-/* The share of worker `core` in rows x {width} x n results: contiguous runs of register blocks along n. */
+/* The share of worker `core` in rows x {width} x n results: contiguous runs of register blocks, along n and,
+ * where a run begins and ends with a pixel, along the row. */
 static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *weight, const int32_t *bias,
                                   uint8_t *result, int32_t rows, int32_t n) {{
   const int32_t inner = (n + {channels - 1}) / {channels}, blocks = rows * {across} * inner;
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
   struct dot_panel panel = {{
-      .a_next = -{d.a_path}, .b_next = {channels * d.b_column - d.b_path},
-      .c_next = {channels}, .c_row = n, .bias_next = {4 * channels}}};
-  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last;) {{
-    const int32_t pixel = at / inner, y = pixel / {across}, x = (pixel - y * {across}) * {pixels};
-    int32_t i = at - pixel * inner;
-    const int32_t end = pulp_min(inner, i + last - at);
+      .c_row = n, .lines = 1, .a_line = {pixels * d.a_row},
+      .b_line = -inner * {channels * d.b_column}, .c_line = {pixels} * n - inner * {channels},
+      .bias_line = -inner * {4 * channels}}};
+  for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last; at += panel.lines * panel.blocks) {{
+    const int32_t pixel = at / inner, i = at - pixel * inner, column = i * {channels};
+    const int32_t y = pixel / {across}, block = pixel - y * {across}, x = block * {pixels};
     const uint8_t *a_block = image + y * {row_stride} + x * {d.a_row};
     uint8_t *c_block = result + (y * {width} + x) * n;
-    at += end - i;
-{height}\
-    while (i < end) {{
-      const int32_t column = i * {channels};
-{rest}\
-      panel.blocks = {blocks};
-      panel.bias = bias + column;
-      i += panel.blocks;
-{calls}    }}
-  }}
+{height}{_REST_OF_CHANNELS.format(channels=channels) if several else _LINES.format(whole=whole)}\
+    panel.bias = bias + column;
+{calls}  }}
 }}
+"""
+
+
+_LINES = """\
+    panel.blocks = pulp_min(inner - i, last - at);
+    if (panel.blocks == inner) panel.lines = pulp_max(1, pulp_min((last - at) / inner, {whole} - block));
+    else panel.lines = 1;
+"""
+
+_REST_OF_CHANNELS = """\
+    const int32_t width = pulp_min({channels}, n - column);
+    panel.blocks = width == {channels} ? pulp_min(pulp_min(inner, n / {channels}) - i, last - at) : 1;
 """

@@ -23,7 +23,8 @@ struct depthwise_run {
   const int8_t *weight;   /* of the first channel */
   const int32_t *bias;    /* of the first channel, the multipliers behind */
   int32_t channels;
-  int32_t result_bytes;   /* from the first row of the results to behind the last one */
+  int32_t image_bytes;    /* of the rows that are read */
+  int32_t result_bytes;   /* of the rows of results */
   int32_t rows;           /* of the results */
 };"""
 
@@ -42,6 +43,8 @@ class DepthwiseShape:
         Of the results.
     words : int
         Of a row of the image.
+    rests : tuple of int
+        What numbers of rows of results leave over after whole `rows_of_sums`, over all tiles.
     """
 
     kernel: tuple[int, int]
@@ -49,6 +52,7 @@ class DepthwiseShape:
     channels: int
     columns: int
     words: int
+    rests: tuple[int, ...] = ()
 
     @property
     def pixel(self) -> int:
@@ -117,6 +121,7 @@ def _share(s: DepthwiseShape) -> str:
         .weight = weight + channel * {4 * s.kernel[0]},
         .bias = bias + channel,
         .channels = channels,
+        .image_bytes = (rows * {s.strides[0]} + {s.kernel[0] - s.strides[0]}) * {4 * s.words * s.pixel},
         .result_bytes = rows * {s.columns * s.channels},
         .rows = rows}};"""
     head = """\

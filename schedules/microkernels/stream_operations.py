@@ -10,10 +10,13 @@ class Operation:
     """Instructions and C of an operation; ``{d}`` is the result, ``{0}`` ... the sources.
 
     Of several instructions only the first may read source 0, which may share the result's register.
+    ``in_place``: those where neither source 0 nor 1 is needed any more; they may overwrite source 0, and the
+    result takes the register of source 1.
     """
 
     instructions: tuple[str, ...]
     c: str
+    in_place: tuple[str, ...] = ()
 
 
 OPERATIONS = {
@@ -28,9 +31,12 @@ OPERATIONS = {
     # registers, and compare as integers without the FPU
     "rectify": Operation(("P_MAX({d}, {0}, zero)",), "{0} > 0.0f ? {0} : 0.0f"),
     "limit": Operation(("P_MIN({d}, {0}, {1})",), "{0} < {1} ? {0} : {1}"),
-    # source 1 where source 0 is above 0, else 0: as integers, too, positive floats are above 0
+    # source 1 where source 0 is above 0, else 0: as integers, too, positive floats are above 0. In place,
+    # source 1 less itself or less nothing
     "where_positive": Operation(
-        ("slti {d}, {0}, 1", "addi {d}, {d}, -1", "and {d}, {d}, {1}"), "{0} > 0.0f ? {1} : 0.0f"
+        ("slti {d}, {0}, 1", "addi {d}, {d}, -1", "and {d}, {d}, {1}"),
+        "{0} > 0.0f ? {1} : 0.0f",
+        ("slti {0}, {0}, 1", "P_MSU({1}, {1}, {0})"),
     ),
     # source 1 where 0 < source 0 <= source 2, else 0: positive floats are in order as integers
     "where_between": Operation(

@@ -37,9 +37,11 @@ def workload(
     return function, [data, pack_weight(weight), bias, multiplier, result], expected
 
 
-def simulate(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path) -> float:
+def simulate(
+    shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path, form: str = "wide"
+) -> float:
     """Run it and return MAC/cycle with all transfers from and to L2."""
-    function, arrays, expected = workload(shape, outputs, g)
+    function, arrays, expected = workload(shape, outputs, g, form)
     template = QuantizedConv2dTemplate()
     found = template.match(function)
     assert found is not None
@@ -93,10 +95,20 @@ def test_assembly(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features
     simulate(shape, outputs, g, chip, tmp_path)
 
 
-@pytest.mark.parametrize("channels,size,least", [(16, 64, 16.0), (16, 16, 14.5), (64, 8, 18.0)])
-def test_speed(channels: int, size: int, least: float, chip: Features, tmp_path: Path) -> None:
-    g = QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9)
-    assert simulate((1, size, size, channels), channels, g, chip, tmp_path) >= least
+@pytest.mark.parametrize(
+    "channels,outputs,size,stride,least",
+    [(16, 16, 64, 1, 17.0), (16, 16, 16, 1, 16.5), (16, 32, 32, 2, 16.5), (64, 64, 8, 1, 19.0)],
+)
+def test_speed(
+    channels: int, outputs: int, size: int, stride: int, least: float, chip: Features, tmp_path: Path
+) -> None:
+    g = QuantizedConv2d((3, 3), (stride, stride), SAME, zero_point=9)
+    assert simulate((1, size, size, channels), outputs, g, chip, tmp_path, "short") >= least
+
+
+def test_runs_of_whole_pixels_end_with_the_row(chip: Features, tmp_path: Path) -> None:
+    """Workers' shares that begin and end within rows, and a narrower block at each row's end."""
+    simulate((1, 7, 14, 4), 12, QuantizedConv2d((3, 3), (1, 1), SAME), chip, tmp_path)
 
 
 def test_dilated_columns_are_left_to_others() -> None:

@@ -20,7 +20,7 @@ from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LAYOUTS = ["nn", "tn", "nt", "tt"]
-FORMS = ["sums", "narrow", "short", "wide", "own shifts"]
+FORMS = ["sums", "narrow", "short", "halfword", "wide", "halves to even", "own shifts"]
 
 
 def workload(

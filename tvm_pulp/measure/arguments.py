@@ -6,10 +6,13 @@ import numpy as np
 
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
+_QUANTIZED = ("pulp.quantized_conv2d", "pulp.quantized_depthwise", "pulp.quantized_matmul")
+
 
 def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
     """Draw an array for each parameter: floats from -1..1, integers from 0..3.
 
+    Bytes of quantised products, and their multipliers where those have 15 bits, are any that there are.
     Variances, and latents from a rectifier, are from 0..1.
 
     Parameters
@@ -27,9 +30,21 @@ def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
             low = 0 if "variance" in str(parameter.name) or _is_rectified(function) else -1
             arrays.append(random.uniform(low, 1, shape).astype(dtype))
         else:
-            arrays.append(random.integers(0, 4, shape).astype(dtype))
+            low, high = _integer_range(function, str(parameter.name), dtype)
+            arrays.append(random.integers(low, high, shape).astype(dtype))
     _clear_behind_rows(function, arrays)
     return arrays
+
+
+def _integer_range(function: PrimFunc, name: str, dtype: str) -> tuple[int, int]:
+    """Return the least integer of a parameter, and the one behind the largest."""
+    attributes = function.attrs or {}
+    kinds = [attributes[key] for key in _QUANTIZED if key in attributes]
+    if kinds and dtype in ("uint8", "int8"):
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
+    if name == "multiplier" and any(int(kind["short"]) or int(kind["halfword"]) for kind in kinds):
+        return 1, 2**15
+    return 0, 4
 
 
 def _is_rectified(function: PrimFunc) -> bool:
@@ -40,7 +55,7 @@ def _is_rectified(function: PrimFunc) -> bool:
 
 def _clear_behind_rows(function: PrimFunc, arrays: list[np.ndarray]) -> None:
     """Put zeros behind the rows of a quantised convolution's weights, which fill whole words."""
-    for name in ("pulp.quantized_conv2d", "pulp.quantized_depthwise"):
+    for name in _QUANTIZED[:2]:
         if function.attrs is not None and name in function.attrs and arrays[1].ndim == 3:
             channels = arrays[0].shape[-1] if name == "pulp.quantized_conv2d" else 1
             arrays[1][..., int(function.attrs[name]["kernel"][1]) * channels :] = 0

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional
 
 from tvm_pulp.oracle.integer import quantize, run_operator
+from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.requantize import Requantization, choose_multipliers
+from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.passes.quantized import graph as g
 
 BRANCHES, DEPTH = 5, 5
@@ -105,10 +106,10 @@ class RandomLayers:
         largest = (
             255.0 * np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1) + np.abs(bias) + 1
         )
-        form = ("short", "narrow", "wide")[self.integer(0, 2)]
+        form = ("short", "narrow", "halfword", "wide")[self.integer(0, 3)]
         multipliers, scaled = choose_multipliers(
-            scales, largest, zero_point=output.zero_point, low=low, high=high, prefer=form,
-            accuracy=0.0 if form == "wide" else 1 / 16,
+            scales, largest, zero_point=output.zero_point, low=low, high=high,
+            forms=() if form == "wide" else (form,),
         )  # fmt: skip
         return output, bias.astype(np.int32), multipliers, scaled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
-from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions, streams_source
+from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
@@ -37,6 +39,19 @@ STREAMS = [
     Stream("minimum", ("x", "y"), (), (), unary("minimum", "other")),
     Stream("rectifies", ("x", "y"), (), (), unary("rectify")),
     Stream("opens", ("x", "y"), (), (), unary("where_positive", "other")),
+    Stream(
+        "opens_and_keeps",
+        ("x", "y", "z"),
+        (),
+        (),
+        (
+            Step("load", "value", ("x",)),
+            Step("load", "other", ("y",)),
+            Step("where_positive", "result", ("value", "other")),
+            Step("add", "both", ("result", "other")),
+            Step("store", "", ("z", "both")),
+        ),
+    ),
     Stream("opens_between", ("x", "y"), ("p",), (), unary("where_between", "other", "p")),
     Stream(
         "limits",
@@ -66,13 +81,16 @@ STREAMS = [
         ),
     ),
 ]
+STREAMS += [replace(STREAMS[-1], name=f"accumulates_{n}", length=n) for n in LENGTHS]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
-static const int32_t lengths[] = {{{lengths}}};
+static const int32_t lengths[] = {{{lengths}}}, known[] = {{{known}}};
 #define TESTS {tests}
 static void test(int number, float *x, float *y, float *z, float *sums) {{
-  struct stream s = {{.length = lengths[number % {length_count}], .segments = {segments}, .skip = 4 * {skip},
+  const int32_t length = known[number / {length_count}];
+  struct stream s = {{.length = length ? length : lengths[number % {length_count}],
+                     .segments = {segments}, .skip = 4 * {skip},
                      .at = {{x, y, z}}, .scalar = {{0.5f, -0.25f}}}};
   streams[number / {length_count}](&s);
   sums[0] = s.sum[0], sums[1] = s.sum[1];
@@ -117,6 +135,7 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
     calls = _CALLS.format(
         names=", ".join(stream.name for stream in STREAMS),
         lengths=", ".join(map(str, LENGTHS)),
+        known=", ".join(str(stream.length) for stream in STREAMS),
         length_count=len(LENGTHS),
         tests=tests,
         segments=SEGMENTS,
@@ -169,7 +188,9 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
 
 def test_instructions_are_counted() -> None:
     assert [instructions(stream) for stream in STREAMS[:2]] == [4, 4]
-    assert instructions(STREAMS[-1]) == 3 + 1 + 3 + 2
+    assert instructions(STREAMS[-1]) == 3 + 1 + 2 + 2
+    kept = next(stream for stream in STREAMS if stream.name == "opens_and_keeps")
+    assert instructions(kept) == 3 + 3 + 1
 
 
 def test_too_many_values_are_refused() -> None:

@@ -19,8 +19,6 @@ from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.errors import UserError
 
 _ZERO_POINT = 1
-_LARGEST_PRODUCT = 3 * 3 * 3
-"""Of a byte, a weight and a multiplier as `random_arguments` draws them."""
 
 
 def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Shape) -> Workload:
@@ -41,10 +39,8 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
     geometry = QuantizedConv2d(
         (kernel[0], kernel[1]), attributes.strides, attributes.padding, attributes.dilation, _ZERO_POINT
     )
-    terms = math.prod(weight[1:])
-    # the largest result is a byte's
-    shift = max(1, math.ceil(math.log2(terms * _LARGEST_PRODUCT / 256)))
-    requantization = Requantization(shift, narrow=True)
+    halfword = depthwise or is_pointwise(attributes, weight)
+    requantization = _requantization(math.prod(weight[1:]), halfword=halfword)
     physical = (batch, height, width, channels)
     if depthwise:
         function = quantized_depthwise("kernel", s.kind, geometry, physical, requantization)
@@ -61,6 +57,17 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
         return {4: found.astype(np.float64).reshape(result.shape)}
 
     return Workload(s, function, expected, Cost(macs=attributes.macs(data, weight)), tolerance=0.0)
+
+
+def _requantization(terms: int, *, halfword: bool) -> Requantization:
+    """Return the form that networks get which are quantised here, for sums of products of any bytes.
+
+    Its shift spreads the results over a byte: of `terms` products the standard deviation is near
+    ``sqrt(terms) * 2^14``, the multipliers are less than 2^15.
+    """
+    first = max(0, math.ceil(math.log2(terms * 255 * 128 / 32767))) if halfword else 0
+    shift = math.ceil(math.log2(math.sqrt(terms)) + 14 + 15 - 8) - first
+    return Requantization(shift, short=not halfword, halfword=halfword, first_shift=first)
 
 
 def _sums(g: QuantizedConv2d, data: np.ndarray, weight: np.ndarray, depthwise: bool) -> np.ndarray:

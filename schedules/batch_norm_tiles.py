@@ -1,0 +1,101 @@
+"""The knobs of a batch normalisation: what a tile holds, how a channel passes through L1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.microkernels.batch_norm import STATE_OF_A_WORKER
+from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes
+from tvm_pulp.schedules.piece_loop import MOST_SLOTS, PieceOrder
+from tvm_pulp.target.tvm_names import PrimFunc
+
+
+@dataclass(frozen=True)
+class NormWorkload:
+    """A function that the template takes, and its sizes."""
+
+    function: PrimFunc
+    sizes: NormSizes
+
+
+@dataclass(frozen=True)
+class NormTiles:
+    """The knobs: what a tile holds of the data ``[images][channels][pixels]``.
+
+    Attributes
+    ----------
+    tile_channels, tile_images, tile_pixels : int
+        A tile's size; of a resident one all images and pixels, of a streamed one a single channel.
+    parts : int
+        Workers that share a channel of a resident tile; all of them share a streamed one.
+    streamed : int
+        Whether a channel passes through L1 in pieces, once a sweep.
+    separate : int
+        Whether the results of a resident tile have L1 of their own, so that the tile stays as it is: for
+        tensors that live in L1.
+    slots, kept : int
+        Of a streamed channel, see `PieceOrder`.
+    """
+
+    tile_channels: int
+    parts: int
+    streamed: int
+    tile_images: int
+    tile_pixels: int
+    separate: int = 0
+    slots: int = 0
+    kept: int = 0
+
+    def valid(self, s: NormSizes) -> NormTiles:
+        """Return the tiles with what the mode prescribes."""
+        if not self.streamed:
+            return NormTiles(self.tile_channels, self.parts, 0, s.images, s.pixels, self.separate)
+        slots = min(max(self.slots, 3), MOST_SLOTS)
+        tiles = NormTiles(1, 1, 1, self.tile_images, self.tile_pixels, 0, slots)
+        return replace(tiles, kept=min(self.kept, tiles.order(s).pieces, slots))
+
+    def counts(self, s: NormSizes) -> tuple[int, int, int]:
+        """Return the number of tiles along channels, images and pixels."""
+        return (
+            ceil_div(s.channels, self.tile_channels),
+            ceil_div(s.images, self.tile_images),
+            ceil_div(s.pixels, self.tile_pixels),
+        )
+
+    def order(self, s: NormSizes) -> PieceOrder:
+        """Return the order in which streamed channels pass through L1."""
+        channels, images, pixels = self.counts(s)
+        return PieceOrder(channels, images * pixels, self.kept, self.slots)
+
+    def keeps(self, s: NormSizes) -> Kept:
+        """Return which elements stay in L1 between the sweeps."""
+        if not self.streamed or self.kept == self.order(s).pieces:
+            return Kept.ALL
+        return Kept.SOME if self.kept else Kept.NONE
+
+    def elements(self) -> int:
+        """Return the elements of a tile, rounded up so that each copy is aligned."""
+        return ceil_div(self.tile_channels * self.tile_images * self.tile_pixels, 4) * 4
+
+    def state_elements(self, cores: int) -> int:
+        """Return the floats of L1 beside the tiles."""
+        return STATE_OF_A_WORKER * cores if self.streamed else 2 * self.tile_channels * self.parts
+
+    def copies(self, s: NormSizes) -> tuple[int, int]:
+        """Return the copies of a tile that is only read, and of one that is overwritten and stored.
+
+        While one is worked on in place, the one before it leaves and the next one comes.
+        """
+        if self.streamed:
+            return self.slots, self.slots
+        steps = math.prod(self.counts(s))
+        return min(steps, 2), min(steps, 3)
+
+    def l1_bytes(self, s: NormSizes, cores: int) -> int:
+        """Return the L1 that all copies need."""
+        read, overwritten = self.copies(s)
+        tensors = 2 if s.backward else 1
+        copies = read * (tensors + 1) if self.separate else read * (tensors - 1) + overwritten
+        return 16 * (copies * ceil_div(self.elements(), 4) + ceil_div(self.state_elements(cores), 4))

@@ -1,0 +1,215 @@
+"""Two sweeps over each channel of a tensor that passes through L1 in pieces, some of which stay in between.
+
+The slots of a ring in L1 take the pieces in the order of their loads. The first sweep over a channel uses all
+its pieces; the last ``kept`` of them stay. The second sweep begins with these and loads the others again, so
+that slots fall free in the order in which they were taken. A sweep's results take the place of what it read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tvm_pulp.schedules.dialect import barrier, bind, dma_wait, index, sequence, serial, when
+from tvm_pulp.target.tvm_names import EQ, Expr, Stmt, Var, arith, tirx
+
+MOST_SLOTS = 7
+"""Each slot of the ring has a DMA slot of its own; of a kernel's eight one is left for what leaves."""
+
+_LAG = 2
+"""Steps from a slot's last use to the load that overwrites it: in between its results leave."""
+
+
+@dataclass(frozen=True)
+class PieceOrder:
+    """The order of steps and loads.
+
+    Attributes
+    ----------
+    channels, pieces : int
+        Channels, and pieces of each.
+    kept : int
+        Pieces that stay from the first sweep to the second.
+    slots : int
+        Of the ring.
+    """
+
+    channels: int
+    pieces: int
+    kept: int
+    slots: int
+
+    @property
+    def steps(self) -> int:
+        """Steps for a channel: one for each piece and sweep."""
+        return 2 * self.pieces
+
+    @property
+    def loads(self) -> int:
+        """Loads for a channel."""
+        return 2 * self.pieces - self.kept
+
+    def load_of(self, step: int) -> int:
+        """Return the number of the load that a step works on."""
+        channel, own = divmod(step, self.steps)
+        return channel * self.loads + own - self.kept * (own // self.pieces)
+
+    def first_step(self, load: int) -> int:
+        """Return the first step that works on what a load brings."""
+        channel, own = divmod(load, self.loads)
+        return channel * self.steps + own + (self.kept if own >= self.pieces else 0)
+
+    def last_step(self, load: int) -> int:
+        """Return the last one."""
+        channel, own = divmod(load, self.loads)
+        return channel * self.steps + own + (self.kept if own >= self.pieces - self.kept else 0)
+
+    def is_feasible(self) -> bool:
+        """Tell whether each load can start before the step that needs it."""
+        return 0 <= self.kept <= min(self.pieces, self.slots) and self.slots > _LAG
+
+    def cycles(self, load: float, leave: float, work: tuple[float, float]) -> float:
+        """Estimate the cycles of all steps, with transfers beside the work.
+
+        Parameters
+        ----------
+        load, leave
+            Cycles in which a piece comes, and its results leave.
+        work
+            Cycles of a step of the first sweep, and of the second.
+        """
+        channels = min(self.channels, 3)
+        loads = channels * self.loads
+        arrival = [load * (n + 1) for n in range(min(self.slots, loads))]
+        now = left = left_before = 0.0
+        ends = []
+        for step in range(channels * self.steps):
+            now = max(now, arrival[self.load_of(step)], left_before)
+            if step >= _LAG and self.last_step(self.load_of(step - _LAG)) == step - _LAG:
+                if len(arrival) < loads:
+                    arrival.append(max(arrival[-1], now) + load)
+            left_before = left
+            if step % self.steps == 0:
+                ends.append(now)
+            second = step % self.steps >= self.pieces
+            now += work[second]
+            if second:
+                left = max(left, now) + leave
+        more = (self.channels - channels) * (ends[-1] - ends[-2]) if self.channels > channels else 0.0
+        return max(now, left) + more
+
+
+class Piece(NamedTuple):
+    """A piece in a step: its number in all channels, the slot of the ring, and how it is used."""
+
+    number: Expr
+    slot: Expr
+    sweep: Expr
+    is_first: Expr
+    """Whether it is the first of the sweep over its channel."""
+    is_kept: Expr
+    """Whether it stays from the first sweep to the second."""
+
+
+Move = Callable[[Expr, Expr, Expr], list[Stmt]]
+"""Transfers of a piece: its number, its slot of the ring and the DMA slot → statements."""
+
+
+class PieceLoop:
+    """The loop over all steps."""
+
+    def __init__(self, order: PieceOrder, analyzer: arith.Analyzer) -> None:
+        self.order = order
+        self.analyzer = analyzer
+        self.step = Var("step", "int32")
+        self._range(self.step, order.channels * order.steps)
+
+    def _range(self, var: Var, extent: int) -> None:
+        self.analyzer.update(var, arith.ConstIntBound(0, max(0, extent - 1)), True)
+
+    def run(self, loads: Move, stores: Move, compute: Callable[[Piece], Stmt]) -> Stmt:
+        """Return the pipeline, with one barrier a step."""
+        order, step = self.order, self.step
+        total, last_load = order.channels * order.steps, order.channels * order.loads
+        leaving = index(order.slots)
+        define, piece = self._piece(step)
+        body: list[Stmt] = [*define, dma_wait(piece.slot), dma_wait(leaving), barrier()]
+        if last_load > order.slots:
+            freed, define_freed = bind("freed", step - _LAG)
+            self._range(freed, total - _LAG)
+            following, define_following = bind("following", self._load_of(freed) + order.slots)
+            self._range(following, last_load)
+            number, slot = self._place(following)
+            steps = when(following < last_load, sequence(*loads(number, slot, slot)))
+            steps = sequence(define_following, steps)
+            unless = self._stays(freed)
+            steps = steps if unless is None else when(tirx.Not(unless), steps)
+            body.append(when(step >= _LAG, sequence(define_freed, steps)))
+        previous, define_previous = bind("previous", step - 1)
+        self._range(previous, total - 1)
+        left, define_left = bind("left", self.analyzer.simplify(self._load_of(previous)))
+        self._range(left, last_load)
+        number, slot = self._place(left)
+        steps = when(self._sweep(previous) > 0, sequence(define_left, *stores(number, slot, leaving)))
+        body.append(when(step > 0, sequence(define_previous, steps)))
+        body.append(compute(piece))
+        first: list[Stmt] = []
+        for n in range(min(order.slots, last_load)):
+            number, slot = self._place(index(n))
+            first += loads(number, slot, slot)
+        number, slot = self._place(index(last_load - 1))
+        last = [barrier(), *stores(number, slot, leaving), dma_wait(leaving)]
+        return sequence(*first, serial(step, total, sequence(*body)), *last)
+
+    def _own(self, step: Expr) -> Expr:
+        return tirx.floormod(step, self.order.steps)
+
+    def _sweep(self, step: Expr) -> Expr:
+        return self.analyzer.simplify(tirx.floordiv(self._own(step), self.order.pieces))
+
+    def _load_of(self, step: Expr) -> Expr:
+        """Return the number of the load that a step works on, without a difference: the printer sees that it
+        is not negative.
+        """
+        order, own = self.order, self._own(step)
+        channel = tirx.floordiv(step, order.steps)
+        place = tirx.floormod(own, order.pieces) + self._sweep(step) * (order.pieces - order.kept)
+        return channel * order.loads + place
+
+    def _stays(self, step: Expr) -> Expr | None:
+        """Return the condition that a step's piece is needed again; None if none ever is."""
+        order, own = self.order, self._own(step)
+        if order.kept == 0:
+            return None
+        return _between(own, order.pieces - order.kept, order.pieces, order.steps)
+
+    def _place(self, load: Expr) -> tuple[Expr, Expr]:
+        """Return the number of a load's piece in all channels, and its slot."""
+        order = self.order
+        own = tirx.floormod(tirx.floormod(load, order.loads), order.pieces)
+        number = tirx.floordiv(load, order.loads) * order.pieces + own
+        return self.analyzer.simplify(number), self.analyzer.simplify(tirx.floormod(load, order.slots))
+
+    def _piece(self, step: Expr) -> tuple[list[Stmt], Piece]:
+        order = self.order
+        load, define_load = bind("load", self.analyzer.simplify(self._load_of(step)))
+        self._range(load, order.channels * order.loads)
+        own, define_own = bind("own", self.analyzer.simplify(self._own(step)))
+        self._range(own, order.steps)
+        number, place = self._place(load)
+        slot, define_slot = bind("slot", place)
+        self._range(slot, order.slots)
+        sweep = tirx.floordiv(own, order.pieces)
+        kept = _between(own, order.pieces - order.kept, order.pieces + order.kept, order.steps)
+        is_kept = index(0) if kept is None else tirx.Cast("int32", kept)
+        is_first = tirx.Cast("int32", EQ(tirx.floormod(own, order.pieces), 0))
+        return [define_load, define_own, define_slot], Piece(number, slot, sweep, is_first, is_kept)
+
+
+def _between(value: Expr, low: int, high: int, extent: int) -> Expr | None:
+    """Return the condition ``low <= value < high`` for ``0 <= value < extent``, None where it never holds."""
+    if low >= high:
+        return None
+    conditions = ([value >= low] if low > 0 else []) + ([value < high] if high < extent else [])
+    return tirx.all(*conditions) if conditions else index(1)
