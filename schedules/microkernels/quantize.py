@@ -1,6 +1,7 @@
 """From float32 to unsigned bytes: ``clip(floor(x * r + 0.5) + zero_point, 0, 255)``, r the reciprocal scale.
 
-The bounds of the result bound the product too, before it is rounded: a maximum makes a number of a NaN.
+The lower bound of the result bounds the product too, before it is rounded: a maximum makes a number of a NaN.
+The upper bound is that of the integer, as the workers share the units of floats: four operations of eight.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ static void quantize_tile(int core, const float *data, uint8_t *result, int32_t 
 
 def _pairs_assembly(s: QuantizeSettings) -> str:
     """Return the pairs in assembly: values in a0, bytes to a1, number of pairs in a2."""
-    steps = ["fmul.s {0}, {0}, a3", "fmax.s {0}, {0}, a4", "fmin.s {0}, {0}, a7", "fadd.s {0}, {0}, a5"]
-    steps += ["fcvt.w.s {0}, {0}, rdn", *([f"addi {{0}}, {{0}}, {s.zero_point}"] if s.zero_point else [])]
+    steps = ["fmul.s {0}, {0}, a3", "fmax.s {0}, {0}, a4", "fadd.s {0}, {0}, a5"]
+    steps += ["fcvt.w.s {0}, {0}, rdn", f"P_MIN({{0}}, {{0}}, {_MOST})"]
+    steps += [*([f"addi {{0}}, {{0}}, {s.zero_point}"] if s.zero_point else [])]
     steps.append(f"P_SBR({{0}}, {_STEP}, a1)")
     body = [f"P_LW({value}, 4, a0)" for value in _VALUES]
     body += [step.format(value) for value in _VALUES for step in steps]
@@ -87,7 +89,7 @@ def _pairs_assembly(s: QuantizeSettings) -> str:
     text.add(f".type {_NAME}, @function", f"{_NAME}:", f"li {_STEP}, {s.step}")
     text.add(f"li {_RECIPROCAL}, {float_bits(s.reciprocal)}", f"li {_LEAST}, {float_bits(-s.zero_point)}")
     text.add(
-        f"li {_MOST}, {float_bits(255 - s.zero_point)}",
+        f"li {_MOST}, {255 - s.zero_point}",
         f"li {_HALF}, {float_bits(0.5)}",
         f"LP_SETUP(0, a2, {len(body)}, 5)",
     )
