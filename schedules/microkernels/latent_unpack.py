@@ -73,7 +73,7 @@ static void latents_unpack_rest(const uint8_t *packed, float *values, int32_t co
  * does the rest, which need not fill a byte. Worker 0 needs the time of `driving` blocks for the DMA. */
 static void latents_unpack(int core, const uint8_t *packed, float *values, int32_t count,
                            int32_t driving) {{
-{share(s.bits)}
+{share(values)}
   if (end > first) latents_unpack_blocks(packed + first * {size}, values + first * {values}, end - first);
   if (core == PULP_CORES - 1 && count > blocks * {values})
     latents_unpack_rest(packed + blocks * {size}, values + blocks * {values}, count - blocks * {values});

@@ -22,7 +22,7 @@ NHWC = (0, 2, 3, 1)
 def workload(
     shape: tuple[int, ...], axes: tuple[int, ...], zero_point: int, scale: float = 0.031
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
-    """Kernel, arguments and expected result: values on and beside the steps, far beyond, NaN and infinite."""
+    """Kernel, arguments and expected result: values on halves and elsewhere, far beyond, NaN and infinite."""
     random = np.random.default_rng(0)
     data = random.normal(0, 90 * scale, shape).astype(np.float32)
     flat = data.reshape(-1)
@@ -37,7 +37,17 @@ def workload(
 @pytest.mark.parametrize("zero_point", [0, 113, 255])
 @pytest.mark.parametrize(
     "shape,axes",
-    [((2, 3, 7, 9), NHWC), ((1, 16, 5, 4), NHWC), ((3, 41), (0, 1)), ((2, 3, 8, 5), (0, 1, 2, 3))],
+    [
+        ((2, 3, 7, 9), NHWC),
+        ((1, 16, 5, 4), NHWC),
+        ((3, 41), (0, 1)),
+        ((2, 3, 8, 5), (0, 1, 2, 3)),
+        ((2, 4, 9, 11), NHWC),
+        ((1, 2, 30, 30), NHWC),
+        ((1, 5, 6, 6), NHWC),
+        ((1, 1, 33, 65), NHWC),
+        ((1, 3, 40, 61), NHWC),
+    ],
 )
 def test_every_bit(
     shape: tuple[int, ...], axes: tuple[int, ...], zero_point: int, chip: Features, tmp_path: Path
@@ -64,7 +74,7 @@ def test_speed(chip: Features, tmp_path: Path) -> None:
     lowered = template.build(found, template.default(found, chip), chip)
     cycles = measure_kernel(lowered, arrays, chip, tmp_path).cycles[-1]
     np.testing.assert_array_equal(arrays[1], expected)
-    assert expected.size / cycles >= 0.6
+    assert expected.size / cycles >= 1.5
 
 
 def test_other_orders_of_axes_are_left_to_others() -> None:
