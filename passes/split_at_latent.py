@@ -14,7 +14,7 @@ from tvm_pulp.passes.rewrite import bindings, operands, operator_name, static_sh
 from tvm_pulp.passes.trained_part import near_names
 from tvm_pulp.target.errors import UserError
 
-_FOLLOWERS = ("nn.batch_norm", "nn.relu", "clip", "add")
+_FOLLOWERS = ("nn.batch_norm", "nn.relu", "clip", "add", "quantize", "dequantize")
 _SOFTMAXES = ("nn.softmax", "nn.log_softmax")
 _POOLS = ("nn.adaptive_avg_pool2d", "nn.avg_pool2d", "mean")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from tvm_pulp.schedules.computation import Stage
 from tvm_pulp.schedules.expressions import loads, rewrite, same, walk
-from tvm_pulp.schedules.microkernels.stream import LANES
+from tvm_pulp.schedules.microkernels.stream_definition import LANES
 from tvm_pulp.target.tvm_names import (
     GT,
     LT,

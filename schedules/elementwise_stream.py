@@ -18,13 +18,9 @@ from tvm_pulp.schedules.collapse import collapse
 from tvm_pulp.schedules.computation import Program, Stage
 from tvm_pulp.schedules.expressions import same
 from tvm_pulp.schedules.flat_stream import FlatStream, RowScalar
-from tvm_pulp.schedules.microkernels.stream import (
-    POINTERS,
-    SCALARS,
-    Step,
-    Stream,
-    fits_registers,
-)
+from tvm_pulp.schedules.microkernels.stream import POINTERS, SCALARS
+from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream
+from tvm_pulp.schedules.microkernels.stream_registers import fits_registers
 from tvm_pulp.target.tvm_names import (
     Add,
     Buffer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.stream import Stream, instructions
+from tvm_pulp.schedules.microkernels.stream_definition import Stream, instructions
 from tvm_pulp.target.tvm_names import Buffer
 
 _FLOAT_OPERATIONS = ("add", "subtract", "multiply_add", "multiply")

@@ -28,9 +28,10 @@ _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
-_CYCLES_A_SEGMENTED_BLOCK = 40.0
-_CYCLES_A_REQUANTIZED_BLOCK = 32.0
-_CYCLES_A_HALFWORD_BLOCK = 12.0
+_CYCLES_A_SEGMENTED_BLOCK = 18.0
+_CACHE_LINES = 32
+_CYCLES_A_MISSED_LINE = 3.5
+_CYCLES_A_LONG_BLOCK = 8.0
 _CYCLES_A_CALL = 75.0
 _CYCLES_A_PANEL = 120.0
 """Of each region of a tile: its code is not in the instruction cache yet."""
@@ -185,14 +186,20 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
-    """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    step = rows * columns + rows + columns
+    """Return the cycles of a register block: its steps, one an instruction, and its epilogue.
+
+    A core's own instruction cache holds 32 lines of four instructions; of a longer block's some are always
+    fetched anew.
+    """
+    results, step = rows * columns, rows * columns + rows + columns
+    peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     if e.requantize:
-        # half words get their bias behind the sum
-        short = e.halfword and d.segments == 1
-        fixed += _CYCLES_A_HALFWORD_BLOCK if short else _CYCLES_A_REQUANTIZED_BLOCK
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
+        fixed += 2 * columns + (0 if peeled else results)
+    code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
+    missed = code / 4 - _CACHE_LINES
+    fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
+    return d.segments * (d.depth * step + 2) + fixed + results * (0.75 + e.cycles)
 
 
 def tile_cycles(

@@ -14,12 +14,11 @@ from tvm_pulp.batches import load_batches
 from tvm_pulp.comparison import LOSS_TOLERANCE, TENSOR_TOLERANCE, CheckReport, Rows
 from tvm_pulp.execution import RunResult, read_tensors, start, step
 from tvm_pulp.oracle import Oracle
-from tvm_pulp.oracle.integer import dequantize, run_integer
+from tvm_pulp.oracle.integer import integer_output
 from tvm_pulp.package.forward import model_from_json
 from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.runners.base import Runner
 from tvm_pulp.runners.simulator import SimulatorRunner
@@ -107,11 +106,8 @@ def _inputs(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _latents(package: Package, model: Model) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """Return what computes the trained part's input in NumPy, as the integer graph in the package does."""
     graph = read_integer_graph(package.directory / "src")
-    output = graph.output
-    assert isinstance(output, QuantizedTensor)  # of a stage that was quantised here
 
     def latents(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        values = run_integer(graph, _inputs(samples))
-        return {model.inputs[0]: dequantize(values[output.name], output)}
+        return {model.inputs[0]: integer_output(graph, _inputs(samples))}
 
     return latents

@@ -28,7 +28,9 @@ def _attributes(operator: Layer) -> Conv2d | None:
 def layer_constants(operator: Layer) -> dict[str, np.ndarray]:
     """Give the arrays that a layer's kernels read, in the order of their arguments."""
     attributes, weight = _attributes(operator), operator.weight
-    if attributes is not None:
+    if attributes is None and weight.shape[1] % 4:
+        weight = pack_weight(weight[:, :, None, None])
+    elif attributes is not None:
         depthwise = _is_depthwise(operator, attributes)
         weight = (
             pack_depthwise_weight(weight) if depthwise else pack_weight(_dense(weight, attributes.groups))
@@ -54,8 +56,14 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
     attributes = _attributes(operator)
     if attributes is None:
         m, k = operator.source.shape
-        kernel = quantized_matmul(layer, WORK, m, outputs, k, requantization)
-        return lowering.call(kernel, source, *constants)
+        if k % 4 == 0:
+            kernel = quantized_matmul(layer, WORK, m, outputs, k, requantization)
+            return lowering.call(kernel, source, *constants)
+        # rows of part words: an image of m pixels, whose weights have zeros behind
+        geometry, image = QuantizedConv2d((1, 1), zero_point=operator.source.zero_point), (1, 1, m, k)
+        kernel = quantized_conv2d(layer, WORK, geometry, image, outputs, requantization)
+        result = lowering.call(kernel, lowering.view(source, image), *constants)
+        return lowering.view(result, (m, outputs))
     shape, zero_point = physical(operator.source.shape), operator.source.zero_point
     geometry = QuantizedConv2d(
         (operator.weight.shape[2], operator.weight.shape[3]),

@@ -6,6 +6,8 @@ part of one channel, and a step is one sweep over it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm_pulp.schedules.microkernels.batch_norm_backward import backward_step, backward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_forward import forward_moments, forward_step, forward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, streams
@@ -39,7 +41,9 @@ def batch_norm_source(
         body = (backward_tile if s.backward else forward_tile)(s, parts, separate)
     else:
         body = backward_step(s, kept) if s.backward else forward_step(s)
-    sweeps = streams_source(streams(s, kept, separate).all(), assembly=assembly)
+    length = s.pixels if resident and s.images % parts == 0 else 0
+    loops = [replace(stream, length=length) for stream in streams(s, kept, separate).all()]
+    sweeps = streams_source(loops, assembly=assembly)
     moments = [] if s.backward else [forward_moments(s)]
     shared = s.backward and (parts > 1 or not resident)
     return "\n\n".join([sweeps, _statistics(s, shared), *moments, body])

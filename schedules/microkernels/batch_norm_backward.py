@@ -15,7 +15,7 @@ from tvm_pulp.schedules.microkernels.batch_norm_share import (
     sweeps_of_a_tile,
 )
 from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, Kept, NormSizes, mask_scalars, streams
-from tvm_pulp.schedules.microkernels.stream import Stream
+from tvm_pulp.schedules.microkernels.stream_definition import Stream
 
 
 def _parameters(s: NormSizes) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions
+from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 
 NONE, RELU, CLIP = 0, 1, 2
 """What follows the normalisation: nothing, ``max(y, 0)``, or ``min(max(y, 0), limit)``."""

@@ -24,12 +24,10 @@ LARGEST_BLOCK = (5, 4)
 STRUCT = """\
 /* What a panel needs to know beside its pointers; distances in bytes. */
 struct dot_panel {
-  int32_t blocks;                 /* register blocks that follow one another */
-  int32_t a_next, b_next, c_next; /* from a block to the next: A's and B's from the end of the sum */
-  int32_t c_row;                  /* of the results' rows */
-  const int32_t *bias;            /* of the first column, the multipliers behind */
-  int32_t bias_next;
-  int32_t lines;                  /* such runs of blocks, 0 stands for 1; what is skipped after a run: */
+  int32_t blocks;      /* register blocks that follow one another */
+  int32_t c_row;       /* of the results' rows */
+  const int32_t *bias; /* of the first column, the multipliers behind */
+  int32_t lines;       /* such runs of blocks, 0 stands for 1; what is skipped after a run: */
   int32_t a_line, b_line, c_line, bias_line;
 };"""
 
@@ -48,8 +46,8 @@ class DotDistances:
         Segments of the sum.
     a_skip, b_skip : int
         Bytes from the end of a segment to the start of the next.
-    along_rows : bool or None
-        Whether the next block is that of the next rows or of the next columns; None: as the call says.
+    along_rows : bool
+        Whether the next block is that of the next rows or of the next columns.
     a_step, b_step : int
         Bytes from a word of a sum to the next one: 4, or, where words of other rows (columns) lie in between,
         at most `LARGEST_IMMEDIATE`.
@@ -61,7 +59,7 @@ class DotDistances:
     segments: int = 1
     a_skip: int = 0
     b_skip: int = 0
-    along_rows: bool | None = None
+    along_rows: bool = False
     a_step: int = 4
     b_step: int = 4
 
@@ -75,10 +73,8 @@ class DotDistances:
         """Bytes that B's pointer moves along a sum."""
         return self.segments * (self.b_step * self.depth + self.b_skip)
 
-    def moves(self, rows: int, columns: int) -> tuple[int, int] | None:
-        """Return the bytes from the end of a block's sum to the next block, of A and B, if they are known."""
-        if self.along_rows is None:
-            return None
+    def moves(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return the bytes from the end of a block's sum to the next block, of A and B."""
         a_next, b_next = (rows * self.a_row, 0) if self.along_rows else (0, columns * self.b_column)
         return a_next - self.a_path, b_next - self.b_path
 
@@ -224,7 +220,8 @@ def dot_panel_source(
 
 def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
     """Return the same panel in plain C."""
-    a_next, b_next = d.moves(rows, columns) or ("p->a_next", "p->b_next")
+    a_next, b_next = d.moves(rows, columns)
+    c_next = f"{rows} * p->c_row" if d.along_rows else str(e.item * columns)
     a_type = "int8_t" if signed else "uint8_t"
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
@@ -232,7 +229,7 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
         result = f"*((uint8_t *)c + i * p->c_row + j) = {value}"
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
-    bias = ", bias += p->bias_next / 4" if e.requantize else ""
+    bias = f", bias += {columns}" if e.requantize and not d.along_rows else ""
     bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
     start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
@@ -254,7 +251,7 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
               for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
           {result};
         }}
-      a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += p->c_next{bias};
+      a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += {c_next}{bias};
     }}
     a += p->a_line, b += p->b_line, c += p->c_line{bias_line};
   }} while (++line < p->lines);

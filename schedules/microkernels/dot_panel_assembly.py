@@ -19,11 +19,9 @@ _A, _B = "t0", "t1"
 _C, _C_ROW = "ra", "t2"
 """Where a sum has segments, their loop needs these registers."""
 _FRAME = 96
-_C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
-_A_NEXT, _B_NEXT, _C_NEXT, _ZERO, _LINES = 76, 80, 84, 88, 92
+_C_START, _SETTINGS, _C_END, _BIAS, _ROW, _C_NEXT, _ZERO, _LINES = range(60, 92, 4)
 
-_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next", "lines", "a_line", "b_line",
-           "c_line", "bias_line")  # fmt: skip
+_FIELDS = ("blocks", "c_row", "bias", "lines", "a_line", "b_line", "c_line", "bias_line")
 
 
 def dot_panel_assembly(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
@@ -63,9 +61,13 @@ class _DotPanelWriter:
         if d.segments == 1:
             self.block_loop()
         else:
-            text.add(f"sw a2, {_C_START}(sp)", "1:", f"sw a4, {_BLOCKS}(sp)", "2:")
+            text.add(f"sw a2, {_C_START}(sp)", _setting("t2", "c_row", "a3"), f"sw t2, {_ROW}(sp)", "1:")
+            rows_of_results = [f"lw t2, {_ROW}(sp)", f"li t3, {self.rows}", "mul t2, t2, t3"]
+            text.add(*(rows_of_results if d.along_rows else [f"li t2, {e.item * self.columns}"]))
+            text.add("mul t2, t2, a4", f"lw t3, {_C_START}(sp)", "add t2, t2, t3", f"sw t2, {_C_END}(sp)")
+            text.add(".balign 16", "2:")
             self.block()
-            text.add(f"lw a0, {_BLOCKS}(sp)", "addi a0, a0, -1", f"sw a0, {_BLOCKS}(sp)", "bnez a0, 2b")
+            text.add(f"lw t3, {_C_END}(sp)", f"bne {'a0' if d.along_rows else 't5'}, t3, 2b")
         self.next_line()
         text.add(".option pop", *(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
         text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".popsection")
@@ -74,12 +76,9 @@ class _DotPanelWriter:
     def block_loop(self) -> None:
         """Write a hardware loop over the blocks; C's pointer and row distance are in registers."""
         text = self.text
-        if self.moves is None:
-            text.add(_setting("a5", "a_next", "a3"), _setting("a6", "b_next", "a3"))
-            text.add(f"sw a5, {_A_NEXT}(sp)", f"sw a6, {_B_NEXT}(sp)")
         text.add(f"mv {_C}, a2", _setting(_C_ROW, "c_row", "a3"))
         if not self.d.along_rows:
-            text.add(_setting("a5", "c_next", "a3"), *([f"sub a5, a5, {_C_ROW}"] * self.rows))
+            text.add(f"li a5, {self.e.item * self.columns}", *([f"sub a5, a5, {_C_ROW}"] * self.rows))
             text.add(f"sw a5, {_C_NEXT}(sp)")
         text.add("1:")
         start = len(text.lines)
@@ -258,9 +257,9 @@ class _DotPanelWriter:
         text, kind = self.text, "B" if self.e.requantize else "W"
         row, pointer = (_C_ROW, _C) if self.d.segments == 1 else ("t3", "a0")
         if self.d.segments > 1:
-            text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
-            text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
-            text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
+            text.add(f"lw a0, {_C_START}(sp)", f"lw t3, {_ROW}(sp)")
+            if not self.d.along_rows:
+                text.add(f"addi t5, a0, {self.e.item * self.columns}", f"sw t5, {_C_START}(sp)")
         for r in range(self.rows):
             if self.e.requantize and self.e.words and self.columns == 4:
                 first, second, third, fourth = (self.sum(r, c) for c in range(4))
@@ -273,26 +272,17 @@ class _DotPanelWriter:
 
     def advance(self) -> None:
         """Write the moves to the next block."""
-        text, in_registers = self.text, self.d.segments == 1
-        moves_bias = self.e.requantize and not self.d.along_rows
-        if moves_bias or (self.moves is None and not in_registers):
-            text.add(f"lw a1, {_SETTINGS}(sp)")
-        if moves_bias:
-            text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
-        if self.moves is None and in_registers:
-            text.add(f"lw t3, {_A_NEXT}(sp)", f"lw t4, {_B_NEXT}(sp)")
-        elif self.moves is None:
-            text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
-        if in_registers and not self.d.along_rows:
+        text, in_registers, along_rows = self.text, self.d.segments == 1, self.d.along_rows
+        if self.e.requantize and not along_rows:
+            text.add(f"lw a2, {_BIAS}(sp)", *([f"lw a0, {_C_NEXT}(sp)"] if in_registers else []))
+            text.add(f"addi a2, a2, {4 * self.columns}", f"sw a2, {_BIAS}(sp)")
+        elif in_registers and not along_rows:
             text.add(f"lw a0, {_C_NEXT}(sp)")
-        if moves_bias:
-            text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
-        if in_registers and not self.d.along_rows:
+        if in_registers and not along_rows:
             text.add(f"add {_C}, {_C}, a0")
-        if self.moves is None:
-            text.add(f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4")
-        else:
-            text.add(*add_constant(_A, self.moves[0], "a0"), *add_constant(_B, self.moves[1], "a0"))
+        elif along_rows and not in_registers:
+            text.add(f"sw a0, {_C_START}(sp)")
+        text.add(*add_constant(_A, self.moves[0], "t3"), *add_constant(_B, self.moves[1], "t3"))
 
 
 def _setting(register: str, field: str, pointer: str) -> str:

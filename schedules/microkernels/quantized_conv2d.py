@@ -55,7 +55,7 @@ static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *
   const int32_t inner = (n + {channels - 1}) / {channels}, blocks = rows * {across} * inner;
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
   struct dot_panel panel = {{
-      .c_next = {channels}, .c_row = n, .bias_next = {4 * channels}, .lines = 1, .a_line = {pixels * d.a_row},
+      .c_row = n, .lines = 1, .a_line = {pixels * d.a_row},
       .b_line = -inner * {channels * d.b_column}, .c_line = {pixels} * n - inner * {channels},
       .bias_line = -inner * {4 * channels}}};
   for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last; at += panel.lines * panel.blocks) {{

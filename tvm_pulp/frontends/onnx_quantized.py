@@ -13,8 +13,7 @@ from tvm_pulp.frontends.onnx_dynamic import write_out_dynamic
 from tvm_pulp.frontends.onnx_import import import_onnx, prepared_model
 from tvm_pulp.frontends.onnx_qoperators import is_qoperator, write_out_qoperators
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.imported import imported_graph
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage
 
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 _BYTES = {np.dtype(np.int8), np.dtype(np.uint8)}
@@ -34,8 +33,8 @@ def import_quantized_onnx(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int = 1,
-) -> Model | QuantizedGraph:
-    """Turn a quantised ONNX model into an integer graph of batch 1.
+) -> Model | ImportedStage:
+    """Turn a quantised ONNX model into what an integer graph is made of.
 
     One whose weights alone are quantised, or whose data are at run time, becomes a float model.
 
@@ -65,9 +64,8 @@ def import_quantized_onnx(
     scales = fold_weights(model)
     if not is_quantized(model):
         return import_onnx(model, name, input_shapes=input_shapes, batch=batch)
-    return imported_graph(
-        prepared_model(model, name, input_shapes=input_shapes, batch=1, quantized=True), scales, divides=True
-    )
+    prepared = prepared_model(model, name, input_shapes=input_shapes, batch=1, quantized=True)
+    return ImportedStage(prepared, scales, divides=True)
 
 
 def fold_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:

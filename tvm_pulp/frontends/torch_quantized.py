@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,7 @@ from torch.export.graph_signature import InputKind, InputSpec
 from tvm_pulp.frontends.torch_export import import_exported_program, imported_program
 from tvm_pulp.frontends.torch_program import layer_of_node, operator_of_node
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.imported import imported_graph
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage
 
 _NAMESPACE = "quantized_decomposed"
 
@@ -31,8 +31,8 @@ def import_quantized_program(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int = 1,
-) -> Model | QuantizedGraph:
-    """Turn a quantised program into an integer graph of batch 1.
+) -> Model | ImportedStage:
+    """Turn a quantised program into what an integer graph is made of.
 
     One whose weights alone are quantised, or whose data are at run time, becomes a float model.
 
@@ -52,7 +52,9 @@ def import_quantized_program(
     UserError
         For an operator that can be computed neither in integers nor in float.
     """
-    program = copy.deepcopy(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = copy.deepcopy(program)
     remove_dynamic_quantisers(program)
     scales = fold_weights(program)
     if not is_quantized(program):
@@ -62,7 +64,7 @@ def import_quantized_program(
                 program.state_dict[spec.target] = torch.nn.Parameter(program.state_dict[spec.target])
         return import_exported_program(program, name, input_shapes=input_shapes, batch=batch)
     model = imported_program(program, name, input_shapes=input_shapes, batch=1, quantized=True)
-    return imported_graph(model, scales, divides=False)
+    return ImportedStage(model, scales, divides=False)
 
 
 def remove_dynamic_quantisers(program: ExportedProgram) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
-from tvm_pulp.schedules.microkernels.stream import Step, Stream, instructions, streams_source
+from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
@@ -79,13 +81,16 @@ STREAMS = [
         ),
     ),
 ]
+STREAMS += [replace(STREAMS[-1], name=f"accumulates_{n}", length=n) for n in LENGTHS]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
-static const int32_t lengths[] = {{{lengths}}};
+static const int32_t lengths[] = {{{lengths}}}, known[] = {{{known}}};
 #define TESTS {tests}
 static void test(int number, float *x, float *y, float *z, float *sums) {{
-  struct stream s = {{.length = lengths[number % {length_count}], .segments = {segments}, .skip = 4 * {skip},
+  const int32_t length = known[number / {length_count}];
+  struct stream s = {{.length = length ? length : lengths[number % {length_count}],
+                     .segments = {segments}, .skip = 4 * {skip},
                      .at = {{x, y, z}}, .scalar = {{0.5f, -0.25f}}}};
   streams[number / {length_count}](&s);
   sums[0] = s.sum[0], sums[1] = s.sum[1];
@@ -130,6 +135,7 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
     calls = _CALLS.format(
         names=", ".join(stream.name for stream in STREAMS),
         lengths=", ".join(map(str, LENGTHS)),
+        known=", ".join(str(stream.length) for stream in STREAMS),
         length_count=len(LENGTHS),
         tests=tests,
         segments=SEGMENTS,

@@ -23,11 +23,7 @@ def _channels(values: np.ndarray) -> np.ndarray:
 def _make(s: Specification) -> Workload:
     shape = s.number("batch"), s.number("channels"), s.number("h"), s.number("w")
     activation = Activation(rectifies=s.word("relu") == "yes")
-    # forward: sum, squared deviations, multiply-add; backward: normalised data, two sums, two multiply-adds
-    operations = 4 if s.word("step") == "forward" else 6
-    cost = Cost(
-        float_operations=operations * math.prod(shape), instructions=2 * operations * math.prod(shape)
-    )
+    cost = _cost(math.prod(shape), s.word("step") == "forward", activation.rectifies)
     if s.word("step") == "forward":
         function = batch_norm_training("kernel", "batch_norm", shape, _EPSILON, activation, biased=False)
         return Workload(s, function, _forward(activation), cost)
@@ -35,6 +31,18 @@ def _make(s: Specification) -> Workload:
         "kernel", "batch_norm", shape, activation, biased=False, data_gradient=True
     )
     return Workload(s, function, _backward(activation), cost)
+
+
+def _cost(elements: int, forward: bool, rectifies: bool) -> Cost:
+    """Return the fewest operations in two sweeps over the data.
+
+    Forward: sum, sum of squares, a multiply-add; backward: two sums, two multiply-adds. With a rectifier, its
+    maximum forward, and backward its input once more (a multiply-add) and the mask, two instructions. Each
+    sweep loads what it reads, the second one stores.
+    """
+    floats = 3 if forward else 4 + rectifies
+    others = 3 + rectifies if forward else 5 + 2 * rectifies
+    return Cost(float_operations=floats * elements, instructions=(floats + others) * elements)
 
 
 def _forward(activation: Activation) -> Expected:
