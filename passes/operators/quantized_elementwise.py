@@ -107,16 +107,19 @@ def dequantize(
     Returns
     -------
     PrimFunc
-        Operator class ``"dequantize"``: data uint8, result float32.
+        Operator class ``"dequantize"``: data uint8, result float32. ``"pulp.dequantize"`` has axes, zero
+        point and the bits of the scale.
     """
     data = argument("data", shape, "uint8")
+    bits = int(np.float32(scale).view(np.uint32))
+    details = {"pulp.dequantize": {"axes": list(axes), "scale_bits": bits, "zero_point": zero_point}}
 
     def compute(*indices: Scalar) -> Scalar:
         q = tirx.Cast("int32", data(*(indices[axes.index(axis)] for axis in range(len(shape)))))
         return tirx.Cast("float32", q - const(zero_point, "int32")) * number(scale)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
-    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work)
+    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work, details=details)
 
 
 def dequantize_sums(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> PrimFunc:
