@@ -135,17 +135,20 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
                 slot, self.buffers["weight"], self.start("weight", tile), self.weight, shape, channel,
                 self.analyzer,
             ),
-            "bias": load_vectors(
+        }  # fmt: skip
+        if self.vectors:
+            steps["bias"] = load_vectors(
                 slot, self.buffers["bias"], self.start("bias", tile), self.vectors, s.outputs, channel,
                 b.bias_elements, self.analyzer,
-            ),
-        }  # fmt: skip
+            )  # fmt: skip
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
         sizes = (axes[self.variables[name]].size for name in ("row", "channel"))
+        places = {name: self.place(name, tile) for name in self.buffers}
+        bias = places.get("bias", index(0))
         return self.workers(
-            "quantized_conv2d_tile", *(self.place(name, tile) for name in self.buffers), *sizes
+            "quantized_conv2d_tile", places["data"], places["weight"], bias, places["result"], *sizes
         )

@@ -21,10 +21,20 @@ from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
-from tvm_pulp.target.tvm_names import Evaluate, Expr, PrimFunc, Stmt, Var, address_of, arith, call_extern
+from tvm_pulp.target.tvm_names import (
+    Evaluate,
+    Expr,
+    PrimFunc,
+    Stmt,
+    Var,
+    address_of,
+    arith,
+    buffer_dtype,
+    call_extern,
+)
 
-TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "bias": "int32", "result": "uint8"}
-"""Of the buffers in L1."""
+TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "bias": "int32"}
+"""Of the buffers in L1 but the result, which has its argument's."""
 
 
 class Blocking(Protocol):
@@ -131,8 +141,9 @@ class ConvolutionBuilder(Generic[B]):
         """
         self.periods, self.copies = periods, copies
         self.buffers, self.declarations = {}, []
+        types = TYPES | {"result": buffer_dtype(self.result)}
         for name, elements in self.elements.items():
-            buffer, declaration = self.l1.allocate(f"{name}_l1", elements * copies[name], TYPES[name])
+            buffer, declaration = self.l1.allocate(f"{name}_l1", elements * copies[name], types[name])
             self.buffers[name] = buffer
             self.declarations.append(declaration)
 
