@@ -32,6 +32,7 @@ _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
 _CYCLES_A_BARRIER = 40.0
 _CYCLES_A_SEGMENT = 14.0
+_CYCLES_A_KNOWN_SEGMENT = 6.0
 _CYCLES_A_LINE = 1.0
 _SIZES_OF_PIECES = 8
 """Sizes of pieces that an estimate is made for."""
@@ -176,8 +177,10 @@ def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
     tiles = math.prod(t.counts(s))
     teams = cores // t.parts
     share = ceil_div(s.images * s.pixels, t.parts)
-    segments = s.images // t.parts if s.images % t.parts == 0 else s.images
-    one = sum(share * cycles + segments * _CYCLES_A_SEGMENT + _CYCLES_A_SWEEP for cycles in (sums, results))
+    around = s.images * _CYCLES_A_SEGMENT
+    if s.images % t.parts == 0:
+        around = s.images // t.parts * _CYCLES_A_KNOWN_SEGMENT
+    one = sum(share * cycles + around + _CYCLES_A_SWEEP for cycles in (sums, results))
     tile = ceil_div(t.tile_channels, teams) * (one + _CYCLES_A_CHANNEL) + _CYCLES_A_TILE
     if t.parts > 1:
         tile += _CYCLES_A_BARRIER

@@ -22,7 +22,10 @@ def quantize(
     rounding: Rounding = Rounding.HALF_UP,
     divides: bool = False,
 ) -> PrimFunc:
-    """Make the kernel of ``clip(round(x * (1 / scale)) + zero_point, 0, 255)``, in float32.
+    """Make the kernel of ``clip(round(x * (1 / scale)) + zero_point, 0, 255)``.
+
+    The product by the float32 nearest to ``1 / scale`` is exact and is rounded once, halves up, as UINT-Q
+    rounds; all else is in float32.
 
     Parameters
     ----------
@@ -46,20 +49,31 @@ def quantize(
         half up, ``"pulp.quantize"`` has axes, zero point and the bits of the reciprocal scale.
     """
     data = argument("data", shape)
+    rounds_once = rounding is Rounding.HALF_UP and not divides
+    factor = float(np.float32(1.0 / scale))
 
     def compute(*indices: Scalar) -> Scalar:
         value = data(*(indices[axes.index(axis)] for axis in range(len(shape))))
+        if rounds_once and not _keeps_pixels(axes):  # loops on the cluster, which has no float64
+            bounds = const(-zero_point, "int32"), const(255 - zero_point, "int32")
+            return (
+                call_pure_extern("int32", "pulp_quantize", value, number(factor), *bounds) + zero_point
+            ).astype("uint8")
+        if rounds_once:
+            nearest = tirx.floor(value.astype("float64") * const(factor, "float64") + 0.5) + float(zero_point)
+            bounded = tirx.min(tirx.max(nearest, const(0.0, "float64")), const(255.0, "float64"))
+            return bounded.astype("int32").astype("uint8")
         # a call, as TVM makes a product of a quotient by a constant
         quotient = call_pure_extern("float32", "pulp_divide", value, number(scale))
-        scaled = quotient if divides else value * number(1.0 / scale)
+        scaled = quotient if divides else value * number(factor)
         bounded = tirx.min(tirx.max(scaled, number(-256.0)), number(512.0))  # so that int32 holds it
         rounded = tirx.Cast("int32", _ROUND[rounding](bounded)) + const(zero_point, "int32")
         return _byte(rounded, 0, 255)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
     details = {}
-    if rounding is Rounding.HALF_UP and not divides:
-        bits = int(np.float32(1.0 / scale).view(np.uint32))
+    if rounds_once:
+        bits = int(np.float32(factor).view(np.uint32))
         details["pulp.quantize"] = {"axes": list(axes), "reciprocal_bits": bits, "zero_point": zero_point}
     return make_kernel([data], [result], operator="quantize", layer=layer, work=work, details=details)
 
@@ -93,16 +107,19 @@ def dequantize(
     Returns
     -------
     PrimFunc
-        Operator class ``"dequantize"``: data uint8, result float32.
+        Operator class ``"dequantize"``: data uint8, result float32. ``"pulp.dequantize"`` has axes, zero
+        point and the bits of the scale.
     """
     data = argument("data", shape, "uint8")
+    bits = int(np.float32(scale).view(np.uint32))
+    details = {"pulp.dequantize": {"axes": list(axes), "scale_bits": bits, "zero_point": zero_point}}
 
     def compute(*indices: Scalar) -> Scalar:
         q = tirx.Cast("int32", data(*(indices[axes.index(axis)] for axis in range(len(shape)))))
         return tirx.Cast("float32", q - const(zero_point, "int32")) * number(scale)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
-    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work)
+    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work, details=details)
 
 
 def dequantize_sums(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> PrimFunc:
@@ -201,6 +218,11 @@ def lookup(layer: str, work: str, shape: Shape) -> PrimFunc:
 
     result = te.compute(shape, compute, name="result")
     return make_kernel([data, table], [result], operator="lookup", layer=layer, work=work)
+
+
+def _keeps_pixels(axes: Sequence[int]) -> bool:
+    """Tell whether axes stay as they are, or the second one becomes the innermost: these have a template."""
+    return list(axes) in (sorted(axes), [0, *range(2, len(axes)), 1])
 
 
 _ROUND: dict[Rounding, Callable[[Scalar], Scalar]] = {

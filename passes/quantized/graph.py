@@ -70,7 +70,7 @@ class FloatOperator:
 
 @dataclass(frozen=True)
 class Quantize(Operator):
-    """``clip(round(x * (1 / scale)) + zero_point, 0, 255)`` of a tensor of float32, in float32.
+    """``clip(round(x * (1 / scale)) + zero_point, 0, 255)`` of a tensor of float32.
 
     ``1 / scale`` is rounded to float32, so that the cluster multiplies; see `tvm_pulp.oracle.integer`.
 

@@ -7,6 +7,8 @@ gradient takes the mean into a constant: its rounding is that of the mean itself
 
 from __future__ import annotations
 
+from textwrap import indent
+
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
     STEP,
     limit,
@@ -26,10 +28,10 @@ def _parameters(s: NormSizes) -> str:
     )
 
 
-def _constants(s: NormSizes, c: str, indent: str = "    ") -> str:
+def _constants(s: NormSizes, c: str) -> str:
     """Read what the sums of a channel depend on: mean, deviation, factor and shift of the normalisation."""
-    shift = f"\n{indent}const float shift = offset[{c}] - middle * factor;" if s.activation != NONE else ""
-    return f"{indent}const float middle = center[{c}], {_factor(c)};{shift}"
+    shift = f"\n    const float shift = offset[{c}] - middle * factor;" if s.activation != NONE else ""
+    return f"    const float middle = center[{c}], {_factor(c)};{shift}"
 
 
 def _factor(c: str) -> str:
@@ -148,7 +150,8 @@ def backward_step(s: NormSizes, kept: Kept) -> str:
 
     second = results(loops.results)
     if loops.kept_results:
-        second = f"    if (kept) {{\n{results(loops.kept_results)}\n    }} else {{\n{second}\n    }}"
+        kept_results, second = indent(results(loops.kept_results), "  "), indent(second, "  ")
+        second = f"    if (kept) {{\n{kept_results}\n    }} else {{\n{second}\n    }}"
     shift_again = shift if loops.results.scalars[0] != "slope" else ""
     return f"""\
 /* A sweep over `elements` of a channel, the last one in the place of the output's gradient; `first`: the
@@ -161,7 +164,7 @@ static void batch_norm_step(int core, float *tile, float *gradient, float *state
   (void)offset, (void)kept;
   if (sweep == 0) {{
     if (first) {{
-{_constants(s, "0", "      ")}
+{indent(_constants(s, "0"), "  ")}
       own[0] = factor;{keep_shift}
       own[2] = middle;
       own[3] = reciprocal;
@@ -177,10 +180,10 @@ static void batch_norm_step(int core, float *tile, float *gradient, float *state
     if (first) {{
       const float middle = own[2], reciprocal = own[3], by_offset = norm_total(state, PULP_CORES);
       const float by_scale = norm_total(others, PULP_CORES) * reciprocal;
-  {_COEFFICIENTS.replace(chr(10), chr(10) + "  ")}
+{indent(_COEFFICIENTS, "  ")}
       own[2] = slope;
       own[3] = move;
-  {_gradient_results(s, "core == 0", "0")}
+{indent(_gradient_results(s, "core == 0", "0"), "  ")}
     }}
     const float slope = own[2], move = own[3]{shift_again};
 {at}

@@ -9,6 +9,8 @@ which gives the deviations and the rest that m has lost to rounding (the correct
 
 from __future__ import annotations
 
+from textwrap import indent
+
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
     STEP,
     limit,
@@ -170,7 +172,7 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
       const float reciprocal = pulp_rsqrtf(spread + NORM_EPSILON);
       own[0] = reciprocal * scale[0];
       own[1] = offset[0] - middle * own[0];
-  {_results(s, "core == 0", "0")}
+{indent(_results(s, "core == 0", "0"), "  ")}
     }}
     s.at[0] = tile + begin;
     s.scalar[0] = own[0];

@@ -34,13 +34,13 @@ def block_bytes(bits: int) -> int:
     return block_values(bits) * bits // 8
 
 
-def share(bits: int) -> str:
-    """Return C that finds a worker's share of some blocks.
+def share(block: int) -> str:
+    """Return C that finds a worker's share, from ``first`` to ``end``, of ``count / block`` blocks.
 
     Worker 0, which drives the DMA in the meantime, has less by as many blocks as take that long.
     """
     return f"""\
-  const int32_t blocks = count / {block_values(bits)};
+  const int32_t blocks = count / {block};
   const int32_t first = pulp_max(pulp_chunk(core, PULP_CORES, blocks + driving) - driving, 0);
   const int32_t end = pulp_max(pulp_chunk(core + 1, PULP_CORES, blocks + driving) - driving, 0);"""
 
@@ -57,10 +57,13 @@ class BlockCode(ABC):
         Registers for values: fewer need not be saved, more leave the order free.
     free
         Further registers without a use.
+    sources
+        Pointers that are loaded from, registers of arguments.
     """
 
-    def __init__(self, working: int, free: tuple[str, ...] = ()) -> None:
-        self._all, self._working = [*free, *_REGISTERS], working
+    def __init__(self, working: int, free: tuple[str, ...] = (), sources: tuple[str, ...] = ("a0",)) -> None:
+        self._all, self._working = [name for name in (*free, *_REGISTERS) if name not in sources], working
+        self._sources = sources
         self._begin([f"any{number}" for number in range(_MANY)])
 
     def _begin(self, registers: list[str]) -> None:
@@ -118,9 +121,9 @@ class BlockCode(ABC):
         )
         self.sections[-1].lines.append(Instruction(text, frozenset(reads), frozenset({to})))
 
-    def load(self, to: str, size: int, place: int) -> None:
-        """Append a load of an unsigned byte or a word, `place` bytes behind the start of the block."""
-        self.sections[-1].lines.append(_Access(to, "a0", size, place))
+    def load(self, to: str, size: int, place: int, source: int = 0) -> None:
+        """Append a load of an unsigned byte or a word, `place` bytes behind the start of a source's block."""
+        self.sections[-1].lines.append(_Access(to, self._sources[source], size, place))
 
     def store(self, value: str, place: int) -> None:
         """Append a store of a word."""
@@ -134,12 +137,12 @@ class BlockCode(ABC):
         name, declaration
             Of the function.
         steps
-            By how many bytes a0 and a1 move on from block to block.
+            By how many bytes the sources and a1 move on from block to block.
         around
             Instructions in front of the loop and behind it, or nothing.
         """
         self._write_all()
-        starts = self._place_pointers(dict(zip(("a0", "a1"), steps, strict=True)))
+        starts = self._place_pointers({**dict.fromkeys(self._sources, steps[0]), "a1": steps[1]})
         body = [line for section in self.sections for line in section.text()]
         used = self._all[: len(self.presets) + self._working]
         saved = [name for name in used if name == "ra" or name.startswith("s")]
@@ -238,7 +241,7 @@ class _Section:
 
 @dataclass(frozen=True, eq=False)
 class _Access:
-    """A load from a0, or a store to a1, of a byte or a word, by its place in the block."""
+    """A load, or a store to a1, of a byte or a word, by its place in the block."""
 
     register: str
     pointer: str
@@ -247,7 +250,7 @@ class _Access:
 
     def instruction(self, offset: int, *, moves: bool) -> Instruction:
         """Return the access at an offset, or at the pointer itself, which moves on by it then."""
-        is_load = self.pointer == "a0"
+        is_load = self.pointer != "a1"
         name = {(True, 1): "lbu", (True, 4): "lw", (False, 4): "sw"}[is_load, self.size]
         text = f"{name} {self.register}, {offset}({self.pointer})"
         if moves:

@@ -2,40 +2,22 @@
 
 The format is UINT-Q's, see `passes.quantized.uint_q`, and the order of the integers `latent_layout`'s.
 
-Floats: with rounding down, a fused multiply-add makes ``32 * (x / S + 1/2 + Z) + b`` of x, and the conversion
-to half precision, whose numbers from 2^15 on are 32 apart, takes two of these to two integers at once: the
-floor of a floor is the floor. The base b makes the largest integer the largest half, so that what is beyond
-saturates. (It becomes infinite on PULP's simulators, and stays the largest half where rounding down is what
-IEEE 754 says; a minimum of signed bytes makes the same of both.) So the low byte of each half is the integer
-below ones. Four of them make a word, from which those of the spread bits are taken off that are 0.
+Floats become bytes as `byte_conversion` says, with ones above integers of fewer bits. Four of them make a
+word, from which those of the spread bits are taken off that are 0.
 
-Bytes: a look-up each, then the same, but that nothing is above the integers.
+Bytes: a look-up each, then the same, but that the spread bits are added, as nothing is above the integers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import float_bits
+from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteConversion
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_MAGIC = 0x4B400000
-"""The bits of 1.5 * 2^23; those of 1.5 * 2^23 + i, for small i, are i more."""
-
-_HALF_STEP = 32
-"""From a half to the next, from 2^15 on."""
-_HALF_BASE = 0x7800
-"""The bits of 2^15 in half precision."""
-
-_LOW_BYTES = 0x06040200
-"""Selectors of the low bytes of the halves of two registers."""
-
 _WORKING = 7
 """Registers for values beside the spread ones."""
-
-_DOWN, _NEAREST = 2, 0
-"""Rounding modes."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +49,12 @@ class PackSettings:
 
 def pack_source(s: PackSettings, *, assembly: bool) -> str:
     """Return C for ``latents_pack``, a worker's share of a tile of float32 values."""
-    low, high = -s.zero_point, s.largest - s.zero_point
     assert s.reciprocal is not None
-    reciprocal = f"{s.reciprocal.hex()}f"
+    bounds = f"{-s.zero_point}, {s.largest - s.zero_point}"
     one = f"""\
-/* The integer of a value, see uint_q: the nearest one, halves up, clipped. A fused multiply-add rounds halves
- * to even; the sign of what is left tells where the next integer is as near. */
+/* The integer of a value, see uint_q. */
 static inline uint32_t latents_quantize(float value) {{
-  const int32_t rounded = pulp_float_as_int(__builtin_fmaf(value, {reciprocal}, 12582912.0f));
-  const int32_t even = pulp_min(pulp_max(rounded, {_MAGIC + low}), {_MAGIC + high}) - {_MAGIC};
-  const int32_t up = even < {high} && __builtin_fmaf(value, {reciprocal}, -0.5f - (float)even) >= 0.0f;
-  return (uint32_t)(even + up + {s.zero_point});
+  return (uint32_t)(pulp_quantize(value, {s.reciprocal.hex()}f, {bounds}) + {s.zero_point});
 }}"""
     return _source(s, "float", one, "latents_quantize(values[{}])", "", assembly)
 
@@ -167,7 +144,7 @@ def _source(s: PackSettings, item: str, one: str, value: str, table: str, assemb
 static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t count,
                          int32_t driving{declared}) {{
   const {item} *values = tile;
-{share(s.bits)}
+{share(values)}
   if (end > first)
     latents_pack_blocks(values + first * {values}, packed + first * {size}, end - first{passed});
   if (core == PULP_CORES - 1 && count > blocks * {values})
@@ -188,15 +165,16 @@ class _Block(BlockCode):
         )
         self.has_ones = s.reciprocal is not None and self.layout.whole == 1 and s.bits < 8
         self.item_bytes = 1 if s.reciprocal is None else 4
+        self.conversion = None
+        if s.reciprocal is not None:
+            self.conversion = ByteConversion(s.bits, s.zero_point, s.reciprocal, s.non_negative)
 
     def source(self) -> str:
         """Return C with the function."""
         values = block_values(self.s.bits)
         item, table = ("float", "") if self.s.reciprocal is not None else ("uint8_t", ", const uint8_t *")
         declaration = f"void latents_pack_blocks(const {item} *, uint8_t *, int32_t{table})"
-        around = (
-            (f"csrwi frm, {_DOWN}", f"csrwi frm, {_NEAREST}") if self.s.reciprocal is not None else ("", "")
-        )
+        around = ROUNDING_DOWN if self.s.reciprocal is not None else ("", "")
         steps = (self.item_bytes * values, block_bytes(self.s.bits))
         return self.function("latents_pack_blocks", declaration, steps, around)
 
@@ -271,27 +249,9 @@ class _Block(BlockCode):
             self.add("PV_PACKLO_B", word, low, word, accumulates=True)
             self.add("PV_PACKHI_B", word, high, further, accumulates=True)
         else:
-            self.halves(word, low)
-            self.halves(further, high)
-            self.add("PV_SHUFFLE2_B", word, further, self.constant(_LOW_BYTES), accumulates=True)
-            if self.s.bits < 8:
-                self.add("PV_MIN_MINUS_ONE_B", word, word)
+            assert self.conversion is not None
+            self.conversion.bytes(self, registers)
             if self.layout.whole > 1:
                 self.add("and", word, word, self.constant(bytes_in_lanes(self.s.largest)))
         self.release(low, further, high)
         return word
-
-    def halves(self, low: str, high: str) -> None:
-        """Write the way of two values to two halves of a register, whose low bytes are integers."""
-        s = self.s
-        assert s.reciprocal is not None
-        base = _HALF_BASE if s.bits == 8 else _HALF_BASE + 1024 - 2**s.bits
-        addend = _HALF_STEP * (1024 + base - _HALF_BASE + s.zero_point + 0.5)
-        scale = self.constant(float_bits(_HALF_STEP * s.reciprocal))
-        for register in (low, high):
-            self.add("fmadd.s", register, register, scale, self.constant(float_bits(addend)))
-        self.add("VFCPKA_H_S", low, low, high)
-        if not s.non_negative:
-            self.add("PV_MAX_SC_H", low, low, self.constant(base))
-        if s.bits == 8:
-            self.add("PV_MIN_SC_H", low, low, self.constant(base + s.largest))

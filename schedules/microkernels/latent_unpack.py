@@ -15,10 +15,10 @@ from tvm_pulp.schedules.microkernels.assembly import float_bits
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
+SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
 """Lane → the three upper bytes of the one register above the lane's byte of the other one."""
 
-_FLOAT = 2.0**23
+FLOAT_BASE = 2.0**23
 
 _WORKING, _LEAST_WORKING = 8, 5
 """Registers for values beside the spread ones; for all in a group of 7 bits."""
@@ -73,7 +73,7 @@ static void latents_unpack_rest(const uint8_t *packed, float *values, int32_t co
  * does the rest, which need not fill a byte. Worker 0 needs the time of `driving` blocks for the DMA. */
 static void latents_unpack(int core, const uint8_t *packed, float *values, int32_t count,
                            int32_t driving) {{
-{share(s.bits)}
+{share(values)}
   if (end > first) latents_unpack_blocks(packed + first * {size}, values + first * {values}, end - first);
   if (core == PULP_CORES - 1 && count > blocks * {values})
     latents_unpack_rest(packed + blocks * {size}, values + blocks * {values}, count - blocks * {values});
@@ -124,7 +124,7 @@ class _Block(BlockCode):
 
     def write(self) -> None:
         """Append the instructions for a block."""
-        self.floats = [self.preset(float_bits(_FLOAT)) for _ in range(2)]
+        self.floats = [self.preset(float_bits(FLOAT_BASE)) for _ in range(2)]
         self.done = 0
         for number in range(block_values(self.s.bits) // self.layout.values):
             if self.layout.rest == 1:
@@ -203,15 +203,15 @@ class _Block(BlockCode):
         for lane in range(4):
             register, result = self.floats[self.done % len(self.floats)], self.take()
             self.done += 1
-            selectors = self.constant(_SELECTORS[lane])
+            selectors = self.constant(SELECTORS[lane])
             self.add("PV_SHUFFLE2_B", register, word, selectors, accumulates=True)
             scale = self.constant(float_bits(self.s.scale))
             if self.s.zero_point:
-                zero = self.constant(float_bits(_FLOAT + self.s.zero_point))
+                zero = self.constant(float_bits(FLOAT_BASE + self.s.zero_point))
                 self.add("fsub.s", result, register, zero)
                 self.add("fmul.s", result, result, scale)
             else:
-                off = self.constant(float_bits(-_FLOAT * self.s.scale))
+                off = self.constant(float_bits(-FLOAT_BASE * self.s.scale))
                 self.add("fmadd.s", result, register, scale, off)
             self.store(result, 4 * (value + lane))
             self.release(result)

@@ -104,11 +104,16 @@ def quantize(
     rounding: Rounding = Rounding.HALF_UP,
     divides: bool = False,
 ) -> np.ndarray:
-    """Quantise float32 values as `Quantize` says; NaN becomes 0.
+    """Quantise float32 values as `Quantize` says.
 
-    All steps are in float32: a product by the rounded reciprocal (or a quotient), and the rounding.
+    Products by the float32 nearest to the reciprocal scale are rounded once, halves up, as UINT-Q rounds; NaN
+    becomes 255. All other steps are in float32, a quotient, and its rounding; there NaN becomes 0.
     """
     values, scale = values.astype(np.float32), np.float32(tensor.scale)
+    if rounding is Rounding.HALF_UP and not divides:
+        known = np.where(np.isnan(values), np.inf, values.astype(np.float64))
+        product = known * np.float32(1.0 / tensor.scale)
+        return np.clip(np.floor(product + 0.5) + tensor.zero_point, 0, 255).astype(np.uint8)
     with np.errstate(over="ignore"):  # what exceeds float32 is far out of bounds
         scaled = values / scale if divides else values * np.float32(1.0 / tensor.scale)
     bounded = np.clip(np.nan_to_num(scaled, nan=-np.inf), -256, 512).astype(np.float32)
