@@ -17,7 +17,7 @@ PROGRAMS = 8
 @pytest.mark.parametrize("seed", range(PROGRAMS))
 def test_the_cluster_equals_numpy_in_every_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, x, expected, _ = draw(seed)
-    monkeypatch.setattr(compiler, "load_network", lambda *_, **__: graph)
+    monkeypatch.setattr(compiler, "load_source", lambda *_, **__: graph)
     package = tvm_pulp.compile(None)
     result = package.run({"x": x}, steps=1, function="infer", runner=SimulatorRunner(checks=True))
     output = expected[graph.output.name].astype(np.float32) - graph.output.zero_point
