@@ -8,7 +8,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.rewrite import Emit, is_number, number, operands, operator_name, rewrite
+from tvm_pulp.passes.rewrite import Emit, is_number, number, operands, operator_name, rewrite, static_shape
 
 _ARITHMETIC = {"add", "subtract", "multiply", "divide"}
 _COMMUTATIVE = {"add", "multiply"}
@@ -19,13 +19,14 @@ def canonical_elementwise(model: Model) -> Model:
 
     - A constant of one element is a scalar, and the right operand where the operator is commutative.
     - Of an activation and a parameter, the activation is the left operand where the operator is commutative.
-    - silu, negative and square are written out.
+    - silu, negative, square, leaky ReLU and parametric ReLU are written out.
     """
     from_inputs = set(model.inputs)
 
     def transform(emit: Emit, name: str, value: relax.Expr) -> relax.Expr | None:
         depends = any(variable.name in from_inputs for variable in operands(value))
-        new = _canonical(value, from_inputs)
+        new = _leaky(emit, name, value)
+        new = _canonical(value, from_inputs) if new is None else new
         if depends and not isinstance(value, relax.Tuple | relax.Var):
             variable = emit(value if new is None else new, name)
             from_inputs.add(variable.name)
@@ -49,6 +50,22 @@ def _canonical(value: relax.Expr, from_inputs: set[str]) -> relax.Expr | None:
             left, right = right, left
         return relax.Call(value.op, [left, right], value.attrs)
     return None
+
+
+def _leaky(emit: Emit, name: str, value: relax.Expr) -> relax.Expr | None:
+    """Write ``relu(x) + slope * (x - relu(x))``, which rounds once: one of the terms is 0."""
+    operator = operator_name(value)
+    if operator not in ("nn.leakyrelu", "nn.prelu"):
+        return None
+    data = value.args[0]
+    if operator == "nn.leakyrelu":
+        slope: relax.Expr = relax.const(np.float32(value.attrs.alpha), "float32")
+    else:
+        slope, axis = value.args[1], int(value.attrs.axis) % data.ty.ndim
+        following = (1,) * (data.ty.ndim - 1 - axis)
+        slope = relax.op.reshape(slope, (*static_shape(slope), *following)) if following else slope
+    positive = emit(relax.op.nn.relu(data), f"{name}.relu")
+    return relax.op.add(positive, relax.op.multiply(relax.op.subtract(data, positive), slope))
 
 
 def _order(operand: relax.Expr, from_inputs: set[str]) -> int:

@@ -28,5 +28,5 @@ def build_inference(model: Model, frozen: FrozenStage | None = None) -> Training
     single = with_batch(model, 1)
     builder = relax.BlockBuilder()
     add_inference(builder, single, frozen)
-    module = name_kernels(fuse_elementwise(builder.finalize()))
+    module = name_kernels(fuse_elementwise(builder.get()))
     return TrainingGraph(module, single, None, (), {}, frozen)

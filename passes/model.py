@@ -97,6 +97,32 @@ def with_function(model: Model, function: relax.Function) -> Model:
     )
 
 
+def with_part(model: Model, inputs: Mapping[relax.Var, str], result: relax.Expr) -> Model:
+    """Give the part of a model from some of its variables to a result.
+
+    Parameters
+    ----------
+    model : Model
+        In canonical form.
+    inputs : mapping of Var to str
+        Variables, inputs among them, that are the part's inputs, and the names that they have there. Others
+        that the result depends on must be parameters, or computed of these.
+    result : Expr
+        What the part yields: a variable of the model.
+    """
+    starts = {variable: relax.Var(name, variable.ty) for variable, name in inputs.items()}
+    by_name = {variable.name: start for variable, start in starts.items()}
+    body = relax.SeqExpr(model.function.body.blocks, result)
+    function = relax.Function(model.function.params, body, result.ty)
+
+    def transform(emit: Emit, name: str, value: relax.Expr) -> relax.Expr | None:
+        return by_name.get(name)
+
+    arguments = [*starts.values(), *model.parameter_variables.values()]
+    part = rewrite_function(function, transform, arguments, starts)
+    return with_function(dataclasses.replace(model, inputs=tuple(inputs.values())), part)
+
+
 def with_batch(model: Model, batch: int) -> Model:
     """Give the same model for another batch size.
 

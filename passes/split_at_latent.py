@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 from tvm import relax
 
 from tvm_pulp.passes.layer_names import layer_names
-from tvm_pulp.passes.model import Model, with_function
-from tvm_pulp.passes.rewrite import Emit, bindings, operands, operator_name, rewrite_function, static_shape
+from tvm_pulp.passes.model import Model, with_part
+from tvm_pulp.passes.rewrite import bindings, operands, operator_name, static_shape
 from tvm_pulp.passes.trained_part import near_names
 from tvm_pulp.target.errors import UserError
 
-_FOLLOWERS = ("nn.batch_norm", "nn.relu", "clip", "add")
+_FOLLOWERS = ("nn.batch_norm", "nn.relu", "clip", "add", "quantize", "dequantize")
 _SOFTMAXES = ("nn.softmax", "nn.log_softmax")
 _POOLS = ("nn.adaptive_avg_pool2d", "nn.avg_pool2d", "mean")
 
@@ -65,8 +64,8 @@ def split_at_latent(model: Model, latent_layer: str) -> Split:
     latent = _with_followers(model, last)
     before = _ancestors(model, latent)
     _check_cut(model, latent_layer, latent, before)
-    frozen = _part(model, model.inputs, latent, None)
-    trained = _part(model, (latent.name,), model.function.body.body, latent)
+    frozen = with_part(model, {v: v.name for v in model.input_variables}, latent)
+    trained = with_part(model, {latent: latent.name}, model.function.body.body)
     return Split(frozen, trained, latent.name)
 
 
@@ -86,8 +85,8 @@ def split_at_softmax(model: Model) -> Split | None:
     logits = value.args[0]
     if logits not in values:
         return None
-    frozen = _part(model, model.inputs, logits, None)
-    return Split(frozen, _part(model, (logits.name,), result, logits), logits.name)
+    frozen = with_part(model, {v: v.name for v in model.input_variables}, logits)
+    return Split(frozen, with_part(model, {logits: logits.name}, result), logits.name)
 
 
 def _by_number(model: Model, number: int) -> relax.Var:
@@ -197,18 +196,3 @@ def _check_cut(model: Model, layer: str, latent: relax.Var, before: set[relax.Va
             f"{model.name}: both sides of layer '{layer}' read {', '.join(shared)}: a parameter is frozen or "
             "trained, not both"
         )
-
-
-def _part(model: Model, inputs: Sequence[str], result: relax.Expr, latent: relax.Var | None) -> Model:
-    """The function from the inputs, or from the latent, to a result, with the parameters that it reads."""
-    body = relax.SeqExpr(model.function.body.blocks, result)
-    function = relax.Function(model.function.params, body, result.ty)
-    start = None if latent is None else relax.Var(latent.name, latent.ty)
-
-    def transform(emit: Emit, name: str, value: relax.Expr) -> relax.Expr | None:
-        return start if latent is not None and name == latent.name else None
-
-    first = list(model.input_variables) if start is None else [start]
-    arguments = [*first, *model.parameter_variables.values()]
-    part = rewrite_function(function, transform, arguments)
-    return with_function(dataclasses.replace(model, inputs=tuple(inputs)), part)

@@ -13,6 +13,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     reduction_axes,
     tile_elements,
     tile_lines,
+    weights_stay,
 )
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dWorkload
 from tvm_pulp.schedules.dialect import (
@@ -36,6 +37,7 @@ from tvm_pulp.schedules.microkernels.depthwise import depthwise_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
+    EQ,
     Bind,
     Buffer,
     Evaluate,
@@ -195,14 +197,26 @@ class Conv2dBuilder:
         axes = self.loop.at(tile)
         at = self._image_start(tile)
         image = transfer(slot, self.image_l1, at, self.image, self._image_box(axes), TO_L1, self.analyzer)
-        start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
-        box = self._operand_box(axes)[0]
-        operand = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
-        steps = [
-            self.loop.when_new(tile, self.image_period, image),
-            self.loop.when_new(tile, self.operand_period, operand),
-        ]
+        steps = [self.loop.when_new(tile, self.image_period, image), self._load_operand(tile, slot)]
         return [step for step in steps if step is not None]
+
+    def _load_operand(self, tile: Expr, slot: Expr) -> Stmt | None:
+        if weights_stay(self.s, self.b):
+            return self._load_staying_weights(tile, slot)
+        start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
+        box = self._operand_box(self.loop.at(tile))[0]
+        step = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
+        return self.loop.when_new(tile, self.operand_period, step)
+
+    def _load_staying_weights(self, tile: Expr, slot: Expr) -> Stmt:
+        """Load the first tile's weights, and with the second tile all others'."""
+        s, first = self.s, self.b.tile_o
+        is_first = as_int(tile) == 0
+        low, size = (0, first) if is_first else (first, s.outputs - first)
+        box = Box((s.outputs, s.taps), (index(low), index(0)), (index(size), index(s.taps)))
+        start = index(low * s.taps)
+        step = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
+        return step if is_first else when(EQ(tile, 1), step)
 
     def _image_start(self, tile: Expr) -> Expr:
         """Return where a tile's image lies."""
@@ -291,10 +305,11 @@ class Conv2dBuilder:
             binds.append(Bind(var, value))
             return var
 
-        start = (
-            self.loop.copy_start(tile, self.operand_period, self.operand_elements)
-            + self._operand_box(axes)[1]
-        )
+        if weights_stay(self.s, self.b):
+            start = self._at(axes, "o").offset * self.s.taps
+        else:
+            start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
+            start = start + self._operand_box(axes)[1]
         operand = name("operand_start", start)
         result = name("result_start", self._result_start(tile))
         reduced = self.loop.reduction_tiles

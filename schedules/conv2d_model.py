@@ -19,6 +19,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     row_unit,
     tensor_axes,
     tile_elements,
+    weights_stay,
 )
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
@@ -46,6 +47,8 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     load_operand = ITEM_BYTES * operand / _DMA_BYTES_A_CYCLE + b.tile_o
     store = ITEM_BYTES * result / b.parts / _DMA_BYTES_A_CYCLE + b.tile_o
     loads = total / image_period * load_image + total / operand_period * load_operand
+    if weights_stay(s, b):  # the first tile's are waited for
+        load_operand *= b.tile_o / s.outputs
     a_tile = _CYCLES_A_DEPTHWISE_TILE if s.depthwise else _CYCLES_A_TILE
     work = compute_cycles(s, b, cores) + total * a_tile
     if b.parts > 1:
@@ -99,21 +102,29 @@ def _tile_cycles(s: Conv2dSizes, b: Conv2dBlocking, n: int, y: int, o: int, c: i
     if s.kind == FORWARD:
         share = _rounds(n * ceil_div(o, rows) * y * ceil_div(s.width.out, columns), cores)
         if by_taps(s):
-            line = cycles_with_shared_fpu(
-                s.width.taps * (products + rows + columns) + 2, s.width.taps * products
-            )
-            return share * (c * (s.height.taps * line * inside + 14) + _CYCLES_A_BLOCK)
+            line = s.height.taps * _tap_line(s.width.taps, rows, columns) * inside
+            return share * (c * (line + 14) + _CYCLES_A_BLOCK)
         return share * (s.taps * (c * step + 8) + s.height.taps * 14 + _CYCLES_A_BLOCK)
-    cycles = 0.0
+    cycles, in_taps = 0.0, by_taps(s)
     for row in range(min(s.height.stride, y)):
         for column in range(min(s.width.stride, s.width.source)):
             taps_y, taps_x = len(s.height.class_taps(row)), len(s.width.class_taps(column))
             strips = n * ceil_div(c, rows) * len(range(row, y, s.height.stride))
             width = len(range(column, s.width.source, s.width.stride))
             share = _rounds(strips * ceil_div(width, columns), cores)
-            cycles += share * (taps_y * taps_x * (o * step + 8) + taps_y * 14 + _CYCLES_A_BLOCK)
+            if in_taps:
+                block = o * (taps_y * _tap_line(taps_x, rows, columns) * inside + 14)
+            else:
+                block = taps_y * taps_x * (o * step + 8) + taps_y * 14
+            cycles += share * (block + _CYCLES_A_BLOCK)
             cycles += _CYCLES_A_CLASS
     return cycles
+
+
+def _tap_line(taps: int, rows: int, columns: int) -> float:
+    """Return the cycles of a row of taps that are written one after the other, see `tap_panel`."""
+    products = rows * columns
+    return cycles_with_shared_fpu(taps * (products + rows + columns) + 2, taps * products)
 
 
 def _depthwise_cycles(s: Conv2dSizes, n: int, y: int, o: int, cores: int) -> float:

@@ -15,6 +15,8 @@ LOOP_ORDERS = ("nyr", "rny")
 """Orders of the tile loops: images, rows, and the result's channels (``r``) inside or outside."""
 
 ITEM_BYTES = 4
+_STAYING_WEIGHTS = 6144
+"""Bytes of a depthwise convolution's weights up to which they all stay in L1."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,16 @@ def tensor_axes(s: Conv2dSizes) -> tuple[str, str, str]:
     return "gny" + s.image_axis, "goc", "gny" + s.result_axis
 
 
+def weights_stay(s: Conv2dSizes, b: Conv2dBlocking) -> bool:
+    """Tell whether all weights lie in L1 once their channels have come by, as they are few and come again.
+
+    They are those of a depthwise convolution whose tile loop runs over the channels innermost: the first
+    tile's are loaded with it, all others beside the work on it.
+    """
+    innermost = s.depthwise and s.kind != WEIGHT_GRADIENT and LOOP_ORDERS[b.order] == "nyr"
+    return innermost and b.tile_o < s.outputs and ITEM_BYTES * s.outputs * s.taps <= _STAYING_WEIGHTS
+
+
 def image_rows(s: Conv2dSizes, rows: int) -> int:
     """Return the lines of the image, padding counted, for ``rows`` rows of the tile loop."""
     return s.height.windows(rows) if s.kind == DATA_GRADIENT else s.height.padded(rows)
@@ -109,7 +121,7 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
         operand = b.tile_n * b.tile_o * b.tile_y * s.width.out
         result = b.parts * b.tile_o * b.tile_c * s.taps
     else:
-        operand = b.tile_o * b.tile_c * s.taps
+        operand = (s.outputs if weights_stay(s, b) else b.tile_o) * b.tile_c * s.taps
         width = s.width.out if s.kind == FORWARD else s.width.source
         result = b.tile_n * b.tile(s.result_axis) * b.tile_y * width
     step = ALIGNMENT // ITEM_BYTES
@@ -142,7 +154,7 @@ def periods(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
         return product
 
     image, operand, result = (same_for(axes) for axes in tensor_axes(s))
-    return image, operand, result
+    return image, math.prod(number.values()) if weights_stay(s, b) else operand, result
 
 
 def l1_bytes(s: Conv2dSizes, b: Conv2dBlocking) -> int:

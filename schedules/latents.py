@@ -47,6 +47,8 @@ class LatentsTemplate:
         return {
             "values": sorted({tile.values for tile in tiles}, reverse=True),
             "rows": sorted({tile.rows for tile in tiles}, reverse=True),
+            "first": sorted({tile.first for tile in tiles}),
+            "ahead": sorted({tile.ahead for tile in tiles}),
         }
 
     def default(self, workload: LatentsWorkload, features: ClusterFeatures) -> dict[str, int]:
@@ -105,6 +107,8 @@ class LatentsTemplate:
 def _tile(workload: LatentsWorkload, knobs: dict[str, int]) -> LatentsTile:
     """Return the tile for knobs: several rows only where each is whole."""
     rows, values = workload.extents()
-    tile = LatentsTile(min(knobs["values"], values), min(knobs["rows"], rows))
+    tile = LatentsTile(
+        min(knobs["values"], values), min(knobs["rows"], rows), knobs.get("first", 1), knobs.get("ahead", 1)
+    )
     whole = tile.values == values and workload.is_stream
-    return tile if whole else LatentsTile(tile.values, 1)
+    return tile if whole else replace(tile, rows=1)

@@ -13,6 +13,7 @@ from tvm_pulp.schedules.dialect import (
     dma_1d,
     element,
     flat_argument,
+    index,
     kernel_function,
     parallel,
     sequence,
@@ -26,6 +27,7 @@ from tvm_pulp.schedules.latents_workload import (
     LatentsTile,
     LatentsWorkload,
     aligned,
+    driving_blocks,
 )
 from tvm_pulp.schedules.microkernels.latent_pack import PackSettings, pack_source, repack_source
 from tvm_pulp.schedules.microkernels.latent_unpack import UnpackSettings, unpack_source
@@ -58,8 +60,9 @@ class LatentsBuilder:
         self.analyzer = arith.Analyzer()
         self.row, self.value = Var("row", "int32"), Var("value", "int32")
         rows, values = w.extents()
-        axes = [TiledAxis(self.row, rows, tile.rows), TiledAxis(self.value, values, tile.values)]
-        self.loop = TileLoop(axes, [], self.analyzer)
+        few, less = tile.lacks(rows, values)
+        axes = [TiledAxis(self.row, rows, tile.rows, few), TiledAxis(self.value, values, tile.values, less)]
+        self.loop = TileLoop(axes, [], self.analyzer, tile.ahead)
         self.arguments = [flat_argument(p) for p in w.function.params]
         self.l1 = L1Allocator()
         self.packs = w.kind in (PACK, REPACK)
@@ -69,7 +72,7 @@ class LatentsBuilder:
     def build(self) -> PrimFunc:
         """Return the function."""
         w = self.w
-        copies = 2 if self.loop.total > 1 else 1
+        copies = min(self.loop.total, self.tile.ahead + 1)
         self.loose_elements = aligned(self.tile.rows * self.tile.values * w.item_bytes) // w.item_bytes
         self.packed_elements = aligned(self.tile.packed_bytes(w.bits))
         dtype = "uint8" if w.kind == REPACK else "float32"  # a signed byte is an index into the table, too
@@ -123,6 +126,14 @@ class LatentsBuilder:
             return pack_source(PackSettings(w.bits, w.zero_point, w.scale, w.non_negative), assembly=assembly)
         return unpack_source(UnpackSettings(w.bits, w.zero_point, w.scale), assembly=assembly)
 
+    def _driving(self, tile: Expr) -> Expr:
+        """Return the blocks that worker 0 could do while it starts the transfers beside a tile."""
+        loads, stores = driving_blocks(self.w, self.tile)
+        if self.loop.total == 1 or not self.features.has_xpulp:
+            return index(0)
+        has_loads = (tile < self.loop.total - self.tile.ahead).astype("int32")
+        return self.analyzer.simplify(has_loads * loads + (tile > 0).astype("int32") * stores)
+
     def _requantized_bytes(self) -> list[int]:
         """Return the integer for each byte of the source, see `uint_q.Requantization`."""
         multiplier, shift, source_zero_point = self.w.requantization
@@ -148,6 +159,10 @@ class LatentsBuilder:
         row, value = axes[self.row], axes[self.value]
         return row.offset, value.offset, self.analyzer.simplify(row.size * value.size)
 
+    def _copy(self, tile: Expr, elements: int) -> Expr:
+        """Return where a tile's copy of a buffer in L1 begins."""
+        return self.loop.copy_start(tile, 1, elements, self.tile.ahead + 1)
+
     def _bytes(self, values: Expr) -> Expr:
         """Return the bytes of packed values; those before a tile end with a whole byte."""
         return self.analyzer.simplify(tirx.floordiv(values * self.w.bits + 7, 8))
@@ -165,13 +180,13 @@ class LatentsBuilder:
 
     def _move_loose(self, tile: Expr, slot: Expr) -> list[Stmt]:
         _, _, count = self._place(tile)
-        at, start = self._loose_at(tile), self.loop.copy_start(tile, 1, self.loose_elements)
+        at, start = self._loose_at(tile), self._copy(tile, self.loose_elements)
         size = self.analyzer.simplify(count * self.w.item_bytes)
         return [dma_1d(slot, self.loose_l1, start, self.loose, at, size, TO_L1 if self.packs else TO_L2)]
 
     def _move_packed(self, tile: Expr, slot: Expr) -> list[Stmt]:
         _, value, count = self._place(tile)
-        start = self.loop.copy_start(tile, 1, self.packed_elements)
+        start = self._copy(tile, self.packed_elements)
         offset = self.analyzer.simplify(tirx.floordiv(value * self.w.bits, 8))
         if self.w.kind == GATHER:
             return [self._gather(tile, slot, start, offset)]
@@ -197,20 +212,15 @@ class LatentsBuilder:
 
     def _compute(self, tile: Expr) -> Stmt:
         _, _, count = self._place(tile)
-        at = (
-            self._loose_at(tile)
-            if self.w.values_in_l1
-            else self.loop.copy_start(tile, 1, self.loose_elements)
-        )
+        driving = self._driving(tile)
+        at = self._loose_at(tile) if self.w.values_in_l1 else self._copy(tile, self.loose_elements)
         loose = address_of(element(self.loose_l1, at))
-        at = (
-            self._packed_at(tile)
-            if self.w.packed_in_l1
-            else self.loop.copy_start(tile, 1, self.packed_elements)
-        )
+        at = self._packed_at(tile) if self.w.packed_in_l1 else self._copy(tile, self.packed_elements)
         packed = address_of(element(self.packed_l1, at))
         if self.w.kind == REPACK:
-            return self._on_all("latents_pack", loose, packed, count, address_of(element(self.table, 0)))
+            return self._on_all(
+                "latents_pack", loose, packed, count, driving, address_of(element(self.table, 0))
+            )
         if self.w.kind == PACK:
-            return self._on_all("latents_pack", loose, packed, count)
-        return self._on_all("latents_unpack", packed, loose, count)
+            return self._on_all("latents_pack", loose, packed, count, driving)
+        return self._on_all("latents_unpack", packed, loose, count, driving)

@@ -9,13 +9,8 @@ from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
-    TO_L2,
-    L1Allocator,
     element,
-    flat_argument,
     index,
-    kernel_function,
-    parallel,
     sequence,
     when,
 )
@@ -35,33 +30,27 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     read_workload,
     search,
 )
+from tvm_pulp.schedules.quantized_convolution import (
+    ConvolutionBuilder,
+    ConvolutionModel,
+    ConvolutionTemplate,
+)
 from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
-from tvm_pulp.schedules.tile_loop import TileLoop
-from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
     EQ,
-    Evaluate,
     Expr,
     PrimFunc,
     Stmt,
-    Var,
     address_of,
-    arith,
-    call_extern,
     tirx,
 )
 
 
-class QuantizedConv2dTemplate:
+class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
     """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
 
     name = "quantized_conv2d"
-
-    def match(self, function: PrimFunc) -> QuantizedConv2dWorkload | None:
-        """Return the workload, None for anything else."""
-        if function.attrs is None or "pulp.quantized_conv2d" not in function.attrs:
-            return None
-        return read_workload(function)
+    model = ConvolutionModel(read_workload, search, QuantizedConv2dBlocking.of, l1_bytes, estimate_cycles)
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, register blocks and loop orders to choose from."""
@@ -72,23 +61,6 @@ class QuantizedConv2dTemplate:
             "order": [0, 1],
         }
 
-    def default(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, int] | None:
-        """Return the knobs with the lowest estimate of all that fit L1; None where none do."""
-        found = search(workload.sizes, features.cores, features.kernel_l1_bytes)
-        return None if found is None else found.knobs()
-
-    def l1_bytes(self, workload: QuantizedConv2dWorkload, knobs: dict[str, int]) -> int:
-        """Return the L1 that the tiles need."""
-        return l1_bytes(workload.sizes, QuantizedConv2dBlocking.of(workload.sizes, knobs))
-
-    def estimate_cycles(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
-    ) -> float:
-        """Estimate the cycles of a call, see ``quantized_conv2d_model``."""
-        return estimate_cycles(
-            workload.sizes, QuantizedConv2dBlocking.of(workload.sizes, knobs), features.cores
-        )
-
     def build(
         self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> PrimFunc:
@@ -96,48 +68,28 @@ class QuantizedConv2dTemplate:
         return _Builder(workload, QuantizedConv2dBlocking.of(workload.sizes, knobs), features).build()
 
 
-class _Builder:
+class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
     def __init__(
         self, workload: QuantizedConv2dWorkload, blocking: QuantizedConv2dBlocking, features: ClusterFeatures
     ) -> None:
-        self.function, self.s, self.b, self.features = workload.function, workload.sizes, blocking, features
-        self.analyzer = arith.Analyzer()
-        self.variables = {name: Var(name, "int32") for name in ("image", "row", "channel")}
-        self.loop = TileLoop(loop_axes(self.s, blocking, self.variables), [], self.analyzer)
-        self.l1 = L1Allocator()
+        super().__init__(workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v))
         self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
+        periods = {
+            name: self.loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
+            for name in self.elements
+        }
+        copies = {name: 2 if same_for < self.loop.total else 1 for name, same_for in periods.items()}
+        self.allocate(periods, copies)
 
     def build(self) -> PrimFunc:
-        s, b, loop = self.s, self.b, self.loop
-        arguments = [flat_argument(p) for p in self.function.params]
-        self.data, self.weight, *self.vectors, self.result = arguments
-        self.elements = b.tile_elements(s)
-        types = {"data": "uint8", "weight": "int8", "bias": "int32", "result": "uint8"}
-        self.periods, self.buffers, self.copies, declarations = {}, {}, {}, []
-        for name, elements in self.elements.items():
-            self.periods[name] = loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
-            self.copies[name] = 2 if self.periods[name] < loop.total else 1
-            self.buffers[name], declaration = self.l1.allocate(
-                f"{name}_l1", elements * self.copies[name], types[name]
-            )
-            declarations.append(declaration)
+        s, b = self.s, self.b
         prepare = self._prepare if s.has_rows_of_padding else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = loop.run(self._loads, self._stores, self._compute, prepare, meanwhile=sides)
-        return kernel_function(
-            self.function,
-            arguments,
-            sequence(declarations, body),
-            self.l1,
-            self.features.cores,
-            {
-                "pulp.schedule": "quantized_conv2d",
-                "pulp.tile": f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; "
-                f"register block {b.block_pixels}x{b.block[1]}",
-                "pulp.micro_kernels": [self._micro_kernel()],
-            },
-        )
+        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=sides)
+        block = f"register block {b.block_pixels}x{b.block[1]}"
+        tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
+        return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
 
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
@@ -153,22 +105,13 @@ class _Builder:
         return f"{work}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
-        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements)
-
-    def _start(self, name: str, tile: Expr) -> Expr:
-        return self.loop.copy_start(tile, self.periods[name], self.elements[name])
-
-    def _place(self, name: str, tile: Expr) -> Expr:
-        return address_of(element(self.buffers[name], self._start(name, tile)))
-
-    def _workers(self, name: str, *arguments: Expr) -> Stmt:
-        worker = Var("worker", "int32")
-        return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
+        words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
+        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements, words=words)
 
     def _prepare(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
         row = self.loop.at(tile)[self.variables["row"]]
-        condition, write = self.image.write_rows(self._place("data", tile), row)
+        condition, write = self.image.write_rows(self.place("data", tile), row)
         if self.periods["data"] > 1:
             condition = tirx.all(condition, EQ(tirx.floormod(tile, self.periods["data"]), 0))
         return when(self.analyzer.simplify(condition), write)
@@ -176,7 +119,7 @@ class _Builder:
     def _load_image(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
         image, row = (axes[self.variables[name]] for name in ("image", "row"))
-        start = self._start("data", tile)
+        start = self.start("data", tile)
         return self.image.load(slot, self.buffers["data"], start, self.data, image.offset, row)
 
     # pipeline
@@ -189,31 +132,23 @@ class _Builder:
         steps = {
             "data": self._load_image(tile, slot),
             "weight": load_segments(
-                slot, self.buffers["weight"], self._start("weight", tile), self.weight, shape, channel,
+                slot, self.buffers["weight"], self.start("weight", tile), self.weight, shape, channel,
                 self.analyzer,
             ),
-            "bias": load_vectors(
-                slot, self.buffers["bias"], self._start("bias", tile), self.vectors, s.outputs, channel,
-                b.bias_elements, self.analyzer,
-            ),
         }  # fmt: skip
+        if self.vectors:
+            steps["bias"] = load_vectors(
+                slot, self.buffers["bias"], self.start("bias", tile), self.vectors, s.outputs, channel,
+                b.bias_elements, self.analyzer,
+            )  # fmt: skip
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
-
-    def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, axes = self.s, self.loop.at(tile)
-        image, row, channel = (axes[self.variables[name]] for name in ("image", "row", "channel"))
-        box = Box(
-            (s.images, s.rows, s.columns, s.outputs),
-            (image.offset, row.offset, index(0), channel.offset),
-            (image.size, row.size, index(s.columns), channel.size),
-        )
-        start = self._start("result", tile)
-        return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
         sizes = (axes[self.variables[name]].size for name in ("row", "channel"))
-        return self._workers(
-            "quantized_conv2d_tile", *(self._place(name, tile) for name in self.buffers), *sizes
+        places = {name: self.place(name, tile) for name in self.buffers}
+        bias = places.get("bias", index(0))
+        return self.workers(
+            "quantized_conv2d_tile", places["data"], places["weight"], bias, places["result"], *sizes
         )

@@ -103,9 +103,16 @@ class QuantizedConv2dWorkload:
     sizes: QuantizedConv2dSizes
 
 
-def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes, int] | None:
-    """Read a function's attribute; returns the sizes and the dilation of columns too."""
+def read_sizes(
+    function: PrimFunc, attribute: str, takes_sums: bool = False
+) -> tuple[QuantizedConv2dSizes, int] | None:
+    """Read a function's attribute; returns the sizes and the dilation of columns too.
+
+    None for rare shifts, and for sums that are not requantised if the template does not take them.
+    """
     value = {str(key): item for key, item in function.attrs[attribute].items()}
+    if not int(value["requantize"]) and not takes_sums:
+        return None
 
     def pair(name: str) -> tuple[int, int]:
         rows, columns = (int(item) for item in value[name])
@@ -127,7 +134,7 @@ def read_sizes(function: PrimFunc, attribute: str) -> tuple[QuantizedConv2dSizes
 
 def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None where the panels do not serve."""
-    read = read_sizes(function, "pulp.quantized_conv2d")
+    read = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
     if read is None:
         return None
     s, column_dilation = read
@@ -192,10 +199,10 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
-            "bias": s.epilogue.vectors * self.bias_elements,
+            "bias": s.epilogue.vectors * self.bias_elements if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items() if size}
 
 
 _AXES = {name: Var(name, "int32") for name in ("image", "row", "channel")}
@@ -222,7 +229,8 @@ def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, di
     """Return the number of tiles, for how many in a row each box stays the same, and the bytes of each."""
     axes = loop_axes(s, b, _AXES)
     periods = {name: period(axes, [_AXES[a] for a in used]) for name, used in BUFFER_AXES.items()}
-    sizes = {name: size * (4 if name == "bias" else 1) for name, size in b.tile_elements(s).items()}
+    items = {"bias": 4, "result": s.epilogue.item}
+    sizes = {name: size * items.get(name, 1) for name, size in b.tile_elements(s).items()}
     return math.prod(axis.count for axis in axes), periods, sizes
 
 

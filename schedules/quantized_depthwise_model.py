@@ -13,8 +13,13 @@ from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
 from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import STRIP
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, read_sizes
-from tvm_pulp.target.tvm_names import PrimFunc
+from tvm_pulp.schedules.quantized_conv2d_model import (
+    QuantizedConv2dSizes,
+    QuantizedConv2dWorkload,
+    read_sizes,
+)
+from tvm_pulp.schedules.tile_loop import TiledAxis
+from tvm_pulp.target.tvm_names import PrimFunc, Var
 
 _CYCLES_A_TILE = 400.0
 _CYCLES_A_RUN = 80.0
@@ -27,15 +32,7 @@ _CYCLES_A_STORED_LINE = 1.2
 """Beside its bytes."""
 
 
-@dataclass(frozen=True)
-class QuantizedDepthwiseWorkload:
-    """A kernel of the class."""
-
-    function: PrimFunc
-    sizes: QuantizedConv2dSizes
-
-
-def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
+def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None for windows that the strips do not serve."""
     read = read_sizes(function, "pulp.quantized_depthwise")
     if read is None:
@@ -44,7 +41,7 @@ def read_workload(function: PrimFunc) -> QuantizedDepthwiseWorkload | None:
     rows, columns = sizes.kernel
     if (column_dilation > 1 and columns > 1) or (sizes.row_dilation > 1 and rows > 1):
         return None
-    workload = QuantizedDepthwiseWorkload(function, sizes)
+    workload = QuantizedConv2dWorkload(function, sizes)
     return workload if sizes.filled and channel_tiles(sizes) else None
 
 
@@ -111,6 +108,17 @@ def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
     return [c for c in (*divisors, s.channels) if c <= MOST_CHANNELS and _shape(s, c).is_supported()]
 
 
+def loop_axes(
+    s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, variables: Mapping[str, Var]
+) -> list[TiledAxis]:
+    """Return the axes of the tile loop, outermost first."""
+    return [
+        TiledAxis(variables["channel"], s.channels, b.tile_c),
+        TiledAxis(variables["image"], s.images, 1),
+        TiledAxis(variables["row"], s.rows, b.tile_y),
+    ]
+
+
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> tuple[int, int, int]:
     """Return the number of tiles of rows, of channels, and of all."""
     rows, channels = ceil_div(s.rows, b.tile_y), s.channels // b.tile_c
@@ -160,8 +168,9 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     words = shape.words_of(width)
     image_row = words + (words - 1)
-    each = 1.0 + s.epilogue.cycles + (not (s.epilogue.narrow or s.epilogue.halfword))  # the bias
-    each += s.epilogue.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
+    e = s.epilogue
+    each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
+    each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
     return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
 

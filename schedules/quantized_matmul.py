@@ -2,10 +2,13 @@
 
 Tiles of rows and columns in L1, the sum whole; ping-pong buffers with DMA both ways beside the work. A sum
 too long for the panels' immediate operands lies in L1 in segments, one behind the other for all rows of a
-tile: the DMA puts it so. Of an operand whose sums run down its columns, workers rearrange each tile first.
+tile: the DMA puts it so. Of an operand whose sums run down its columns, and of rows of
+part words, workers rearrange each tile first.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
@@ -21,7 +24,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
-from tvm_pulp.schedules.microkernels.transpose_bytes import transpose_bytes_source
+from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
     QuantizedMatmulBlocking,
@@ -54,7 +57,7 @@ class QuantizedMatmulTemplate:
     name = "quantized_matmul"
 
     def match(self, function: PrimFunc) -> QuantizedMatmulWorkload | None:
-        """Return the workload; None for anything else, for sums of part words and for rare shifts."""
+        """Return the workload; None for anything else and for rare shifts."""
         if function.attrs is None or "pulp.quantized_matmul" not in function.attrs:
             return None
         return read_workload(function)
@@ -105,7 +108,7 @@ class _Builder:
         self.l1 = L1Allocator()
         self.segments = workload.segments
         self.chunk = workload.k // self.segments
-        self.single = {each for name in workload.columns for each in (name, _columns(name))}
+        self.single = {each for name in workload.rearranged for each in (name, _stored(name))}
 
     def build(self) -> PrimFunc:
         w, b, loop = self.w, self.b, self.loop
@@ -124,13 +127,13 @@ class _Builder:
             "bias": "int32",
             "result": buffer_dtype(self.result),
         }
-        types |= {_columns(name): types[name] for name in w.columns}
+        types |= {_stored(name): types[name] for name in w.rearranged}
         self.buffers, declarations = {}, []
         for name, elements in self.elements.items():
             copies = 1 if name in self.single or self.periods[name] == loop.total else 2
             self.buffers[name], declaration = self.l1.allocate(f"{name}_l1", elements * copies, types[name])
             declarations.append(declaration)
-        body = loop.run(self._loads, self._stores, self._compute, self._prepare if w.columns else None)
+        body = loop.run(self._loads, self._stores, self._compute, self._prepare if w.rearranged else None)
         return kernel_function(
             w.function,
             arguments,
@@ -140,12 +143,17 @@ class _Builder:
             {
                 "pulp.schedule": "quantized_matmul",
                 "pulp.tile": f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}; register block {b.block_rows}x4",
-                "pulp.micro_kernels": [*self._transposition(), self._micro_kernel()],
+                "pulp.micro_kernels": [*self._rearrangements(), self._micro_kernel()],
             },
         )
 
-    def _transposition(self) -> list[str]:
-        return [transpose_bytes_source(self.w.k, assembly=self.features.has_xpulp)] if self.w.columns else []
+    def _rearrangements(self) -> list[str]:
+        w, sources = self.w, []
+        if w.columns:
+            sources.append(transpose_bytes_source(w.k, assembly=self.features.has_xpulp))
+        if len(w.rearranged) > len(w.columns):
+            sources.append(gather_words_source(w.k))
+        return sources
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
@@ -156,7 +164,7 @@ class _Builder:
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
-            e=w.epilogue(4 * b.bias_elements),
+            e=replace(w.epilogue_of, multipliers=4 * b.bias_elements, words=not (w.n % 4 or b.tile_n % 4)),
             signed=buffer_dtype(w.function.params[0]) == "int8",
             assembly=self.features.has_xpulp,
         )
@@ -174,9 +182,11 @@ class _Builder:
             ("data", self.data, row, self.w.m),
             ("weight", self.weight, column, self.w.n),
         ):
-            if name in self.w.columns:
-                box = Box((self.w.k, extent), (index(0), axis.offset), (index(self.w.k), axis.size))
-                place = self.buffers[_columns(name)]
+            if name in self.w.rearranged:
+                box = Box((extent, self.w.k), (axis.offset, index(0)), (axis.size, index(self.w.k)))
+                if name in self.w.columns:
+                    box = Box(*(part[::-1] for part in (box.shape, box.low, box.size)))
+                place = self.buffers[_stored(name)]
                 steps[name] = [transfer(slot, place, index(0), source, box, TO_L1, self.analyzer)]
                 continue
             shape = (extent, self.segments, self.chunk)
@@ -199,13 +209,14 @@ class _Builder:
         return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Rearrange what is new of operands whose sums run down the columns."""
+        """Rearrange what is new of operands whose sums run down the columns, or are of part words."""
         axes = self.loop.at(tile)
         steps = []
-        for name in self.w.columns:
+        for name in self.w.rearranged:
+            kernel = "transpose_bytes" if name in self.w.columns else "gather_words"
             size = axes[self.row if name == "data" else self.column].size
-            places = (self._place(each, tile) for each in (_columns(name), name))
-            call = self._workers("transpose_bytes", *places, size, index(self.b.pitch(name)))
+            places = (self._place(each, tile) for each in (_stored(name), name))
+            call = self._workers(kernel, *places, size, index(self.b.pitch(name)))
             steps.append(self.loop.when_new(tile, self.periods[name], call))
         return sequence(*steps)
 
@@ -224,6 +235,6 @@ class _Builder:
         return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
 
 
-def _columns(name: str) -> str:
+def _stored(name: str) -> str:
     """Return the name of an operand as it lies in L2, before it is rearranged."""
-    return f"{name}_columns"
+    return f"{name}_stored"

@@ -28,12 +28,15 @@ _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
-_CYCLES_A_SEGMENTED_BLOCK = 40.0
-_CYCLES_A_REQUANTIZED_BLOCK = 32.0
+_CYCLES_A_SEGMENTED_BLOCK = 18.0
+_CACHE_LINES = 32
+_CYCLES_A_MISSED_LINE = 3.5
+_CYCLES_A_LONG_BLOCK = 8.0
 _CYCLES_A_CALL = 75.0
 _CYCLES_A_PANEL = 120.0
 """Of each region of a tile: its code is not in the instruction cache yet."""
 _CYCLES_A_TRANSPOSED_BYTE = 1.6  # of one worker
+_CYCLES_A_GATHERED_BYTE = 3.0
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 
@@ -42,8 +45,7 @@ _CYCLES_A_LINE = 1.0
 class QuantizedMatmulWorkload:
     """A product of m x k and n x k bytes, with or without requantisation.
 
-    The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns. They are
-    rearranged in L1 (``microkernels.transpose_bytes``).
+    The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns.
     """
 
     function: PrimFunc
@@ -54,18 +56,19 @@ class QuantizedMatmulWorkload:
     columns: tuple[str, ...] = ()
 
     @property
+    def rearranged(self) -> tuple[str, ...]:
+        """Operands that become words of each sum in L1: `columns`, or all where `segments_of` says no."""
+        return self.columns if segments_of(self.k) else ("data", "weight")
+
+    @property
     def segments(self) -> int:
         """Pieces that the sum lies in, each short enough to be a distance of rows."""
-        return 1 if len(self.columns) == 2 else segments_of(self.k) or 1
+        return 1 if len(self.rearranged) == 2 else segments_of(self.k) or 1
 
     @property
     def words(self) -> int:
         """Words of a sum."""
         return ceil_div(self.k, 4)
-
-    def epilogue(self, multipliers: int) -> Epilogue:
-        """Return the epilogue for multipliers that lie so many bytes behind the biases."""
-        return Epilogue(**{**asdict(self.epilogue_of), "multipliers": multipliers})
 
 
 def segments_of(k: int) -> int | None:
@@ -79,7 +82,7 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
     columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
-    if (len(columns) < 2 and segments_of(value["k"]) is None) or not epilogue.is_supported():
+    if not epilogue.is_supported():
         return None
     return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
 
@@ -136,7 +139,7 @@ class QuantizedMatmulBlocking:
         chunk = 4 * w.words // w.segments
         paths = [
             (4, self.pitch(name), 0)
-            if name in w.columns
+            if name in w.rearranged
             else (chunk, 4, (tile - 1) * chunk if w.segments > 1 else 0)
             for name, tile in (("data", self.tile_m), ("weight", self.tile_n))
         ]
@@ -150,10 +153,10 @@ class QuantizedMatmulBlocking:
         return 4 * {"data": self.tile_m, "weight": self.tile_n}[name]
 
     def tile_elements(self, w: QuantizedMatmulWorkload) -> dict[str, int]:
-        """Return the elements of a tile of each buffer in L1: ``data_columns`` is data as it lies in L2."""
+        """Return the elements of a tile of each buffer in L1: ``data_stored`` is data as it lies in L2."""
         tiles = {"data": self.tile_m, "weight": self.tile_n}
         sizes = {name: tile * 4 * w.words for name, tile in tiles.items()}
-        sizes |= {f"{name}_columns": tiles[name] * w.k for name in w.columns}
+        sizes |= {f"{name}_stored": tiles[name] * w.k for name in w.rearranged}
         if w.epilogue_of.requantize:
             sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
         sizes["result"] = self.tile_m * self.tile_n
@@ -183,16 +186,25 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
     One copy will do of what is rearranged, and of its rearrangement: the next one is loaded in between.
     """
     total, periods = _periods(w, b)
-    double = {name for name, same_for in periods.items() if same_for < total} - {*w.columns}
+    double = {name for name, same_for in periods.items() if same_for < total} - {*w.rearranged}
     return sum(size * (1 + (name in double)) for name, size in _tile_bytes(w, b).items())
 
 
 def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
-    """Return the cycles of a register block: its steps, one an instruction, and its epilogue."""
-    step = rows * columns + rows + columns
+    """Return the cycles of a register block: its steps, one an instruction, and its epilogue.
+
+    A core's own instruction cache holds 32 lines of four instructions; of a longer block's some are always
+    fetched anew.
+    """
+    results, step = rows * columns, rows * columns + rows + columns
+    peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
-    fixed += _CYCLES_A_REQUANTIZED_BLOCK * e.requantize
-    return d.segments * (d.depth * step + 4) + fixed + rows * columns * (1 + e.cycles)
+    if e.requantize:
+        fixed += 2 * columns + (0 if peeled else results)
+    code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
+    missed = code / 4 - _CACHE_LINES
+    fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
+    return d.segments * (d.depth * step + 2) + fixed + results * (0.75 + e.cycles)
 
 
 def tile_cycles(
@@ -241,11 +253,12 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
-    lines |= {name: w.k for name in w.columns}
+    lines |= {name: w.k if name in w.columns else 1 for name in w.rearranged}
     sizes = _tile_bytes(w, b)
-    for name in w.columns:
-        sizes[name] = sizes.pop(f"{name}_columns")
-        compute += total / periods[name] * sizes[name] * _CYCLES_A_TRANSPOSED_BYTE / cores
+    for name in w.rearranged:
+        sizes[name] = sizes.pop(f"{name}_stored")
+        each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
+        compute += total / periods[name] * sizes[name] * each / cores
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
     }
@@ -263,7 +276,9 @@ def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
 def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> list[int]:
     """Return what a tile may have: rows for "data", columns of the result for "weight"."""
     extent = {"data": w.m, "weight": w.n}[name]
-    largest = LARGEST_IMMEDIATE // 4 if name in w.columns else extent  # see `QuantizedMatmulBlocking.pitch`
+    largest = (
+        LARGEST_IMMEDIATE // 4 if name in w.rearranged else extent
+    )  # see `QuantizedMatmulBlocking.pitch`
     sizes = {min(size, extent) for step in steps for size in tile_sizes(extent, step)}
     return sorted((size for size in sizes if size <= largest), reverse=True)
 

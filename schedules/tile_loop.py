@@ -28,16 +28,20 @@ Transfers = Callable[[Expr, Expr], list[Stmt]]
 
 @dataclass(frozen=True)
 class TiledAxis:
-    """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller."""
+    """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller.
+
+    So is the first one by ``lacks`` values: the work on it starts the sooner.
+    """
 
     var: Var
     extent: int
     tile: int
+    lacks: int = 0
 
     @property
     def count(self) -> int:
         """Number of tiles."""
-        return ceil_div(self.extent, self.tile)
+        return ceil_div(self.extent + self.lacks, self.tile)
 
 
 class TileLoop:
@@ -84,6 +88,10 @@ class TileLoop:
             rest = tirx.floordiv(rest, axis.count)
             offset = self.analyzer.simplify(digit * axis.tile)
             size = self.size(axis, offset)
+            if axis.lacks:
+                end = tirx.min(offset + (axis.tile - axis.lacks), index(axis.extent))
+                offset = self.analyzer.simplify(tirx.max(offset - axis.lacks, 0))
+                size = self.analyzer.simplify(end - offset)
             found[axis.var] = TileAxis(offset, size, axis.tile)
         return found
 

@@ -14,7 +14,7 @@ from tvm_pulp.batches import load_batches
 from tvm_pulp.comparison import LOSS_TOLERANCE, TENSOR_TOLERANCE, CheckReport, Rows
 from tvm_pulp.execution import RunResult, read_tensors, start, step
 from tvm_pulp.oracle import Oracle
-from tvm_pulp.oracle.integer import dequantize, run_integer
+from tvm_pulp.oracle.integer import integer_output
 from tvm_pulp.package.forward import model_from_json
 from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
@@ -108,7 +108,6 @@ def _latents(package: Package, model: Model) -> Callable[[Mapping[str, np.ndarra
     graph = read_integer_graph(package.directory / "src")
 
     def latents(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        values = run_integer(graph, _inputs(samples))
-        return {model.inputs[0]: dequantize(values[graph.output.name], graph.output)}
+        return {model.inputs[0]: integer_output(graph, _inputs(samples))}
 
     return latents

@@ -13,26 +13,21 @@ import numpy as np
 import tvm
 from tqdm import tqdm
 
-from tvm_pulp.calibration.samples import open_samples
-from tvm_pulp.frontends import load_network
+from tvm_pulp.build_graph import build_graph
+from tvm_pulp.frontends import load_source
 from tvm_pulp.make_kernels import make_kernels
 from tvm_pulp.package.forward import model_to_json
 from tvm_pulp.package.integer_graph import write_integer_graph
 from tvm_pulp.package.metadata import KernelCall, Metadata, Tensor
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.fuse_epilogue import fuse_epilogue
-from tvm_pulp.passes.inference_graph import build_inference
-from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.pack_masks import pack_masks
 from tvm_pulp.passes.plan_memory import arena_without_l1, plan_memory
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.integer_stage import IntegerStage
-from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
+from tvm_pulp.passes.quantized.float_operators import float_reasons
 from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.passes.training_graph import TrainingGraph, build_training
-from tvm_pulp.quantization import COMPARED_SAMPLES, Quantization, infer_in_integers, train_on_latents
+from tvm_pulp.passes.training_graph import TrainingGraph
+from tvm_pulp.quantization import Quantization
 from tvm_pulp.reports.plan import plan_report
-from tvm_pulp.reports.quantization import layer_errors, quantization_report
 from tvm_pulp.target import features as target_features
 from tvm_pulp.target import parse, project, toolchain
 from tvm_pulp.target.errors import UserError
@@ -96,13 +91,11 @@ def compile(
     """
     if train is not None and train.keep_gradients and train.passes_per_step > 1:
         raise UserError("keep_gradients shows the gradients of one pass: leave micro_batch out to keep them")
-    if train is not None:
-        _check_latent_layer(train, quantization)
     features = target_features(parse(target))
     tools = toolchain.find(cross_compiler, cross_compiler_options)
-    imported = load_network(model, input_shapes=input_shapes, model_format=model_format)
-    graph, stage = _graph(imported, train, quantization)
-    graph = _fuse(graph, features)
+    imported = load_source(model, input_shapes=input_shapes, model_format=model_format)
+    built = build_graph(imported, train, quantization)
+    graph = _fuse(built.graph, features)
     count = sum(isinstance(function, PrimFunc) for function in graph.module.functions.values())
     bar = tqdm(total=3 * count, desc="compile", unit="kernel", disable=not progress, delay=1)
     kernels = make_kernels(graph.module, features, lambda: bar.update(2))
@@ -119,11 +112,12 @@ def compile(
     metadata = _metadata(
         module_name, str(target), graph, kernels, plan, features, str(elf.relative_to(directory))
     )
+    if built.integers is not None:
+        metadata = replace(metadata, float_layers=float_reasons(built.integers))
     _write_package(directory, graph, kernels, plan, metadata)
-    if quantization is not None and stage is not None:
-        _write_integers(directory / "src", stage, quantization)
-    if isinstance(imported, QuantizedGraph):
-        write_integer_graph(directory / "src", imported)
+    if built.integers is not None:
+        write_integer_graph(directory / "src", built.integers)
+        (directory / "src" / "quantization.txt").write_text(built.report + "\n")
     return Package(directory, metadata, holder)
 
 
@@ -150,47 +144,6 @@ def _called(kernels: Mapping[str, Kernel], plan: MemoryPlan) -> dict[str, Kernel
     called = {call.kernel for function in plan.functions for call in function.calls}
     variants = (k for kernel in kernels.values() for k in (kernel, kernel.in_l1) if k is not None)
     return {kernel.name: kernel for kernel in variants if kernel.name in called}
-
-
-def _check_latent_layer(train: TrainConfig, quantization: Quantization | None) -> None:
-    if train.latent_layer is None and quantization is not None:
-        raise UserError(
-            "a network that trains is quantised up to its latent layer only: name it (--latent-layer), or "
-            "leave out the calibration"
-        )
-    if train.latent_layer is not None and quantization is None:
-        raise UserError(
-            f"latent layer '{train.latent_layer}': the layers up to it are quantised, so give sample data "
-            "(--calibration); to freeze them in float32 name the layer by --freeze-until"
-        )
-
-
-def _check_quantized(
-    graph: QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
-) -> None:
-    if train is not None:
-        raise UserError(
-            f"{graph.name}: the model is quantised: a float32 model is needed to train, so convert it "
-            "without optimisations"
-        )
-    if quantization is not None:
-        raise UserError(f"{graph.name}: the model is quantised already: leave out the calibration")
-
-
-def _graph(
-    model: Model | QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
-) -> tuple[TrainingGraph, IntegerStage | None]:
-    """Build the graph, and what of it was quantised here."""
-    if isinstance(model, QuantizedGraph):
-        _check_quantized(model, train, quantization)
-        return build_integer_inference(model), None
-    if train is not None and quantization is not None:
-        return train_on_latents(model, train, quantization)
-    if train is not None:
-        return build_training(model, train), None
-    if quantization is not None:
-        return infer_in_integers(model, quantization)
-    return build_inference(model), None
 
 
 def _metadata(
@@ -292,12 +245,3 @@ def _write_package(
     (source / "plan.txt").write_text(plan_report(plan) + "\n")
     (source / "relax.txt").write_text(graph.module.script())
     (source / "kernels.txt").write_text("\n\n".join(kernel.text for kernel in kernels.values()))
-
-
-def _write_integers(directory: Path, stage: IntegerStage, options: Quantization) -> None:
-    """Write the integer graph, from which the latents can be computed in NumPy, and what it loses."""
-    graph = stage.graph(INFERENCE_BATCH)
-    write_integer_graph(directory, graph)
-    samples = open_samples(options.calibration, stage.model).first(COMPARED_SAMPLES)
-    report = quantization_report(layer_errors(stage.model, graph, samples))
-    (directory / "quantization.txt").write_text(report + "\n")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_pulp.calibration.calibrate import calibrate
 from tvm_pulp.calibration.channel_ranges import channel_ranges
 from tvm_pulp.calibration.samples import Samples, Source, open_samples
+from tvm_pulp.frontends.clean_up import clean_up
 from tvm_pulp.passes.equalize_layers import equalize_layers, equalized_activations
 from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.integer_stage import IntegerStage
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage, IntegerStage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
+from tvm_pulp.passes.remove_quantizers import remove_quantizers
 from tvm_pulp.passes.split_at_latent import split_at_latent, split_at_softmax
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters
@@ -153,3 +155,40 @@ def train_on_latents(
     trained_parameters(split.trained, config.trainable, config.freeze_until)  # refuses before the calibration
     stage = integer_stage(split.frozen, options)
     return build_training(split.trained, config, stage), stage
+
+
+def train_on_imported_latents(
+    imported: ImportedStage, config: TrainConfig
+) -> tuple[TrainingGraph, ImportedStage]:
+    """Build the training graph of a network that came quantised: its first layers stay in integers.
+
+    Those behind the latents compute in float32 and start from their dequantised weights; activations are not
+    quantised there any more.
+
+    Parameters
+    ----------
+    imported : ImportedStage
+        The whole network.
+    config : TrainConfig
+        With its `latent_layer`.
+
+    Returns
+    -------
+    graph : TrainingGraph
+        Its model is the part behind the latents.
+    stage : ImportedStage
+        The part before.
+
+    Raises
+    ------
+    UserError
+        If the layer does not cut the network in two, or as `build_training` does.
+    """
+    assert config.latent_layer is not None
+    split = split_at_latent(imported.model, config.latent_layer)
+    # PyTorch keeps quantised weights as buffers
+    weights = replace(split.trained, buffers=split.trained.buffers - imported.scales.keys())
+    trained = clean_up(remove_quantizers(weights), 1)
+    stage = replace(imported, model=split.frozen)
+    stage.graph(1)  # refuses what has no form in integers or float before anything is built on it
+    return build_training(trained, config, stage), stage

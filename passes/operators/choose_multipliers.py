@@ -16,13 +16,10 @@ NARROW_BITS = 30
 SHORT_BITS = 15
 """Multipliers of `Requantization.short` and `Requantization.halfword` are less than two to this power."""
 
-PREFERENCES = {
-    "short": ("short", "narrow"),
-    "narrow": ("narrow", "short"),
-    "halfword": ("halfword", "narrow", "short"),
-    "wide": (),
-}
-"""Forms in the order in which they are tried, by the one that is preferred."""
+CONVOLUTION = ("short", "narrow")
+PRODUCT = ("halfword", *CONVOLUTION)
+DEPTHWISE = ("halfword", "narrow", "short")
+"""Forms in the order of the kernels' speed: sums of convolutions start from their biases, others do not."""
 
 _SHIFTS = {"short": range(47, 16, -1), "narrow": range(22, 0, -1), "halfword": range(30, 0, -1)}
 """Shifts that the kernels' instructions take, the most exact first."""
@@ -36,7 +33,7 @@ def choose_multipliers(
     low: int = 0,
     high: int = 255,
     accuracy: float = 1 / 16,
-    prefer: str = "short",
+    forms: Sequence[str] = CONVOLUTION,
     rounding: Rounding = Rounding.HALF_UP,
 ) -> tuple[np.ndarray, Requantization]:
     """Choose integer multipliers, one for each channel, and a shift for all.
@@ -55,9 +52,8 @@ def choose_multipliers(
         See `Requantization`.
     accuracy
         Largest error of a result, in units of its last place, that a faster form may add.
-    prefer
-        The form to try first: ``"short"``, which is the faster one for sums that start from their bias, or
-        ``"halfword"``, which adds the bias by the way, for those that do not (depthwise convolutions).
+    forms
+        The faster forms, in the order in which they are tried.
     rounding
         `HALF_UP`, or `HALF_EVEN`, which is made `HALF_UP` where no result lies halfway between integers; else
         the form is `narrow` if that is accurate enough, the only one of which kernels round so.
@@ -76,7 +72,7 @@ def choose_multipliers(
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise UserError("requantisation needs finite scales above 0: a channel is constant or not calibrated")
     even = rounding is Rounding.HALF_EVEN
-    forms = tuple(form for form in PREFERENCES[prefer] if not (even and form == "halfword"))
+    forms = [form for form in forms if not (even and form == "halfword")]
     multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy, forms)
     if even and _has_halves(multipliers, sums, requantization.shift):
         multipliers, requantization = _choose(scale, sums, zero_point, low, high, accuracy, ("narrow",))

@@ -13,6 +13,7 @@ from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
 from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization, packed_bytes
+from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
 
 
@@ -39,7 +40,7 @@ def pack_latents(layer: str, work: str, shape: Shape, latents: UintQ, non_negati
 
     def integer(*i: Scalar) -> Scalar:
         product = data(*i).astype("float64") * const(latents.reciprocal, "float64")
-        return _clipped(tirx.nearbyint(product), latents.zero_point, latents.largest)
+        return _clipped(tirx.floor(product + 0.5), latents.zero_point, latents.largest)
 
     details = {
         "zero_point": latents.zero_point,
@@ -169,36 +170,106 @@ def _packing(
     elements = math.prod(shape[1:])
     integers = te.compute(shape, integer, name="integers")
 
+    layout = LatentLayout(bits)
+    grouped = elements // layout.values  # whole groups; a stream follows
+
+    def at(n: Scalar, number: Scalar) -> Scalar:
+        return integers(n, *_unravel(number, shape[1:]))
+
     def byte(n: Scalar, k: Scalar) -> Scalar:
-        first = tirx.floordiv(8 * k, bits)
-        value: Scalar = const(0, "int32")
-        for i in range(6 // bits + 2):
-            # from the field's start, never negative: up by `bits`, down again
-            up = (first + i) * bits - 8 * k + bits
-            field = tirx.shift_right(
-                tirx.shift_left(integers(n, *_unravel(first + i, shape[1:])), up), const(bits, "int32")
-            )
-            inside = tirx.all(first + i < elements, up < 8 + bits)
-            value = tirx.bitwise_or(value, tirx.if_then_else(inside, field, 0))
-        return tirx.bitwise_and(value, 255).astype("uint8")
+        in_stream = _stream_byte(
+            at, n, k - grouped * 4 * layout.words, grouped * layout.values, elements, bits
+        )
+        if grouped == 0:
+            return in_stream
+        in_group = _group_byte(at, n, k, layout)
+        if elements == grouped * layout.values:
+            return in_group
+        return tirx.if_then_else(k < grouped * 4 * layout.words, in_group, in_stream)
 
     packed = te.compute((shape[0], packed_bytes(elements, bits)), byte, name="packed")
     attributes = {"pulp.latents": {"bits": bits, **details}}
     return make_kernel([data], [packed], operator=operator, layer=layer, work=work, details=attributes)
 
 
+def _group_byte(
+    integer: Callable[[Scalar, Scalar], Scalar], n: Scalar, k: Scalar, layout: LatentLayout
+) -> Scalar:
+    """Byte k of a sample's groups, see `LatentLayout`."""
+    group, place = tirx.floordiv(k, 4 * layout.words), tirx.floormod(k, 4 * layout.words)
+    word = tirx.floordiv(place, 4)
+    first = group * layout.values + tirx.floormod(place, 4)
+    byte: Scalar = const(0, "int32")
+    for i in range(layout.whole):
+        value = integer(n, first + 4 * (layout.whole * word + i))
+        byte = tirx.bitwise_or(byte, tirx.shift_left(value, const(layout.bits * i, "int32")))
+    for i in range(layout.rest):
+        bit = word * layout.rest + i
+        value = integer(n, first + 4 * (layout.spread.start + tirx.floordiv(bit, layout.bits)))
+        of_value = tirx.bitwise_and(tirx.shift_right(value, tirx.floormod(bit, layout.bits)), 1)
+        at = const(layout.whole * layout.bits + i, "int32")
+        byte = tirx.bitwise_or(byte, tirx.shift_left(of_value, at))
+    return byte.astype("uint8")
+
+
+def _stream_byte(
+    integer: Callable[[Scalar, Scalar], Scalar], n: Scalar, k: Scalar, start: int, elements: int, bits: int
+) -> Scalar:
+    """Byte k of the values from `start` on, of all fields that reach into it."""
+    first = tirx.floordiv(8 * k, bits)
+    value: Scalar = const(0, "int32")
+    for i in range(6 // bits + 2):
+        # from the field's start, never negative: up by `bits`, down again
+        up = (first + i) * bits - 8 * k + bits
+        field = tirx.shift_right(tirx.shift_left(integer(n, start + first + i), up), const(bits, "int32"))
+        inside = tirx.all(start + first + i < elements, up < 8 + bits)
+        value = tirx.bitwise_or(value, tirx.if_then_else(inside, field, 0))
+    return tirx.bitwise_and(value, 255).astype("uint8")
+
+
 def _value(store: te.Tensor, row: Scalar, position: Sequence[Scalar], shape: Shape, q: UintQ) -> Scalar:
-    """Value of an element of a sample: its field may lie in two bytes."""
+    """Value of an element of a sample."""
     at: Scalar = const(0, "int32")
     for index, extent in zip(position, shape[1:], strict=True):
         at = at * extent + index
-    first, start = tirx.floordiv(at * q.bits, 8), tirx.floormod(at * q.bits, 8)
+    layout, elements = LatentLayout(q.bits), math.prod(shape[1:])
+    grouped = elements // layout.values  # whole groups; a stream follows
+    field = _stream_field(store, row, at - grouped * layout.values, grouped * 4 * layout.words, q)
+    if grouped:
+        in_group = _group_field(store, row, at, layout)
+        is_all = elements == grouped * layout.values
+        field = in_group if is_all else tirx.if_then_else(at < grouped * layout.values, in_group, field)
+    return (field - q.zero_point).astype("float32") * const(q.scale, "float32")
+
+
+def _group_field(store: te.Tensor, row: Scalar, at: Scalar, layout: LatentLayout) -> Scalar:
+    """Integer of an element in a group, see `LatentLayout`: whole in a byte, or a bit in each of some."""
+    group, place = tirx.floordiv(at, layout.values), tirx.floormod(at, layout.values)
+    first = group * 4 * layout.words + tirx.floormod(place, 4)
+    number = tirx.floordiv(place, 4)
+    byte = store[row, first + 4 * tirx.floordiv(number, layout.whole)].astype("int32")
+    start = tirx.floormod(number, layout.whole) * layout.bits
+    whole = tirx.bitwise_and(tirx.shift_right(byte, start), 2**layout.bits - 1)
+    if not layout.rest:
+        return whole
+    spread: Scalar = const(0, "int32")
+    for i in range(layout.bits):
+        bit = (number - layout.spread.start) * layout.bits + i
+        byte = store[row, first + 4 * tirx.floordiv(bit, layout.rest)].astype("int32")
+        of_byte = tirx.floormod(bit, layout.rest) + layout.whole * layout.bits
+        value = tirx.bitwise_and(tirx.shift_right(byte, of_byte), 1)
+        spread = tirx.bitwise_or(spread, tirx.shift_left(value, const(i, "int32")))
+    return tirx.if_then_else(number < layout.spread.start, whole, spread)
+
+
+def _stream_field(store: te.Tensor, row: Scalar, at: Scalar, start: int, q: UintQ) -> Scalar:
+    """Integer of an element in a stream from byte `start` on: its field may lie in two bytes."""
+    first, bit = tirx.floordiv(at * q.bits, 8) + start, tirx.floormod(at * q.bits, 8)
     word = store[row, first].astype("int32")
     if 8 % q.bits:
-        following = tirx.if_then_else(start + q.bits > 8, store[row, first + 1].astype("int32"), 0)
+        following = tirx.if_then_else(bit + q.bits > 8, store[row, first + 1].astype("int32"), 0)
         word = tirx.bitwise_or(word, tirx.shift_left(following, const(8, "int32")))
-    field = tirx.bitwise_and(tirx.shift_right(word, start), q.largest)
-    return (field - q.zero_point).astype("float32") * const(q.scale, "float32")
+    return tirx.bitwise_and(tirx.shift_right(word, bit), q.largest)
 
 
 def _unravel(at: Scalar, shape: Sequence[int]) -> list[Scalar]:

@@ -8,6 +8,7 @@ import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
 
@@ -91,7 +92,7 @@ def quantized_conv2d(
     geometry: QuantizedConv2d,
     data_shape: Shape,
     outputs: int,
-    requantization: Requantization,
+    requantization: Requantization | None,
 ) -> PrimFunc:
     """Make the kernel of a quantised convolution without groups.
 
@@ -109,7 +110,7 @@ def quantized_conv2d(
     outputs
         Channels of the result.
     requantization
-        From the sums to bytes.
+        From the sums to bytes; None for the sums themselves, int32, without a bias.
 
     Returns
     -------
@@ -123,8 +124,6 @@ def quantized_conv2d(
     weight = argument(
         "weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels)), "int8"
     )
-    bias = argument("bias", (outputs,), "int32")
-    multiplier = argument("multiplier", requantization.multiplier_shape((outputs,)), "int32")
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
     c = te.reduce_axis((0, channels), name="c")
@@ -137,19 +136,13 @@ def quantized_conv2d(
         ),
         name="total",
     )
-    result = te.compute(
-        shape,
-        lambda b, y, x, o: requantization.apply(total(b, y, x, o) + bias(o), multiplier, o),
-        name="result",
-    )
+    arguments, result, details = with_requantization([data, weight], total, requantization)
     return make_kernel(
-        [data, weight, bias, multiplier],
+        arguments,
         [result],
         operator="quantized_conv2d",
         layer=layer,
         work=work,
         macs=images * rows * columns * outputs * channels * geometry.kernel[0] * geometry.kernel[1],
-        details={
-            "pulp.quantized_conv2d": {**geometry.attributes(), "requantize": 1, **requantization.attributes()}
-        },
+        details={"pulp.quantized_conv2d": {**geometry.attributes(), **details}},
     )

@@ -7,6 +7,7 @@ from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Shape, argument, make_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, row_bytes
+from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
@@ -26,7 +27,7 @@ def pack_depthwise_weight(weight: np.ndarray) -> np.ndarray:
 
 
 def quantized_depthwise(
-    layer: str, work: str, geometry: QuantizedConv2d, data_shape: Shape, requantization: Requantization
+    layer: str, work: str, geometry: QuantizedConv2d, data_shape: Shape, requantization: Requantization | None
 ) -> PrimFunc:
     """Make the kernel of a quantised depthwise convolution with one result channel for each of the data's.
 
@@ -39,7 +40,7 @@ def quantized_depthwise(
     data_shape
         [images, rows, columns, channels].
     requantization
-        From the sums to bytes.
+        From the sums to bytes; None for the sums themselves, int32, without a bias.
 
     Returns
     -------
@@ -52,8 +53,6 @@ def quantized_depthwise(
     kernel_rows, kernel_columns = geometry.kernel
     data = argument("data", data_shape, "uint8")
     weight = argument("weight", (channels, kernel_rows, row_bytes(kernel_columns, 1)), "int8")
-    bias = argument("bias", (channels,), "int32")
-    multiplier = argument("multiplier", requantization.multiplier_shape((channels,)), "int32")
     ky = te.reduce_axis((0, kernel_rows), name="ky")
     kx = te.reduce_axis((0, kernel_columns), name="kx")
     total = te.compute(
@@ -63,23 +62,15 @@ def quantized_depthwise(
         ),
         name="total",
     )
-    result = te.compute(
-        shape,
-        lambda b, y, x, c: requantization.apply(total(b, y, x, c) + bias(c), multiplier, c),
-        name="result",
-    )
+    arguments, result, details = with_requantization([data, weight], total, requantization)
     return make_kernel(
-        [data, weight, bias, multiplier],
+        arguments,
         [result],
         operator="quantized_depthwise",
         layer=layer,
         work=work,
         macs=int(np.prod(shape)) * kernel_rows * kernel_columns,
         details={
-            "pulp.quantized_depthwise": {
-                **geometry.attributes(),
-                "requantize": 1,
-                **requantization.attributes(),
-            }
+            "pulp.quantized_depthwise": {**geometry.attributes(), **details},
         },
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel, number
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
@@ -22,7 +22,10 @@ def quantize(
     rounding: Rounding = Rounding.HALF_UP,
     divides: bool = False,
 ) -> PrimFunc:
-    """Make the kernel of ``clip(round(x * (1 / scale)) + zero_point, 0, 255)``, in float32.
+    """Make the kernel of ``clip(round(x * (1 / scale)) + zero_point, 0, 255)``.
+
+    The product by the float32 nearest to ``1 / scale`` is exact and is rounded once, halves up, as UINT-Q
+    rounds; all else is in float32.
 
     Parameters
     ----------
@@ -46,20 +49,31 @@ def quantize(
         half up, ``"pulp.quantize"`` has axes, zero point and the bits of the reciprocal scale.
     """
     data = argument("data", shape)
+    rounds_once = rounding is Rounding.HALF_UP and not divides
+    factor = float(np.float32(1.0 / scale))
 
     def compute(*indices: Scalar) -> Scalar:
         value = data(*(indices[axes.index(axis)] for axis in range(len(shape))))
+        if rounds_once and not _keeps_pixels(axes):  # loops on the cluster, which has no float64
+            bounds = const(-zero_point, "int32"), const(255 - zero_point, "int32")
+            return (
+                call_pure_extern("int32", "pulp_quantize", value, number(factor), *bounds) + zero_point
+            ).astype("uint8")
+        if rounds_once:
+            nearest = tirx.floor(value.astype("float64") * const(factor, "float64") + 0.5) + float(zero_point)
+            bounded = tirx.min(tirx.max(nearest, const(0.0, "float64")), const(255.0, "float64"))
+            return bounded.astype("int32").astype("uint8")
         # a call, as TVM makes a product of a quotient by a constant
         quotient = call_pure_extern("float32", "pulp_divide", value, number(scale))
-        scaled = quotient if divides else value * number(1.0 / scale)
+        scaled = quotient if divides else value * number(factor)
         bounded = tirx.min(tirx.max(scaled, number(-256.0)), number(512.0))  # so that int32 holds it
         rounded = tirx.Cast("int32", _ROUND[rounding](bounded)) + const(zero_point, "int32")
         return _byte(rounded, 0, 255)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
     details = {}
-    if rounding is Rounding.HALF_UP and not divides:
-        bits = int(np.float32(1.0 / scale).view(np.uint32))
+    if rounds_once:
+        bits = int(np.float32(factor).view(np.uint32))
         details["pulp.quantize"] = {"axes": list(axes), "reciprocal_bits": bits, "zero_point": zero_point}
     return make_kernel([data], [result], operator="quantize", layer=layer, work=work, details=details)
 
@@ -93,22 +107,51 @@ def dequantize(
     Returns
     -------
     PrimFunc
-        Operator class ``"dequantize"``: data uint8, result float32.
+        Operator class ``"dequantize"``: data uint8, result float32. ``"pulp.dequantize"`` has axes, zero
+        point and the bits of the scale.
     """
     data = argument("data", shape, "uint8")
+    bits = int(np.float32(scale).view(np.uint32))
+    details = {"pulp.dequantize": {"axes": list(axes), "scale_bits": bits, "zero_point": zero_point}}
 
     def compute(*indices: Scalar) -> Scalar:
         q = tirx.Cast("int32", data(*(indices[axes.index(axis)] for axis in range(len(shape)))))
         return tirx.Cast("float32", q - const(zero_point, "int32")) * number(scale)
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
-    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work)
+    return make_kernel([data], [result], operator="dequantize", layer=layer, work=work, details=details)
+
+
+def dequantize_sums(layer: str, work: str, shape: Shape, axes: Sequence[int]) -> PrimFunc:
+    """Make the kernel of ``float32(sum + bias[channel]) * scale[channel]``; see `quantize`.
+
+    Parameters
+    ----------
+    shape
+        Of the sums, their channels innermost.
+
+    Returns
+    -------
+    PrimFunc
+        Operator class ``"dequantize_sums"``: sums int32, bias int32 [channels], scale float32 [channels],
+        result float32.
+    """
+    sums, last = argument("sums", shape, "int32"), len(shape) - 1
+    bias, scale = argument("bias", shape[-1:], "int32"), argument("scale", shape[-1:])
+
+    def compute(*indices: Scalar) -> Scalar:
+        channel = indices[axes.index(last)]
+        total = sums(*(indices[axes.index(axis)] for axis in range(len(shape)))) + bias(channel)
+        return tirx.Cast("float32", total) * scale(channel)
+
+    result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
+    return make_kernel([sums, bias, scale], [result], operator="dequantize_sums", layer=layer, work=work)
 
 
 def quantized_add(
     layer: str,
     work: str,
-    shape: Shape,
+    shapes: tuple[Shape, Shape],
     zero_points: tuple[int, int, int],
     multipliers: tuple[int, int],
     shift: int,
@@ -121,8 +164,8 @@ def quantized_add(
     ----------
     layer, work
         See `make_kernel`.
-    shape
-        Of all tensors.
+    shapes
+        Of left and right operand, of one rank; they broadcast.
     zero_points
         Of left operand, right operand and result.
     multipliers, shift
@@ -137,14 +180,14 @@ def quantized_add(
     PrimFunc
         Operator class ``"quantized_add"``: left, right, result, all uint8.
     """
-    left, right = argument("left", shape, "uint8"), argument("right", shape, "uint8")
+    left, right = argument("left", shapes[0], "uint8"), argument("right", shapes[1], "uint8")
     even = rounding is Rounding.HALF_EVEN
     offset = -multipliers[0] * zero_points[0] - multipliers[1] * zero_points[1]
     half = (1 << (shift - 1)) - (1 if even else 0)
 
     def compute(*indices: Scalar) -> Scalar:
         terms = [
-            tirx.Cast("int32", tensor(*indices)) * const(multiplier, "int32")
+            tirx.Cast("int32", broadcast_element(tensor, indices)) * const(multiplier, "int32")
             for tensor, multiplier in zip((left, right), multipliers, strict=True)
         ]
         total = terms[0] + terms[1]
@@ -155,7 +198,7 @@ def quantized_add(
             total = total + const(offset + half, "int32")
         return _byte((total >> const(shift, "int32")) + const(zero_points[2], "int32"), *bounds)
 
-    result = te.compute(shape, compute, name="result")
+    result = te.compute(np.broadcast_shapes(*shapes), compute, name="result")
     return make_kernel([left, right], [result], operator="quantized_add", layer=layer, work=work)
 
 
@@ -175,6 +218,11 @@ def lookup(layer: str, work: str, shape: Shape) -> PrimFunc:
 
     result = te.compute(shape, compute, name="result")
     return make_kernel([data, table], [result], operator="lookup", layer=layer, work=work)
+
+
+def _keeps_pixels(axes: Sequence[int]) -> bool:
+    """Tell whether axes stay as they are, or the second one becomes the innermost: these have a template."""
+    return list(axes) in (sorted(axes), [0, *range(2, len(axes)), 1])
 
 
 _ROUND: dict[Rounding, Callable[[Scalar], Scalar]] = {

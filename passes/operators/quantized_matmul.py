@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, argument, make_kernel
+from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
 
@@ -57,22 +58,9 @@ def quantized_matmul(
         )
         return te.sum(tirx.Cast("int32", factors[0]) * tirx.Cast("int32", factors[1]), axis=[term])
 
-    sizes = {"m": m, "n": n, "k": k, "requantize": int(requantization is not None)}
-    sizes |= {"transpose_data": int(transpose_data), "transpose_weight": int(transpose_weight)}
-    arguments = [data, weight]
-    if requantization is None:
-        result = te.compute((m, n), product, name="result")
-    else:
-        bias = argument("bias", (n,), "int32")
-        multiplier = argument("multiplier", requantization.multiplier_shape((n,)), "int32")
-        arguments += [bias, multiplier]
-        total = te.compute((m, n), product, name="total")
-        result = te.compute(
-            (m, n),
-            lambda i, j: requantization.apply(total(i, j) + bias(j), multiplier, j),
-            name="result",
-        )
-        sizes |= requantization.attributes()
+    total = te.compute((m, n), product, name="total")
+    arguments, result, details = with_requantization([data, weight], total, requantization)
+    details |= {"transpose_data": int(transpose_data), "transpose_weight": int(transpose_weight)}
     return make_kernel(
         arguments,
         [result],
@@ -80,5 +68,5 @@ def quantized_matmul(
         layer=layer,
         work=work,
         macs=m * n * k,
-        details={"pulp.quantized_matmul": sizes},
+        details={"pulp.quantized_matmul": {"m": m, "n": n, "k": k, **details}},
     )

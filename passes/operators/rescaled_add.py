@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding
 from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
@@ -15,7 +16,7 @@ _SHIFT = 20
 def rescaled_add(
     layer: str,
     work: str,
-    shape: Shape,
+    shapes: tuple[Shape, Shape],
     zero_points: tuple[int, int, int],
     multipliers: tuple[Multiplier, Multiplier, Multiplier],
     bounds: tuple[int, int],
@@ -27,8 +28,8 @@ def rescaled_add(
     ----------
     layer, work
         See `make_kernel`.
-    shape
-        Of all tensors.
+    shapes
+        Of left and right operand, of one rank; they broadcast.
     zero_points
         Of left operand, right operand and result.
     multipliers
@@ -43,7 +44,7 @@ def rescaled_add(
     PrimFunc
         Operator class ``"rescaled_add"``: left, right, result, all uint8.
     """
-    left, right = argument("left", shape, "uint8"), argument("right", shape, "uint8")
+    left, right = argument("left", shapes[0], "uint8"), argument("right", shapes[1], "uint8")
     result = Requantization(1, zero_points[2], *bounds, rounding=Rounding.TWICE, own_shifts=True)
 
     def scaled(index: int, value: Scalar) -> Scalar:
@@ -53,9 +54,11 @@ def rescaled_add(
         return call_pure_extern("int32", "pulp_requantize_twice", widened, multiplier, shift)
 
     def compute(*indices: Scalar) -> Scalar:
-        first, second = scaled(0, left(*indices)), scaled(1, right(*indices))
+        first, second = (
+            scaled(index, broadcast_element(tensor, indices)) for index, tensor in enumerate((left, right))
+        )
         total = first - second if subtracts else first + second
         return result.apply_to(total, *(const(number, "int32") for number in multipliers[2]))
 
-    output = te.compute(shape, compute, name="result")
+    output = te.compute(np.broadcast_shapes(*shapes), compute, name="result")
     return make_kernel([left, right], [output], operator="rescaled_add", layer=layer, work=work)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
+from tvm_pulp.passes.operators.choose_multipliers import CONVOLUTION, choose_multipliers
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.target.errors import UserError
@@ -38,7 +39,7 @@ class Arithmetic:
         output: QuantizedTensor,
         low: int = 0,
         high: int = 255,
-        prefer: str = "short",
+        forms: Sequence[str] = CONVOLUTION,
     ) -> tuple[np.ndarray, Requantization]:
         """Choose a layer's requantisation, see `choose_multipliers`; its name goes before a message."""
         try:
@@ -50,7 +51,7 @@ class Arithmetic:
                 high=high,
                 accuracy=self.accuracy,
                 rounding=self.rounding,
-                prefer=prefer,
+                forms=forms,
             )
         except UserError as error:
             raise UserError(f"layer {layer}: {error}") from error

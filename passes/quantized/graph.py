@@ -3,6 +3,7 @@
 All tensors between operators are unsigned bytes q that stand for ``scale * (q - zero_point)``; axis 0 is
 the batch and the layout that of the model, NCHW. Models with signed bytes are brought to it by adding 128 to
 value and zero point, which changes no result. Arithmetic and rounding are those of `tvm_pulp.oracle.integer`.
+What a network that comes quantised leaves in float32 stands between `FloatOperator`s of `float_operators.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class QuantizedTensor:
 
 
 @dataclass(frozen=True)
+class FloatTensor:
+    """A tensor of float32, in the model's layout; its name is unique in the graph."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Operator:
     """What all operators have: the layer of the model that they stem from, and their result."""
 
@@ -52,15 +61,23 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class FloatOperator:
+    """The same for those whose result is float32."""
+
+    layer: str
+    output: FloatTensor
+
+
+@dataclass(frozen=True)
 class Quantize(Operator):
-    """``clip(round(x * (1 / scale)) + zero_point, 0, 255)`` of a float32 input, in float32.
+    """``clip(round(x * (1 / scale)) + zero_point, 0, 255)`` of a tensor of float32.
 
     ``1 / scale`` is rounded to float32, so that the cluster multiplies; see `tvm_pulp.oracle.integer`.
 
     Attributes
     ----------
     source, source_shape
-        The input.
+        The input's name, or a `FloatTensor`'s.
     axes : tuple of int, optional
         Axis i of the output is axis ``axes[i]`` of the input; None where they are the same.
     rounding : Rounding
@@ -255,10 +272,10 @@ class QuantizedGraph:
     name : str
         Of the model.
     inputs : tuple of str
-        Names of the inputs, each read by one `Quantize` (float32) or `QuantizedInput`.
-    operators : tuple of Operator
+        Names of the inputs, each read by `Quantize` or `FloatLayers` (float32) or a `QuantizedInput`.
+    operators : tuple of Operator or FloatOperator
         In execution order.
-    output : QuantizedTensor
+    output : QuantizedTensor or FloatTensor
         What it yields.
     output_dtype : str
         "float32": the numbers that the bytes stand for; "uint8": the bytes; "int8": the bytes less 128.
@@ -266,6 +283,6 @@ class QuantizedGraph:
 
     name: str
     inputs: tuple[str, ...]
-    operators: tuple[Operator, ...]
-    output: QuantizedTensor
+    operators: tuple[Operator | FloatOperator, ...]
+    output: QuantizedTensor | FloatTensor
     output_dtype: str = "float32"

@@ -1,7 +1,7 @@
 """From a network that comes quantised, by `quantize` and `dequantize`, to the integer graph.
 
-What lies between a `dequantize` and the next `quantize` becomes one integer operator: nothing is computed in
-float but what stands in tables.
+What lies between a `dequantize` and the next `quantize` becomes one integer operator. What has no integer
+form, or is not quantised, stays in float32 (`float_layers.py`): between bytes, or behind the last ones.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.passes.quantized import graph
 from tvm_pulp.passes.quantized.arithmetic import ONNX
-from tvm_pulp.passes.quantized.graph import QuantizedGraph, QuantizedTensor
-from tvm_pulp.passes.quantized.parameters import imported_weight
+from tvm_pulp.passes.quantized.float_layers import FloatWalk
+from tvm_pulp.passes.quantized.float_operators import DequantizedLayer
+from tvm_pulp.passes.quantized.graph import FloatTensor, QuantizedGraph, QuantizedTensor
+from tvm_pulp.passes.quantized.no_integer_form import NoIntegerForm
+from tvm_pulp.passes.quantized.parameters import BIAS_LIMIT, imported_weight
 from tvm_pulp.passes.quantized.quantize import visit
-from tvm_pulp.passes.quantized.rules import RULES, Rule, elementwise_values
+from tvm_pulp.passes.quantized.rules import RULES, Rule, elementwise_values, layer_weight
 from tvm_pulp.passes.quantized.walk import Walk
 from tvm_pulp.passes.rewrite import is_number, number, operator_name, static_shape
 from tvm_pulp.target.errors import UserError
@@ -44,10 +47,12 @@ def imported_graph(model: Model, scales: Mapping[str, np.ndarray], divides: bool
     -------
     QuantizedGraph
 
+        With `FloatLayers` where the network is not quantised, or has no integer form.
+
     Raises
     ------
     UserError
-        Naming a layer that has no integer form, and what to do.
+        Naming a layer that can be computed neither way.
     """
     walk = ImportedWalk(model, scales, divides)
     for variable in model.input_variables:
@@ -58,20 +63,22 @@ def imported_graph(model: Model, scales: Mapping[str, np.ndarray], divides: bool
             walk.emit(variable, graph.QuantizedInput(variable.name, output, variable.name, shape, dtype))
     for variable, value in walk.bound.items():
         if variable not in walk.absorbed and variable not in walk.constants:
-            visit(walk, variable, value, _RULES)
+            walk.convert(variable, value)
     result = model.function.body.body
     if isinstance(result, relax.Tuple):
         raise UserError(f"{model.name}: it has several outputs, which is not supported: leave one")
-    output = walk.source(result, result)
+    found = walk.tensors[result] if result in walk.tensors else walk.float_tensor(result)
     dtype = str(result.ty.dtype)
-    return QuantizedGraph(model.name, model.inputs, tuple(walk.operators), output, dtype)
+    return QuantizedGraph(model.name, model.inputs, tuple(walk.operators), found, dtype)
 
 
-class ImportedWalk(Walk):
+class ImportedWalk(FloatWalk):
     """A walk whose scales are those that the network states.
 
     Attributes
     ----------
+    divides : bool
+        See `imported_graph`.
     functions : dict of Var to (QuantizedTensor, ndarray)
         Values that are functions of one byte: the tensor, and the value for each byte, float32 ``[256]``.
     """
@@ -87,37 +94,53 @@ class ImportedWalk(Walk):
             if name in scales:
                 self.scales[variable] = np.broadcast_to(scales[name], static_shape(variable))
 
+    def convert(self, variable: relax.Var, value: relax.Expr) -> None:
+        """Follow the rule of a binding; where it has no integer form, leave it in float32."""
+        before = len(self.operators), dict(self.tensors), set(self.absorbed), dict(self.functions)
+        for rules in (_RULES, _FLOAT_RULES):
+            try:
+                return visit(self, variable, value, rules)
+            except NoIntegerForm as error:
+                operators, self.tensors, self.absorbed, self.functions = before
+                del self.operators[operators:]
+                self.reasons.setdefault(variable, error.why)
+        return None
+
     def tensor(self, variable: relax.Var) -> QuantizedTensor:
-        """Make the tensor of a variable by the `quantize` that reads it, perhaps through a view."""
+        """Make the tensor of a variable by the `quantize` that reads it, perhaps through views."""
         reader: relax.Var | None = variable
-        while reader is not None:
-            quantizers = [r for r in self.readers(reader) if operator_name(self.bound[r]) == "quantize"]
-            if quantizers:
-                scale, zero_point = quantization(self.bound[quantizers[0]])
-                return QuantizedTensor(variable.name, static_shape(variable), scale, zero_point)
+        while reader is not None and not self.is_result(reader):
+            readers = self.readers(reader)
+            quantizers = [r for r in readers if operator_name(self.bound[r]) == "quantize"]
+            settings = {quantization(self.bound[quantizer]) for quantizer in quantizers}
+            if len(settings) == 1 and len(quantizers) == len(readers):
+                return QuantizedTensor(variable.name, static_shape(variable), *settings.pop())
             following = self.only_reader(reader)
             moves = following is not None and operator_name(self.bound[following]) in _MOVES
             reader = following if moves else None
-        raise UserError(
-            f"layer {self.layer(variable)}: its result is not quantised but goes on in float: quantise it, "
-            "or compile the float network with --calibration"
-        )
+        why = "its result is not quantised but goes on in float"
+        raise NoIntegerForm(self.layer(variable), why, "quantise it")
 
     def source(self, variable: relax.Var, operand: relax.Expr) -> QuantizedTensor:
         """Tensor that an operator reads; makes it of a float input or a pending function."""
-        if operand not in self.tensors:
+        if operand not in self.tensors and operand not in self.constants:
+            try:
+                output = self.tensor(operand)
+            except NoIntegerForm as error:
+                layer = self.layer(variable)
+                raise NoIntegerForm(layer, "its data are not quantised", "quantise them") from error
             if operand in self.functions:
-                self.tabulate(operand, operand, self.tensor(operand))
-            elif operand in self.model.input_variables:
-                self.quantize_input(operand, operand, self.tensor(operand))
+                self.tabulate(operand, operand, output)
+            else:
+                self.quantize_floats(operand, self.float_tensor(operand), output)
         return super().source(variable, operand)
 
-    def quantize_input(self, variable: relax.Var, operand: relax.Var, output: QuantizedTensor) -> None:
-        """Emit the quantisation of a float input."""
-        shape = static_shape(operand)
-        operator = graph.Quantize(
-            operand.name, output, operand.name, shape, None, Rounding.HALF_EVEN, self.divides
-        )
+    def quantize_floats(self, variable: relax.Var, source: FloatTensor, output: QuantizedTensor) -> None:
+        """Emit the quantisation of a tensor of float32."""
+        layer, rounding = self.layer(variable), Rounding.HALF_EVEN
+        if source.name in self.model.inputs:
+            layer = source.name
+        operator = graph.Quantize(layer, output, source.name, source.shape, None, rounding, self.divides)
         self.emit(variable, operator)
 
     def tabulate(self, variable: relax.Var, operand: relax.Var, output: QuantizedTensor) -> None:
@@ -143,12 +166,16 @@ class ImportedWalk(Walk):
         output: QuantizedTensor,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Give a layer's weight back its integers, see `imported_weight`."""
-        if scales is None:
-            raise UserError(
-                f"layer {layer}: its weight is not quantised: quantise it, or compile the float network with "
-                "--calibration"
-            )
-        return imported_weight(weight, scales, bias, source, output, layer)
+        integers, biases, units, largest = imported_weight(
+            weight, _quantised(layer, scales), bias, source, output.scale, layer
+        )
+        return integers, biases, units / output.scale, largest
+
+
+def _quantised(layer: str, scales: np.ndarray | None) -> np.ndarray:
+    if scales is None:
+        raise NoIntegerForm(layer, "its weight is not quantised", "quantise it")
+    return scales
 
 
 def quantization(value: relax.Call) -> tuple[float, int]:
@@ -162,14 +189,15 @@ def _quantize(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     assert isinstance(walk, ImportedWalk)
     operand, (scale, zero_point) = value.args[0], quantization(value)
     output = QuantizedTensor(variable.name, static_shape(variable), scale, zero_point)
-    if operand in walk.model.input_variables and operand not in walk.tensors:
-        return walk.quantize_input(variable, operand, output)
-    if operand not in walk.functions:
-        source = walk.source(variable, operand)
-        if (source.scale, source.zero_point) == (scale, zero_point):
-            walk.tensors[variable] = source
-            return None
-    return walk.tabulate(variable, operand, output)
+    if operand in walk.functions:
+        return walk.tabulate(variable, operand, output)
+    if operand not in walk.tensors:
+        return walk.quantize_floats(variable, walk.float_tensor(operand), output)
+    source = walk.tensors[operand]
+    if (source.scale, source.zero_point) != (scale, zero_point):
+        return walk.tabulate(variable, operand, output)
+    walk.tensors[variable] = source
+    return None
 
 
 def _dequantize(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -181,19 +209,33 @@ def _dequantize(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
 def _elementwise(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     """A function of one byte, or the sum of two tensors."""
     assert isinstance(walk, ImportedWalk)
-    variables = [argument for argument in value.args if isinstance(argument, relax.Var)]
+    numbers = [_number(walk, argument) for argument in value.args]
+    pairs = zip(value.args, numbers, strict=True)
+    variables = [operand for operand, known in pairs if known is None and isinstance(operand, relax.Var)]
     if any(argument in walk.constants for argument in variables):
         walk.refuse(variable, f"{operator_name(value)} with a parameter")
     read = {argument: walk.values(argument) for argument in variables}
     sources = {source.name: source for source, _ in read.values()}
     if len(sources) > 1:
-        if operator_name(value) in ("add", "subtract"):
-            return RULES["add"](walk, variable, value)
+        if operator_name(value) in ("add", "subtract", "multiply"):
+            return RULES[operator_name(value)](walk, variable, value)
         walk.refuse(variable, f"{operator_name(value)} of two tensors")
     dtype = walk.arithmetic.dtype
-    operands = [dtype(number(a)) if is_number(a) else read[a][1] if a in read else a for a in value.args]
+    operands = [
+        dtype(known) if known is not None else read[argument][1] if argument in read else argument
+        for argument, known in zip(value.args, numbers, strict=True)
+    ]
     (source,) = sources.values()
     walk.functions[variable] = source, elementwise_values(value, operands)
+    return None
+
+
+def _number(walk: Walk, argument: relax.Expr) -> float | None:
+    """Value of a constant or a parameter of one element."""
+    if is_number(argument):
+        return number(argument)
+    if isinstance(argument, relax.Var) and argument in walk.constants and walk.constants[argument].size == 1:
+        return float(walk.constants[argument].reshape(()))
     return None
 
 
@@ -206,12 +248,30 @@ def _softmax(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     walk.emit(variable, graph.QuantizedSoftmax(walk.layer(variable), output, source, table))
 
 
+def _layer_to_float(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    """A layer on bytes whose sums go on in float32."""
+    assert isinstance(walk, ImportedWalk)
+    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
+    attributes, weight, scales = layer_weight(walk, variable, value, source)
+    variable, bias = walk.with_bias(variable, len(weight))
+    # a channel of zeros has its bias in units that int32 holds
+    least_unit = max(float(np.abs(bias).max(initial=0.0)), 1.0) / BIAS_LIMIT
+    integers, biases, units, _ = imported_weight(
+        weight, _quantised(layer, scales), bias, source, least_unit, layer
+    )
+    output = FloatTensor(variable.name, static_shape(variable))
+    scaled = units.astype(np.float32)
+    walk.emit_floats(variable, DequantizedLayer(layer, output, source, integers, biases, scaled, attributes))
+
+
 _RULES: dict[str, Rule] = {
     **RULES,
     **dict.fromkeys(
-        ("add", "subtract", "multiply", "divide", "nn.relu", "clip", "sigmoid", "tanh"), _elementwise
+        "add subtract multiply divide nn.relu clip sigmoid tanh exp erf nn.gelu".split(), _elementwise
     ),
     "quantize": _quantize,
     "dequantize": _dequantize,
     "nn.softmax": _softmax,
 }
+_FLOAT_RULES: dict[str, Rule] = {"nn.conv2d": _layer_to_float, "matmul": _layer_to_float}
+"""What a layer is whose result is not quantised."""

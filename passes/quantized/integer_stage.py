@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from tvm import relax
 
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.passes.quantized.imported import imported_graph
 from tvm_pulp.passes.quantized.lower_ends import integer_inputs
 from tvm_pulp.passes.quantized.lower_graph import (
     emit_integer_graph,
@@ -21,37 +23,29 @@ from tvm_pulp.passes.quantized.quantize import quantize_model
 from tvm_pulp.passes.quantized.walk import Ranges
 
 
-@dataclass(frozen=True)
-class IntegerStage:
-    """A network that is quantised for any batch size.
+class Stage(abc.ABC):
+    """Layers that compute in integers for any batch size; its output are the latents.
 
     Attributes
     ----------
     model : Model
-        In float32, batch norms folded; its output are the latents.
-    ranges : mapping of str to (float, float)
-        Of `calibrate`.
-    weight_bits : int
-        8 or 4.
     """
 
     model: Model
-    ranges: Ranges
-    weight_bits: int = 8
+
+    @abc.abstractmethod
+    def graph(self, batch: int) -> QuantizedGraph:
+        """Make the integer graph for a batch size."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the float32 inputs."""
+        """Names of the inputs."""
         return self.model.inputs
 
     @functools.cached_property
     def parameters(self) -> Mapping[str, np.ndarray]:
         """What the kernels read, by name; the same for every batch size."""
         return integer_parameters(self.graph(self.model.batch))
-
-    def graph(self, batch: int) -> QuantizedGraph:
-        """Quantise for a batch size."""
-        return quantize_model(with_batch(self.model, batch), self.ranges, self.weight_bits)
 
     def input_variables(self, batch: int) -> list[relax.Var]:
         """Make variables for the inputs of a batch."""
@@ -70,3 +64,49 @@ class IntegerStage:
     ) -> relax.Var:
         """Emit the kernels; the result are the latents, float32 ``[batch, ...]``."""
         return emit_integer_graph(builder, self.graph(batch), inputs, parameters, "latents")
+
+
+@dataclass(frozen=True)
+class IntegerStage(Stage):
+    """A network that is quantised here.
+
+    Attributes
+    ----------
+    model : Model
+        In float32, batch norms folded.
+    ranges : mapping of str to (float, float)
+        Of `calibrate`.
+    weight_bits : int
+        8 or 4.
+    """
+
+    model: Model
+    ranges: Ranges
+    weight_bits: int = 8
+
+    def graph(self, batch: int) -> QuantizedGraph:
+        """Quantise for a batch size."""
+        return quantize_model(with_batch(self.model, batch), self.ranges, self.weight_bits)
+
+
+@dataclass(frozen=True)
+class ImportedStage(Stage):
+    """A network that came quantised, or the first layers of one.
+
+    Attributes
+    ----------
+    model : Model
+        With `quantize` and `dequantize`, see `imported_graph`.
+    scales : mapping of str to ndarray of float32
+        Of the weights, by the parameters' names.
+    divides : bool
+        Whether inputs are divided by their scale.
+    """
+
+    model: Model
+    scales: Mapping[str, np.ndarray]
+    divides: bool
+
+    def graph(self, batch: int) -> QuantizedGraph:
+        """Make the integer graph for a batch size."""
+        return imported_graph(with_batch(self.model, batch), self.scales, self.divides)

@@ -8,6 +8,7 @@ from tvm_pulp.passes.operators import quantized_elementwise
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.operators.movement import permute_dims
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.float_operators import FloatLayers
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
@@ -33,6 +34,8 @@ def integer_inputs(graph: g.QuantizedGraph) -> list[relax.Var]:
         if isinstance(operator, g.Quantize | g.QuantizedInput):
             dtype = "float32" if isinstance(operator, g.Quantize) else operator.dtype
             types[operator.source] = relax.TensorType(operator.source_shape, dtype)
+        elif isinstance(operator, FloatLayers):
+            types.update((variable.name, variable.ty) for variable in operator.model.input_variables)
     return [relax.Var(name, types[name]) for name in graph.inputs]
 
 
@@ -49,14 +52,17 @@ def input_kernel(operator: g.Quantize | g.QuantizedInput) -> PrimFunc | None:
     return _bytes_kernel(operator.layer, shape, axes, operator.dtype, "uint8")
 
 
-def output_kernel(graph: g.QuantizedGraph, layer: str) -> PrimFunc | None:
+def dequantize_kernel(tensor: g.QuantizedTensor, layer: str) -> PrimFunc:
+    """Make the kernel from bytes to the numbers that they stand for, in the model's layout."""
+    shape, axes = physical(tensor.shape), inverse(physical_axes(len(tensor.shape)))
+    return quantized_elementwise.dequantize(layer, "dequantize", shape, axes, tensor.scale, tensor.zero_point)
+
+
+def output_kernel(graph: g.QuantizedGraph, output: g.QuantizedTensor, layer: str) -> PrimFunc | None:
     """Make the kernel from the last bytes to what the graph yields; None where it is that already."""
-    output = graph.output
-    shape, axes = physical(output.shape), inverse(physical_axes(len(output.shape)))
     if graph.output_dtype == "float32":
-        return quantized_elementwise.dequantize(
-            layer, "dequantize", shape, axes, output.scale, output.zero_point
-        )
+        return dequantize_kernel(output, layer)
+    shape, axes = physical(output.shape), inverse(physical_axes(len(output.shape)))
     return _bytes_kernel(layer, shape, axes, "uint8", graph.output_dtype)
 
 

@@ -12,26 +12,31 @@ import numpy as np
 from tvm import IRModule, relax
 
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
+from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.operators.movement import permute_dims
 from tvm_pulp.passes.operators.packed_weights import pack_halves, unpack_halves
-from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
-from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
-from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
+from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.elementwise_operators import ChannelLookup, Constant
+from tvm_pulp.passes.quantized.float_operators import DequantizedLayer, FloatLayers
 from tvm_pulp.passes.quantized.lower_elementwise import ELEMENTWISE, WORK
 from tvm_pulp.passes.quantized.lower_ends import (
     input_kernel,
     integer_inputs,
     output_kernel,
     physical,
+    physical_axes,
 )
+from tvm_pulp.passes.quantized.lower_float import FLOAT
+from tvm_pulp.passes.quantized.lower_layers import LAYERS, layer_constants
 from tvm_pulp.passes.quantized.lower_movement import MOVEMENT
 from tvm_pulp.passes.rewrite import closed_on_error
 from tvm_pulp.passes.training_graph import TrainingGraph
+from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
@@ -63,19 +68,30 @@ def build_integer_inference(graph: g.QuantizedGraph) -> TrainingGraph:
     finish_function(builder, WORK, arguments, bound, module, found[0])
     main = IRModule({"main": module[WORK].with_attr("global_symbol", "main")})
     integer = Model(graph.name, main, graph.inputs, parameters, frozenset(parameters))
-    return TrainingGraph(name_kernels(builder.finalize()), integer, None, (), {})
+    return TrainingGraph(name_kernels(fuse_elementwise(builder.get())), integer, None, (), {})
 
 
 def integer_parameters(graph: g.QuantizedGraph) -> dict[str, np.ndarray]:
     """Give what the package holds: weights, biases, multipliers and tables, by names of the layers.
 
     They are what the kernels read, but for weights of 4 bits, which are packed two a byte.
+
+    Raises
+    ------
+    UserError
+        If layers in float32 share a parameter with others.
     """
-    return {
-        _parameter(operator, name): pack_halves(value) if _is_packed(operator, name) else value
-        for operator in graph.operators
-        for name, value in _constants(operator).items()
-    }
+    found: dict[str, np.ndarray] = {}
+    for operator in graph.operators:
+        for name, value in _constants(operator).items():
+            parameter = _parameter(operator, name)
+            value = pack_halves(value) if _is_packed(operator, name) else value
+            if found.setdefault(parameter, value) is not value:
+                raise UserError(
+                    f"{graph.name}: several layers read the parameter '{parameter}', one of them in float32: "
+                    "give each a copy"
+                )
+    return found
 
 
 def parameter_variables(parameters: Mapping[str, np.ndarray]) -> dict[str, relax.Var]:
@@ -116,7 +132,8 @@ def emit_integer_graph(
     return _Lowering(builder, graph, parameters).run(dict(zip(graph.inputs, inputs, strict=True)), result)
 
 
-_WEIGHTED = g.QuantizedConv2d | g.QuantizedLinear
+AnyOperator = g.Operator | g.FloatOperator
+_WEIGHTED = g.QuantizedConv2d | g.QuantizedLinear | DequantizedLayer
 
 
 class _Lowering:
@@ -129,17 +146,23 @@ class _Lowering:
         self.graph = graph
         self.parameters = parameters
         self.values: dict[str, relax.Var] = {}
+        self.floats: dict[str, relax.Var] = {}
 
     def run(self, inputs: Mapping[str, relax.Var], result: str) -> relax.Var:
         """Emit the kernels; return the output."""
+        self.floats |= inputs
         for operator in self.graph.operators:
             if isinstance(operator, g.Quantize | g.QuantizedInput):
-                value = self.end(input_kernel(operator), inputs[operator.source], operator.output.shape)
+                source = self.floats[operator.source]
+                value = self.end(input_kernel(operator), source, operator.output.shape)
             else:
                 value = _LOWER[type(operator)](self, operator)
-            self.values[operator.output.name] = value
+            into = self.floats if isinstance(operator, g.FloatOperator) else self.values
+            into[operator.output.name] = value
         output = self.graph.output
-        return self.end(output_kernel(self.graph, result), self.values[output.name], output.shape)
+        if isinstance(output, g.FloatTensor):
+            return self.floats[output.name]
+        return self.end(output_kernel(self.graph, output, result), self.values[output.name], output.shape)
 
     def end(self, kernel: PrimFunc | None, value: relax.Var, shape: Shape) -> relax.Var:
         """Emit the kernel of an input or output, if one is needed."""
@@ -151,7 +174,7 @@ class _Lowering:
     def value(self, tensor: g.QuantizedTensor) -> relax.Var:
         return self.values[tensor.name]
 
-    def constants(self, operator: g.Operator) -> list[relax.Var]:
+    def constants(self, operator: AnyOperator) -> list[relax.Var]:
         """Variables of what a kernel reads; a packed weight is unpacked for it."""
         found = []
         for name, value in _constants(operator).items():
@@ -170,90 +193,39 @@ class _Lowering:
         return self.call(permute_dims(operator.layer, "permute_dims", shape, axes, "uint8"), value)
 
 
-def _parameter(operator: g.Operator, name: str) -> str:
-    """Name of a constant: after the layer where that has a weight, else after the tensor, which is unique."""
+def _parameter(operator: AnyOperator, name: str) -> str:
+    """Name of a constant: after the layer where that has a weight, else after the tensor, which is unique.
+
+    Those of layers in float32 bear the model's names.
+    """
+    if isinstance(operator, FloatLayers):
+        return name
     return f"{operator.layer if isinstance(operator, _WEIGHTED) else operator.output.name}.{name}"
 
 
-def _is_packed(operator: g.Operator, name: str) -> bool:
+def _is_packed(operator: AnyOperator, name: str) -> bool:
     """Whether a constant lies two values a byte in the package."""
-    return isinstance(operator, _WEIGHTED) and operator.weight_bits == 4 and name == "weight"
+    return (
+        isinstance(operator, g.QuantizedConv2d | g.QuantizedLinear)
+        and operator.weight_bits == 4
+        and name == "weight"
+    )
 
 
-def _is_depthwise(operator: g.QuantizedConv2d) -> bool:
-    channels = operator.source.shape[1]
-    return operator.attributes.groups == channels == len(operator.weight) and channels > 1
-
-
-def _is_product(operator: g.QuantizedConv2d) -> bool:
-    """Whether a convolution is a matrix product of pixels and weights, whose rows are whole words."""
-    a, (_, channels, *kernel) = operator.attributes, operator.weight.shape
-    moves = a.strides != (1, 1) or any(a.padding)
-    return a.groups == 1 and kernel == [1, 1] and not moves and channels % 4 == 0
-
-
-def _dense(operator: g.QuantizedConv2d) -> np.ndarray:
-    """Weights of all groups in one, zeros between the groups."""
-    groups, weight = operator.attributes.groups, operator.weight
-    outputs, inputs = len(weight) // groups, weight.shape[1]
-    dense = np.zeros((len(weight), inputs * groups, *weight.shape[2:]), np.int8)
-    for group in range(groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        dense[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return dense
-
-
-def _constants(operator: g.Operator) -> dict[str, np.ndarray]:
+def _constants(operator: AnyOperator) -> Mapping[str, np.ndarray]:
     """Arrays that a kernel reads, in the order of its arguments."""
-    if isinstance(operator, g.QuantizedConv2d):
-        weight = (
-            pack_depthwise_weight(operator.weight)
-            if _is_depthwise(operator)
-            else pack_weight(_dense(operator))
-        )
-        return {"weight": weight, "bias": _bias(operator), "multiplier": operator.multipliers}
-    if isinstance(operator, g.QuantizedLinear):
-        return {"weight": operator.weight, "bias": _bias(operator), "multiplier": operator.multipliers}
+    if isinstance(operator, _WEIGHTED):
+        return layer_constants(operator)
+    if isinstance(operator, FloatLayers):
+        return operator.model.parameters
     if isinstance(operator, g.QuantizedAveragePool2d) and operator.multipliers.shape[-2:] != (1, 1):
         return {"multiplier": operator.multipliers}
+    if isinstance(operator, Constant):
+        axes = physical_axes(operator.value.ndim)
+        return {"value": np.ascontiguousarray(operator.value.transpose(axes))}
+    if isinstance(operator, ChannelLookup):
+        return {"tables": operator.tables}
     return {"table": operator.table} if isinstance(operator, g.Lookup | g.QuantizedSoftmax) else {}
-
-
-def _bias(operator: g.QuantizedConv2d | g.QuantizedLinear) -> np.ndarray:
-    """Bias less the zero point's share of the sums."""
-    sums = operator.weight.reshape(len(operator.weight), -1).sum(axis=1, dtype=np.int64)
-    return (operator.bias - operator.source.zero_point * sums).astype(np.int32)
-
-
-def _conv2d(lowering: _Lowering, operator: g.QuantizedConv2d) -> relax.Var:
-    attributes, shape = operator.attributes, physical(operator.source.shape)
-    geometry = QuantizedConv2d(
-        (operator.weight.shape[2], operator.weight.shape[3]),
-        attributes.strides,
-        attributes.padding,
-        attributes.dilation,
-        operator.source.zero_point,
-    )
-    source, constants = lowering.value(operator.source), lowering.constants(operator)
-    outputs = len(operator.weight)
-    if _is_depthwise(operator):
-        kernel = quantized_depthwise(operator.layer, WORK, geometry, shape, operator.requantization)
-    elif _is_product(operator):
-        m = shape[0] * shape[1] * shape[2]
-        kernel = quantized_matmul(operator.layer, WORK, m, outputs, shape[3], operator.requantization)
-        weight, *vectors = constants
-        weight = lowering.view(weight, (outputs, shape[3]))
-        result = lowering.call(kernel, lowering.view(source, (m, shape[3])), weight, *vectors)
-        return lowering.view(result, (*shape[:3], outputs))
-    else:
-        kernel = quantized_conv2d(operator.layer, WORK, geometry, shape, outputs, operator.requantization)
-    return lowering.call(kernel, source, *constants)
-
-
-def _linear(lowering: _Lowering, operator: g.QuantizedLinear) -> relax.Var:
-    (m, k), n = operator.source.shape, len(operator.weight)
-    kernel = quantized_matmul(operator.layer, WORK, m, n, k, operator.requantization)
-    return lowering.call(kernel, lowering.value(operator.source), *lowering.constants(operator))
 
 
 def _average_pool2d(lowering: _Lowering, operator: g.QuantizedAveragePool2d) -> relax.Var:
@@ -273,11 +245,11 @@ def _max_pool2d(lowering: _Lowering, operator: g.QuantizedMaxPool2d) -> relax.Va
     return lowering.call(kernel, lowering.value(operator.source))
 
 
-_LOWER: dict[type[g.Operator], Callable[[_Lowering, Any], relax.Var]] = {
-    g.QuantizedConv2d: _conv2d,
-    g.QuantizedLinear: _linear,
+_LOWER: dict[type, Callable[[Any, Any], relax.Var]] = {
     g.QuantizedAveragePool2d: _average_pool2d,
     g.QuantizedMaxPool2d: _max_pool2d,
+    **LAYERS,
     **ELEMENTWISE,
     **MOVEMENT,
+    **FLOAT,
 }

@@ -9,9 +9,11 @@ from tvm import relax
 
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.operators.movement import concat, pad
+from tvm_pulp.passes.operators.picked_bytes import resize_nearest, strided_slice
 from tvm_pulp.passes.quantized import graph as g
 from tvm_pulp.passes.quantized.lower_elementwise import Lowering
 from tvm_pulp.passes.quantized.lower_ends import inverse, physical, physical_axes
+from tvm_pulp.passes.quantized.movement_operators import ResizeNearest, Slice
 
 
 def _concatenate(lowering: Lowering, operator: g.Concatenate) -> relax.Var:
@@ -48,6 +50,19 @@ def _transpose(lowering: Lowering, operator: g.Transpose) -> relax.Var:
     return lowering.permuted(operator, lowering.value(operator.source), physical(operator.source.shape), axes)
 
 
+def _slice(lowering: Lowering, operator: Slice) -> relax.Var:
+    shapes = operator.source.shape, operator.start, operator.strides, operator.output.shape
+    kernel = strided_slice(operator.layer, "slice", *(physical(shape) for shape in shapes))
+    return lowering.call(kernel, lowering.value(operator.source))
+
+
+def _resize_nearest(lowering: Lowering, operator: ResizeNearest) -> relax.Var:
+    size = operator.output.shape[2], operator.output.shape[3]
+    shape = physical(operator.source.shape)
+    kernel = resize_nearest(operator.layer, "resize", shape, size, operator.rows, operator.columns)
+    return lowering.call(kernel, lowering.value(operator.source))
+
+
 def _moves(shape: Shape) -> bool:
     """Whether the order in memory differs from that of the axes."""
     return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
@@ -58,4 +73,6 @@ MOVEMENT: dict[type[g.Operator], Callable[[Lowering, Any], relax.Var]] = {
     g.View: _view,
     g.Pad: _pad,
     g.Transpose: _transpose,
+    Slice: _slice,
+    ResizeNearest: _resize_nearest,
 }

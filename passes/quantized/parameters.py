@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tvm_pulp.passes.quantized.graph import QuantizedTensor, Shape
+from tvm_pulp.passes.quantized.no_integer_form import NoIntegerForm
 from tvm_pulp.target.errors import UserError
 
 WEIGHT_BITS = (8, 4)
@@ -95,7 +96,7 @@ def imported_weight(
     scales: np.ndarray,
     bias: np.ndarray,
     source: QuantizedTensor,
-    output: QuantizedTensor,
+    least_unit: float,
     layer: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give the weight and bias of a layer that comes quantised back their integers.
@@ -107,43 +108,46 @@ def imported_weight(
     scales : ndarray of float32
         Of the same shape, one value for each output channel.
     bias : ndarray of float32, ``[output channels]``
-    source, output : QuantizedTensor
+    source : QuantizedTensor
         Of the layer.
+    least_unit : float
+        Unit of the bias in channels of zeros, whose scale is 0.
     layer : str
         For messages.
 
     Returns
     -------
-    weight, bias, ratios, largest
-        As of `quantized_weight`.
+    weight : ndarray of int8
+    bias : ndarray of int32
+    units : ndarray of float64, ``[output channels]``
+        Scale of the sums.
+    largest : ndarray of int64, ``[output channels]``
+        Bound of the magnitude of the sums.
 
     Raises
     ------
+    NoIntegerForm
+        If the weights have scales other than one a channel, or do not fit int8.
     UserError
-        If the weights have scales other than one a channel, or do not fit int8, or a sum could leave 32
-        bits.
+        If a sum could leave 32 bits.
     """
     rows = scales.reshape(len(weight), -1).astype(np.float64)
-    rows = np.where(rows == 0, output.scale / source.scale, rows)  # of channels of zeros
+    rows = np.where(rows == 0, least_unit / source.scale, rows)
     channels = rows[:, 0]
     if (rows != channels[:, None]).any():
-        raise UserError(
-            f"layer {layer}: its weight's scales differ within an output channel: quantise it by "
-            "output channel"
-        )
+        why = "its weight's scales differ within an output channel"
+        raise NoIntegerForm(layer, why, "quantise it by output channel")
     integers = np.rint(weight.reshape(rows.shape) / rows).astype(np.int64)
     if (np.abs(integers + 0.5) > 128).any():
-        raise UserError(
-            f"layer {layer}: its weight less the zero point reaches {int(np.abs(integers).max())}, beyond "
-            "int8: quantise weights symmetrically"
-        )
-    biases = np.rint(bias / (channels * source.scale))
+        why = f"its weight less the zero point reaches {int(np.abs(integers).max())}, beyond int8"
+        raise NoIntegerForm(layer, why, "quantise weights symmetrically")
+    units = channels * source.scale
+    biases = np.rint(bias / units)
     if (np.abs(biases) > ACCUMULATOR_LIMIT).any():
         raise UserError(f"layer {layer}: its bias is beyond 32 bits in units of its products")
     biases = biases.astype(np.int64)
     largest = largest_sums(integers, biases, source.zero_point, layer)
-    ratios = channels * source.scale / output.scale
-    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), ratios, largest
+    return integers.astype(np.int8).reshape(weight.shape), biases.astype(np.int32), units, largest
 
 
 def largest_sums(rows: np.ndarray, bias: np.ndarray, zero_point: int, layer: str) -> np.ndarray:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from tvm_pulp.passes.operators.choose_multipliers import CONVOLUTION, DEPTHWISE, PRODUCT
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.passes.quantized import graph
+from tvm_pulp.passes.quantized.elementwise_operators import QuantizedMultiply
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.passes.quantized.walk import ARITHMETIC, Walk, bounds
 from tvm_pulp.passes.rewrite import is_number, number, operands, operator_name, static_shape
@@ -22,32 +24,39 @@ ADD_MULTIPLIER_BITS = 21
 """Two products of 21 and 8 bits and their rounding fit 32 bits with their signs."""
 
 
-def _conv2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
-    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
-    if value.args[1] not in walk.constants:
-        walk.refuse(variable, "a convolution by a computed weight")
-    a = value.attrs
-    attributes = Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups))
-    weights = walk.constants[value.args[1]], walk.scales.get(value.args[1])
-    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, *weights)
-    operator = graph.QuantizedConv2d(
-        layer, output, source, attributes, weight, bias, multipliers, scaled, walk.weight_bits
-    )
-    walk.emit(variable, operator)
+def layer_weight(
+    walk: Walk, variable: relax.Var, value: relax.Call, source: QuantizedTensor
+) -> tuple[Conv2d | None, np.ndarray, np.ndarray | None]:
+    """Read a layer's weight, output channels first, and its scales.
 
-
-def _matmul(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
-    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
-    factor = walk.constants.get(value.args[1])
-    if factor is None or factor.ndim != 2 or len(source.shape) != 2:
+    Returns
+    -------
+    attributes : Conv2d or None
+        None of a matrix product.
+    weight : ndarray of float32, ``[output channels, ...]``
+    scales : ndarray of float32 or None
+        Of the same shape; None where it does not come quantised.
+    """
+    weight, scales = walk.constants.get(value.args[1]), walk.scales.get(value.args[1])
+    if operator_name(value) == "nn.conv2d":
+        if weight is None:
+            walk.refuse(variable, "a convolution by a computed weight")
+        a = value.attrs
+        return Conv2d(_ints(a.strides), _ints(a.padding), _ints(a.dilation), int(a.groups)), weight, scales
+    if weight is None or weight.ndim != 2 or len(source.shape) != 2:
         walk.refuse(variable, "a matrix product other than of [batch, inputs] by a parameter")
-    scales = walk.scales.get(value.args[1])
-    weights = factor.T, None if scales is None else scales.T
-    variable, output, weight, bias, multipliers, scaled = _weighted(walk, variable, source, *weights)
-    walk.emit(
-        variable,
-        graph.QuantizedLinear(layer, output, source, weight, bias, multipliers, scaled, walk.weight_bits),
-    )
+    return None, weight.T, None if scales is None else scales.T
+
+
+def _layer(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    source, layer = walk.source(variable, value.args[0]), walk.layer(variable)
+    attributes, weight, scales = layer_weight(walk, variable, value, source)
+    variable, output, integers, bias, multipliers, scaled = _weighted(walk, variable, source, weight, scales)
+    rest = integers, bias, multipliers, scaled, walk.weight_bits
+    if attributes is None:
+        walk.emit(variable, graph.QuantizedLinear(layer, output, source, *rest))
+    else:
+        walk.emit(variable, graph.QuantizedConv2d(layer, output, source, attributes, *rest))
 
 
 def _weighted(
@@ -62,8 +71,8 @@ def _weighted(
     biased, bias = walk.with_bias(variable, len(weight))
     result, output, low, high = walk.with_bounds(biased)
     integers, biases, ratios, largest = walk.quantized_weight(layer, weight, scales, bias, source, output)
-    prefer = "halfword" if weight.shape[1:2] == (1,) else "short"
-    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high, prefer)
+    forms = DEPTHWISE if weight.shape[1:2] == (1,) else PRODUCT if weight[0, :1].size == 1 else CONVOLUTION
+    multipliers, scaled = walk.arithmetic.requantization(layer, ratios, largest, output, low, high, forms)
     return result, output, integers, biases, multipliers, scaled
 
 
@@ -71,9 +80,7 @@ def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     if any(is_number(argument) for argument in value.args):
         return _lookup(walk, variable, value)
     layer = walk.layer(variable)
-    left, right = (walk.source(variable, argument) for argument in value.args)
-    if left.shape != right.shape:
-        walk.refuse(variable, "an addition that broadcasts")
+    left, right = _operands(walk, variable, value)
     variable, output, low, high = walk.with_bounds(variable)
     ratios = (left.scale / output.scale, right.scale / output.scale)
     shift = min(math.floor(ADD_MULTIPLIER_BITS - math.log2(max(ratios))), 30)
@@ -87,15 +94,41 @@ def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     )
 
 
+def _operands(walk: Walk, variable: relax.Var, value: relax.Call) -> tuple[QuantizedTensor, QuantizedTensor]:
+    """Two tensors that broadcast to the result's shape, of its rank."""
+    left, right = (walk.source(variable, argument) for argument in value.args)
+    if not len(left.shape) == len(right.shape) == len(static_shape(variable)):
+        walk.refuse(
+            variable, f"{operator_name(value)} of tensors with {len(left.shape)} and {len(right.shape)} axes"
+        )
+    return left, right
+
+
+def product(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
+    """Multiply two tensors element by element."""
+    layer = walk.layer(variable)
+    left, right = _operands(walk, variable, value)
+    variable, output, low, high = walk.with_bounds(variable)
+    ratio, largest = np.array([left.scale * right.scale / output.scale]), np.array([255 * 255])
+    multipliers, scaled = walk.arithmetic.requantization(layer, ratio, largest, output, low, high)
+    walk.emit(
+        variable,
+        QuantizedMultiply(layer, output, left, right, int(multipliers[0]), scaled.shift, scaled),
+    )
+
+
 def _lookup(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     """Tabulate any function of one tensor, element by element."""
     tensors = [argument for argument in value.args if not is_number(argument)]
+    if operator_name(value) == "multiply" and len(tensors) > 1:
+        return product(walk, variable, value)
     if operator_name(value) in ARITHMETIC and len(tensors) > 1:
         walk.refuse(variable, f"{operator_name(value)} of two tensors")
     source, output = walk.source(variable, tensors[0]), walk.tensor(variable)
     read = [number(a) if is_number(a) else source.values(walk.arithmetic.dtype) for a in value.args]
     table = walk.arithmetic.table(elementwise_values(value, read), output)
     walk.emit(variable, graph.Lookup(walk.layer(variable), output, source, table))
+    return None
 
 
 def elementwise_values(value: relax.Call, operands: Sequence[Any]) -> np.ndarray:
@@ -103,9 +136,22 @@ def elementwise_values(value: relax.Call, operands: Sequence[Any]) -> np.ndarray
     operator = operator_name(value)
     if operator in ARITHMETIC:
         return ARITHMETIC[operator](*operands)
-    if operator == "sigmoid":
-        return 1 / (1 + np.exp(-operands[0]))
-    return np.tanh(operands[0]) if operator == "tanh" else np.clip(operands[0], *bounds(value))
+    if operator in _FUNCTIONS:
+        return _FUNCTIONS[operator](operands[0])
+    return np.clip(operands[0], *bounds(value))
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    return np.array([math.erf(float(element)) for element in x], x.dtype)
+
+
+_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "erf": _erf,
+    "nn.gelu": lambda x: x * (_erf(x / x.dtype.type(math.sqrt(2))) + 1) / 2,
+}
 
 
 def _max_pool2d(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
@@ -223,8 +269,8 @@ def _ints(values: Any) -> Any:
 
 
 RULES: dict[str, Rule] = {
-    "nn.conv2d": _conv2d,
-    "matmul": _matmul,
+    "nn.conv2d": _layer,
+    "matmul": _layer,
     "add": _sum,
     "subtract": _sum,
     "multiply": _lookup,

@@ -2,23 +2,21 @@
 
 Format
 ------
-A value x is kept as ``q = clip(round(x / S) + Z, 0, 2^Q - 1)`` and read as ``(q - Z) * S``. After a ReLU
-Z is 0 and S is ``a / (2^Q - 1)`` for the calibrated range ``[0, a]``; a range with negatives has a zero
+A value x is kept as ``q = clip(floor(x / S + 1/2) + Z, 0, 2^Q - 1)`` and read as ``(q - Z) * S``. After a
+ReLU Z is 0 and S is ``a / (2^Q - 1)`` for the calibrated range ``[0, a]``; a range with negatives has a zero
 point Z, so that 0 is kept exactly.
 
 Division is dear on the cluster, and all its workers share one divider: ``x / S`` is computed as x times the
-float32 nearest to ``1 / S``. The product is *exact* and is rounded once, halves to even: a fused
-multiply-add with 1.5 * 2^23, whose unit in the last place is 1, does just that in one instruction; float64
-does it in NumPy. Values too large for that trick saturate like all beyond the range, infinities included;
-what becomes of NaN is not defined.
+float32 nearest to ``1 / S``. Product and sum are *exact*; only the floor is taken, as float64 does it in
+NumPy, and rounding down step by step on the cluster. Halves round up, as they do in the requantisation of the
+frozen stage. What is beyond the range saturates, infinities included; what becomes of NaN is not defined.
 
 Reading rounds once, too: the float32 nearest to the exact ``(q - Z) * S``.
 
 Packing
 -------
-Integers lie densely in a stream of bits, the first one first, the low bit of each first; bit b of the stream
-is bit ``b % 8`` (of weight ``2^(b % 8)``) of byte ``b // 8``. So eight integers take Q bytes; a sample ends
-with a whole byte, whose rest is 0.
+Integers lie densely: n of a sample take ``ceil(n Q / 8)`` bytes. Their order, in groups that fill whole
+words, is that of `tvm_pulp.schedules.microkernels.latent_layout`; what is left of the last byte is 0.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from tvm import relax
 from tvm_pulp.passes.layer_names import layer_names
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.arithmetic import OURS
-from tvm_pulp.passes.quantized.graph import Operator, QuantizedTensor
+from tvm_pulp.passes.quantized.graph import FloatOperator, Operator, QuantizedTensor
+from tvm_pulp.passes.quantized.no_integer_form import NoIntegerForm
 from tvm_pulp.passes.quantized.parameters import activation, quantized_weight
 from tvm_pulp.passes.rewrite import bindings, is_number, number, operands, operator_name, static_shape
 from tvm_pulp.target.errors import UserError
@@ -44,8 +45,8 @@ class Walk:
         Scales of the elements of those that come quantised.
     tensors : dict of Var to QuantizedTensor
         Integer tensor of each variable so far.
-    operators : list of Operator
-        Integer operators so far.
+    operators : list of Operator or FloatOperator
+        So far.
     absorbed : set of Var
         Variables whose binding an earlier operator has taken in: a bias, an activation function.
     """
@@ -62,7 +63,7 @@ class Walk:
         }
         self.scales: dict[relax.Var, np.ndarray] = {}
         self.tensors: dict[relax.Var, QuantizedTensor] = {}
-        self.operators: list[Operator] = []
+        self.operators: list[Operator | FloatOperator] = []
         self.absorbed: set[relax.Var] = set()
         self._names = layer_names(model)
         self._readers: dict[relax.Var, list[relax.Var]] = {}
@@ -76,8 +77,8 @@ class Walk:
         return variable.name if variable in self.model.input_variables else self._names.layer(variable)
 
     def refuse(self, variable: relax.Var, what: str) -> NoReturn:
-        """Raise UserError: the operator that yields a variable stays in float."""
-        raise UserError(f"layer {self.layer(variable)}: {what} has no integer form: {self.remedy}")
+        """Raise NoIntegerForm: the operator that yields a variable stays in float."""
+        raise NoIntegerForm(self.layer(variable), f"{what} has no integer form", self.remedy)
 
     def is_constant(self, value: relax.Expr) -> bool:
         """Tell whether a value depends on parameters alone."""
@@ -183,10 +184,14 @@ class Walk:
         """Bindings that read a variable."""
         return self._readers.get(variable, [])
 
+    def is_result(self, variable: relax.Var) -> bool:
+        """Tell whether the model yields a variable."""
+        return bool(self._results[variable])
+
     def only_reader(self, variable: relax.Var) -> relax.Var | None:
         """The binding that alone reads a variable."""
         readers = self.readers(variable)
-        return readers[0] if len(readers) == 1 and not self._results[variable] else None
+        return readers[0] if len(readers) == 1 and not self.is_result(variable) else None
 
 
 def bounds(value: relax.Call) -> tuple[float, float]:

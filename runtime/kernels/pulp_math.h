@@ -46,6 +46,17 @@ static inline int32_t pulp_chunk(int32_t core, int32_t cores, int32_t total) {
 
 static inline float pulp_divide(float a, float b) { return a / b; }
 
+/* The integer nearest to value * factor, halves up, clipped to low .. high, small numbers; NaN becomes one of them.
+ * A fused multiply-add rounds halves to even; the sign of what is left tells where the next one is as near. */
+static inline int32_t pulp_quantize(float value, float factor, int32_t low, int32_t high) {
+  const int32_t magic = 0x4b400000; /* 1.5 * 2^23, whose neighbours are integers */
+  int32_t rounded;
+  const float sum = __builtin_fmaf(value, factor, 12582912.0f);
+  __builtin_memcpy(&rounded, &sum, 4);
+  const int32_t even = pulp_min(pulp_max(rounded, magic + low), magic + high) - magic;
+  return even + (even < high && __builtin_fmaf(value, factor, -0.5f - (float)even) >= 0.0f);
+}
+
 static inline float pulp_int_as_float(int32_t bits) {
   float value;
   __builtin_memcpy(&value, &bits, 4);

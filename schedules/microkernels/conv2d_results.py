@@ -42,9 +42,7 @@ def results_source(
     strips = _Strips(s, d, lines, block, row_sizes)
     work = strips.function(signature)
     if by_taps(s):
-        walk = tap_walks(s.height, False)[0]
-        distances = s.width.taps, walk.tap_step * s.width.source
-        panels = tap_panel_source(strips.shapes, d, distances, assembly)
+        panels = tap_panel_source(strips.shapes, d, strips.tap_lines, assembly)
     else:
         panels = edge_panel_source(strips.shapes, d, assembly)
     zeros = f"{_ZEROS}\n\n" if "conv2d_zeros(" in work else ""
@@ -59,9 +57,11 @@ def results_source(
 
 def by_taps(s: Conv2dSizes) -> bool:
     """Tell whether the sum runs over the taps of a row inside, as there are too few channels for it."""
-    rows, columns = min(4, s.outputs), min(4, s.width.out)
-    few = s.kind == FORWARD and s.inputs < 4 and not s.depthwise
-    return few and taps_fit(rows, columns, s.width.taps, s.inputs * s.taps)
+    if s.kind == FORWARD:
+        made, summed, a_row = s.outputs, s.inputs, s.inputs * s.taps
+    else:
+        made, summed, a_row = s.inputs, s.outputs, s.taps
+    return summed < 4 and not s.depthwise and taps_fit(min(4, made), 4, s.width.taps, a_row)
 
 
 _ZEROS = """\
@@ -103,6 +103,8 @@ class _Strips:
         self.source = d.b_step // lines  # length of a line of the image
         self.columns = ceil_div(self.across[0].results, self.block_columns)
         self.shapes: dict[PanelShape, str] = {}
+        step = s.height.tap_step() if gradient else 1
+        self.tap_lines = step * s.width.taps, self.down[0].tap_step * self.source
 
     def function(self, signature: str) -> str:
         """Return C."""
@@ -180,10 +182,9 @@ class _Strips:
         else:
             text, empty = _tap_rows(h, "segments" if by_taps(self.s) else "groups")
             if by_taps(self.s):
-                text += (
-                    f"panel.a_group = 4 * ({self.s.taps} - panel.segments * {self.s.width.taps});\n"
-                    f"panel.b_group = 4 * ({self.d.b_step} - panel.segments * {h.tap_step * self.source});\n"
-                )
+                a_line, b_line = self.tap_lines
+                text += f"panel.a_group = 4 * ({self.d.a_step} - panel.segments * {a_line});\n"
+                text += f"panel.b_group = 4 * ({self.d.b_step} - panel.segments * {b_line});\n"
             columns = "".join(self._columns(h, w) for w in self.across)
             if empty:
                 counted = "segments" if by_taps(self.s) else "groups"
@@ -254,11 +255,17 @@ for (int32_t j = start; j < {stop}; j += panel.blocks) {{
                 if shape.is_whole and collapse:
                     shape = PanelShape(rows, width, (), 0, 0)
                 if shape not in self.shapes:
-                    edges = sum(1 for other in self.shapes if not other.is_whole)
-                    self.shapes[shape] = f"panel_{rows}x{width}" + ("" if shape.is_whole else f"_{edges}")
+                    self.shapes[shape] = self._name(shape)
                 names.append(self.shapes[shape])
             found.append((end, names))
         return found
+
+    def _name(self, shape: PanelShape) -> str:
+        """Return a name for a panel that no other one has; those at edges are numbered."""
+        name, taken = f"panel_{shape.rows}x{shape.columns}", self.shapes.values()
+        if shape.is_whole and name not in taken:
+            return name
+        return next(numbered for n in range(len(taken) + 1) if (numbered := f"{name}_{n}") not in taken)
 
     def _fill(self, place: str, width: str, distance: int) -> str:
         """Return C that sets results to zero which no tap counts for."""

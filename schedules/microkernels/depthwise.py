@@ -86,9 +86,11 @@ def _rows_function(name: str, p: DepthwisePlan) -> str:
     taps = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
     declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
     unused = "".join(f", (void)k{t}" for t in taps)
+    source, to = ("plane", "results") if p.upward else ("in", "out")
     return f"""\
 static void {_own_registers(p)}{name}(
-    const float *restrict in, const float *restrict weight, float *restrict out, int32_t y, int32_t end) {{
+    const float *restrict {source}, const float *restrict weight, float *restrict {to}, int32_t y,
+    int32_t end) {{
   const float {declared};
   (void)weight{unused};
 {_row_runs(p)}}}"""
@@ -104,6 +106,8 @@ def _own_registers(p: DepthwisePlan) -> str:
 
 def _row_runs(p: DepthwisePlan) -> str:
     """Return C for runs of row units that are alike."""
+    if p.upward:
+        return _runs_upward(p)
     h, w = p.rows, p.columns
     runs_of_rows, text = p.row_runs(), ""
     moved = f"g += count * {h.unit * w.results}" if p.sums else f"out += count * {h.unit * w.results}"
@@ -111,8 +115,27 @@ def _row_runs(p: DepthwisePlan) -> str:
         limit = "end" if end == runs_of_rows[-1][1] else f"pulp_min({end}, end)"
         text += f"""\
   if (y < {limit}) {{
-    const int32_t count = {limit} - y;
+    const int32_t count = {limit} - y{", inside = y > 0" if p.is_edge((begin, end)) else ""};
 {_walk(p, (begin, end))}    y += count, in += count * {h.advance * w.extent}, {moved};
+  }}
+"""
+    return text
+
+
+def _runs_upward(p: DepthwisePlan) -> str:
+    """Return C for runs of row units from the last one up."""
+    h, w, text = p.rows, p.columns, ""
+    for begin, end in reversed(p.row_runs()):
+        low = f"pulp_max(y, {begin})" if begin else "y"
+        high = f"pulp_min(end, {end})" if end < p.units else "end"
+        edge = f"    const int32_t inside = high < {p.units};\n" if p.is_edge((begin, end)) else ""
+        text += f"""\
+  {{
+    const int32_t low = {low}, high = {high}, count = high - low;
+    const float *in = plane + (high - 1 - y) * {h.advance * w.extent};
+    float *out = results + (high - 1 - y) * {h.unit * w.results};
+{edge}    if (count > 0) {{
+{textwrap.indent(_walk(p, (begin, end)), "  ")}    }}
   }}
 """
     return text

@@ -1,4 +1,4 @@
-"""Blocks of depthwise convolutions: what a block computes, and the choice of the one that is fastest.
+"""Blocks of depthwise convolutions: the choice of the one that is fastest (see also `depthwise_blocks`).
 
 A block is ``unit`` rows times ``strip`` columns of results (or, for the weight gradient, of the output's
 gradient), in straight-line code. The block is what has the fewest cycles, as two workers share an FPU, code
@@ -7,8 +7,6 @@ that does not stay in a core's own instruction cache counted.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,9 +14,10 @@ import numpy as np
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.microkernels.depthwise_blocks import result_block, sum_block, users, uses_of
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 from tvm_pulp.schedules.microkernels.reads import ReadAxis, Reads, runs, strips
-from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
+from tvm_pulp.schedules.microkernels.straight_line import Block
 
 _MOST_KEPT = 12
 """Weights, or sums of the weight gradient, that are kept in registers at a time."""
@@ -37,13 +36,21 @@ _IN_STEP, _HELD_IN_STEP = 3.0, 1.5
 values stay in registers from block to block."""
 _HELD_BLOCKS = 4
 """Blocks of a walk from which on values stay in registers: the first ones are loaded before it."""
+_FEW_WALKS = 3
+"""Walks a channel up to which one more is faster than a longer one that starts with zeros."""
+_ZEROS_OR_LOADS = 8.0
+"""Cycles in which a walk finds out whether it starts at the image's edge."""
 _C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
 """Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
 
 @dataclass(frozen=True)
 class DepthwisePlan:
-    """A depthwise step and its blocks of a unit of rows times ``strip`` columns."""
+    """A depthwise step and its blocks of a unit of rows times ``strip`` columns.
+
+    Where ``merged``, the unit at the edge where walks start (the bottom one if they go ``upward``) has the
+    code of its neighbour: what it reads beyond the edge are zeros in registers, not in memory.
+    """
 
     rows: ReadAxis
     columns: ReadAxis
@@ -51,6 +58,8 @@ class DepthwisePlan:
     sums: bool
     assembly: bool
     strip: int = 1
+    upward: bool = False
+    merged: bool = False
 
     @property
     def row_taps(self) -> int:
@@ -66,23 +75,57 @@ class DepthwisePlan:
                 [read for read in reads if read[1] in self.taken] for reads in h.block(unit * h.unit, h.unit)
             ]
 
-        units = list(range(ceil_div(h.results, h.unit)))
-        return [(begin, end) for begin, end, _ in runs(units, signature)]
+        units = list(range(self.units))
+        found = [(begin, end) for begin, end, _ in runs(units, signature)]
+        if self.merged and self.upward:
+            found[-2:] = [(found[-2][0], found[-1][1])]
+        elif self.merged:
+            found[:2] = [(found[0][0], found[1][1])]
+        return found
+
+    @property
+    def units(self) -> int:
+        """Number of row units."""
+        return ceil_div(self.rows.results, self.rows.unit)
+
+    @property
+    def step(self) -> int:
+        """Distance in the source's lines from a block of a walk to the next."""
+        return -self.rows.advance if self.upward else self.rows.advance
+
+    def lines(self, unit: int) -> tuple[Reads, ...]:
+        """Return the lines that the rows of a unit read with the taps that are taken."""
+        rows = self.rows.block(unit * self.rows.unit, self.rows.unit)
+        return tuple(tuple(read for read in reads if read[1] in self.taken) for reads in rows)
+
+    def is_edge(self, run: tuple[int, int]) -> bool:
+        """Tell whether a run holds a unit at the edge with the code of its neighbours."""
+        return self.merged and (run[1] == self.units if self.upward else run[0] == 0)
+
+    def outside(self, run: tuple[int, int]) -> frozenset[int]:
+        """Return the lines of a run's blocks that lie outside of the image for the unit at the edge."""
+        if not self.is_edge(run):
+            return frozenset()
+        edge, neighbour = (run[1] - 1, run[1] - 2) if self.upward else (run[0], run[0] + 1)
+        inside, needed = ({line for reads in self.lines(u) for line, _ in reads} for u in (edge, neighbour))
+        return frozenset(needed - inside)
 
     def block(self, run: tuple[int, int], first: int, count: int) -> Block:
         """Return the code for a unit of a run of them and ``count`` columns from ``first`` on."""
         begin, end = run
-        lines = self.rows.block(begin * self.rows.unit, self.rows.unit)
+        lines = self.lines(begin + 1 if self.is_edge(run) and not self.upward else begin)
         columns = self.columns.block(first, count)
 
         def write(registers: int) -> Block:
-            uses = _uses(self, lines, columns, registers)
-            return _sum_block(self, uses) if self.sums else _result_block(self, uses, (len(lines), count))
+            uses = uses_of(self, lines, columns, registers, self.outside(run))
+            return sum_block(self, uses) if self.sums else result_block(self, uses, (len(lines), count))
 
         block = write(0)
-        if end - begin < _HELD_BLOCKS or not self.assembly or not block.has_assembly:
+        few = end - begin < _HELD_BLOCKS and not self.is_edge(run)
+        if few or not self.assembly or not block.has_assembly:
             return block
-        return write(block.free_registers)
+        with_all = write(_REGISTERS)
+        return with_all if with_all.has_assembly else write(block.free_registers - self.is_edge(run))
 
 
 @lru_cache(maxsize=256)
@@ -102,10 +145,42 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
             for group in groups
             for strip in range(columns.unit, widest + 1, columns.unit)
         ]
+        if taken == every and assembly:
+            candidates += [
+                merged
+                for p in candidates
+                for merged in (replace(p, merged=True), replace(p, merged=True, upward=True))
+                if _may_merge(merged)
+            ]
         found.append(min(candidates, key=plane_cycles))
     if len({p.rows.group for p in found}) > 1:
         found = [replace(p, rows=replace(p.rows, group=1)) for p in found]
     return found
+
+
+def _may_merge(p: DepthwisePlan) -> bool:
+    """Tell whether the unit at the edge reads what its neighbour does, but for values that stay."""
+    if p.upward and (p.sums or p.rows.results % p.rows.unit):
+        return False
+    plain = replace(p, merged=False).row_runs()
+    run = plain[-1] if p.upward else plain[0]
+    if len(plain) < 2 or run[1] - run[0] > 1:
+        return False
+    edge, neighbour = (run[0], run[0] - 1) if p.upward else (run[0], run[0] + 1)
+    ours, theirs = p.lines(edge), p.lines(neighbour)
+    if len(ours) != len(theirs) or any(not set(a) <= set(b) for a, b in zip(ours, theirs, strict=True)):
+        return False
+    merged = p.row_runs()[-1 if p.upward else 0]
+    walks = len(plain) * len(strips(p.columns, p.strip))
+    if merged[1] - merged[0] < _HELD_BLOCKS and walks <= _FEW_WALKS:
+        return False
+    outside = p.outside(merged)
+    for first, count, _ in strips(p.columns, p.strip):
+        block = p.block(merged, first, count)
+        places = len(users(p.columns.block(first, count)))
+        if not block.has_assembly or len(block.outside) < len(outside) * places:
+            return False
+    return True
 
 
 def _passes(s: Conv2dSizes, every: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -129,7 +204,8 @@ def plane_parts(p: DepthwisePlan) -> tuple[float, float]:
         for first, count, alike in strips(p.columns, p.strip):
             block = p.block((begin, end), first, count)
             cycles, length = _block_cycles(p, block)
-            start += alike * (len(block.held) + _NEXT_STRIP) + _STRIP_CYCLES
+            first_loads = len(block.held) + (_ZEROS_OR_LOADS if block.outside else 0.0)
+            start += alike * (first_loads + _NEXT_STRIP) + _STRIP_CYCLES
             work += alike * (end - begin) * cycles
             instructions += length + len(block.held)
     fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
@@ -147,126 +223,3 @@ def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
         cycles = cycles_with_shared_fpu(instructions, block.products)
     sizes, extra = zip(*_LOOP_FETCH, strict=True)
     return cycles + instructions * float(np.interp(4 * instructions, sizes, extra)), instructions
-
-
-@dataclass(frozen=True)
-class _Use:
-    """A place of the source, the products it takes part in as (row, column, tap), and where it stays.
-
-    See `Value` for ``register`` and ``is_held``.
-    """
-
-    place: int
-    products: tuple[tuple[int, int, int], ...]
-    register: str = ""
-    is_held: bool = False
-
-
-def _uses(p: DepthwisePlan, lines: tuple[Reads, ...], block: tuple[Reads, ...], registers: int) -> list[_Use]:
-    """Return the places that a block reads, line by line, each once.
-
-    Up to ``registers`` of them, which the block before has read as well, come first. Of three lines in a row,
-    each the next block's one before, the first one stays, and the second one takes its registers.
-    """
-    across = _users(block)
-    down = _users([[read for read in reads if read[1] in p.taken] for reads in lines])
-    uses = {
-        (line, place): _Use(
-            line * p.columns.extent + place,
-            tuple((row, i, tap * p.row_taps + column) for row, tap in rows for i, column in results),
-        )
-        for line, rows in down.items()
-        for place, results in across.items()
-    }
-    stays: dict[int, int] = {}  # line that the block before has read, too → line that takes its registers
-    for line in down:
-        following = line + p.rows.advance
-        if line not in stays.values() and following in down:
-            stays[line] = following
-    pairs = [((line, place), (stays[line], place)) for line in stays for place in across]
-    for number, (held, next_held) in enumerate(pairs[:registers]):
-        uses[held] = replace(uses[held], register=f"c{number}", is_held=True)
-        uses[next_held] = replace(uses[next_held], register=f"c{number}")
-    return sorted(uses.values(), key=lambda use: not use.is_held)
-
-
-def _users(reads: Sequence[Iterable[tuple[int, int]]]) -> dict[int, list[tuple[int, int]]]:
-    """Return for each place along an axis, in order, the results and taps that it takes part in."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for result, pairs in enumerate(reads):
-        for place, tap in pairs:
-            found.setdefault(place, []).append((result, tap))
-    return dict(sorted(found.items()))
-
-
-def _result_block(p: DepthwisePlan, uses: list[_Use], shape: tuple[int, int]) -> Block:
-    """Return the code for a block of results: each value of the source is loaded once.
-
-    Rows of taps that are taken after others add to the results that are there.
-    """
-    w, adds = p.columns, p.taken[0] > 0
-    left = Counter((row, i) for use in uses for row, i, _ in use.products)
-    if not adds:
-        uses = _early_sums_first(uses, left)
-    points = [(row, i) for row in range(shape[0]) for i in range(shape[1])]
-    zeros = [] if adds else [row * w.results + i for row, i in points if not left[row, i]]
-    started: set[tuple[int, int]] = set()
-    values = []
-    for use in uses:
-        value = Value(use.place, register=use.register, is_held=use.is_held)
-        for row, i, tap in use.products:
-            name, at = f"s{row}_{i}", row * w.results + i
-            is_first = (row, i) not in started
-            if is_first and adds:
-                value.factors.append((name, at))
-            value.products.append(Product(name, f"k{tap}", is_first and not adds))
-            started.add((row, i))
-            left[row, i] -= 1
-            if not left[row, i]:
-                value.stores.append((name, at))
-        values.append(value)
-    kept = sorted({product.factor for value in values for product in value.products}, key=_number)
-    steps = {"from": p.rows.advance * w.extent, "to": p.rows.unit * w.results}
-    if adds:
-        steps["with"] = steps["to"]
-    if not values:
-        steps = {"to": steps["to"]} if zeros else {}
-    return Block(values, kept, False, [f"s{row}_{i}" for row, i in sorted(started)], zeros, steps)
-
-
-def _early_sums_first(uses: list[_Use], products: Counter[tuple[int, int]]) -> list[_Use]:
-    """Take first what completes sums of held values only: their stores are spread over the other products."""
-    held = [use for use in uses if use.is_held]
-    of_held = Counter((row, i) for use in held for row, i, _ in use.products)
-    early = {result for result, number in of_held.items() if number == products[result]}
-    parts = [
-        replace(use, products=tuple(p for p in use.products if (p[:2] in early) == is_early))
-        for is_early in (True, False)
-        for use in held
-    ]
-    return [*(part for part in parts if part.products), *(use for use in uses if not use.is_held)]
-
-
-def _number(name: str) -> int:
-    return int(name[1:])
-
-
-def _sum_block(p: DepthwisePlan, uses: list[_Use]) -> Block:
-    """Return the code that adds the products of a block of the output's gradient and its windows."""
-    w = p.columns
-    loaded: set[tuple[int, int]] = set()
-    values = []
-    for use in uses:
-        value = Value(use.place, register=use.register, is_held=use.is_held)
-        for row, i, tap in use.products:
-            factor = f"g{row}_{i}"
-            if (row, i) not in loaded:
-                loaded.add((row, i))
-                value.factors.append((factor, row * w.results + i))
-            value.products.append(Product(f"s{tap}", factor))
-        values.append(value)
-    kept = sorted({product.target for value in values for product in value.products}, key=_number)
-    steps = {"from": p.rows.advance * w.extent, "with": p.rows.unit * w.results}
-    return Block(
-        values, kept, True, [f"g{row}_{i}" for row, i in sorted(loaded)], [], steps if values else {}
-    )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
+from tvm_pulp.schedules.microkernels.requantize_even import CYCLES_A_RESULT as EVEN_CYCLES_A_RESULT
+from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import CYCLES_A_RESULT, LEAST_SHIFT, TWICE
 
 LARGEST_BLOCK = (5, 4)
@@ -22,12 +24,10 @@ LARGEST_BLOCK = (5, 4)
 STRUCT = """\
 /* What a panel needs to know beside its pointers; distances in bytes. */
 struct dot_panel {
-  int32_t blocks;                 /* register blocks that follow one another */
-  int32_t a_next, b_next, c_next; /* from a block to the next: A's and B's from the end of the sum */
-  int32_t c_row;                  /* of the results' rows */
-  const int32_t *bias;            /* of the first column, the multipliers behind */
-  int32_t bias_next;
-  int32_t lines;                  /* such runs of blocks, 0 stands for 1; what is skipped after a run: */
+  int32_t blocks;      /* register blocks that follow one another */
+  int32_t c_row;       /* of the results' rows */
+  const int32_t *bias; /* of the first column, the multipliers behind */
+  int32_t lines;       /* such runs of blocks, 0 stands for 1; what is skipped after a run: */
   int32_t a_line, b_line, c_line, bias_line;
 };"""
 
@@ -46,8 +46,8 @@ class DotDistances:
         Segments of the sum.
     a_skip, b_skip : int
         Bytes from the end of a segment to the start of the next.
-    along_rows : bool or None
-        Whether the next block is that of the next rows or of the next columns; None: as the call says.
+    along_rows : bool
+        Whether the next block is that of the next rows or of the next columns.
     a_step, b_step : int
         Bytes from a word of a sum to the next one: 4, or, where words of other rows (columns) lie in between,
         at most `LARGEST_IMMEDIATE`.
@@ -59,7 +59,7 @@ class DotDistances:
     segments: int = 1
     a_skip: int = 0
     b_skip: int = 0
-    along_rows: bool | None = None
+    along_rows: bool = False
     a_step: int = 4
     b_step: int = 4
 
@@ -73,10 +73,8 @@ class DotDistances:
         """Bytes that B's pointer moves along a sum."""
         return self.segments * (self.b_step * self.depth + self.b_skip)
 
-    def moves(self, rows: int, columns: int) -> tuple[int, int] | None:
-        """Return the bytes from the end of a block's sum to the next block, of A and B, if they are known."""
-        if self.along_rows is None:
-            return None
+    def moves(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return the bytes from the end of a block's sum to the next block, of A and B."""
         a_next, b_next = (rows * self.a_row, 0) if self.along_rows else (0, columns * self.b_column)
         return a_next - self.a_path, b_next - self.b_path
 
@@ -109,12 +107,14 @@ class Epilogue:
     multipliers : int
         Bytes from a column's bias to its multiplier.
     rounding : int
-        How the kernel rounds: 0, halves up, or `TWICE`.
+        How the kernel rounds: 0, halves up; `HALF_EVEN`, with `narrow` only; or `TWICE`.
     own_shifts : int
         Whether each column has its own shift, as far behind its multiplier as that behind its bias, and
         `shift` is the least.
     first_shift : int
         Of the sums, with `halfword`.
+    words : bool
+        Whether four bytes of a row of results that a panel stores are an aligned word.
     """
 
     requantize: bool = False
@@ -129,6 +129,7 @@ class Epilogue:
     own_shifts: int = 0
     halfword: bool = False
     first_shift: int = 0
+    words: bool = False
 
     def is_supported(self) -> bool:
         """Tell whether the instructions round so and cover the shift without overflow."""
@@ -137,7 +138,7 @@ class Epilogue:
         if self.own_shifts:
             return self.rounding in LEAST_SHIFT and self.shift >= LEAST_SHIFT[self.rounding]
         if self.rounding:
-            return False
+            return self.rounding == HALF_EVEN and self.narrow and 1 <= self.shift <= 22
         if self.halfword:
             return 1 <= self.shift <= 30 and 0 <= self.first_shift <= 30
         if self.narrow:
@@ -148,11 +149,18 @@ class Epilogue:
         """Return the result as a C expression; `own_shift` is a column's shift if it has one."""
         if self.first_shift:
             total = f"({total} + {1 << (self.first_shift - 1)}) >> {self.first_shift}"
-        function = "pulp_requantize_twice" if self.rounding == TWICE else "pulp_requantize"
+        function = {TWICE: "pulp_requantize_twice", HALF_EVEN: "pulp_requantize_even"}.get(
+            self.rounding, "pulp_requantize"
+        )
         value = f"{function}({total}, {multiplier}, {own_shift if self.own_shifts else self.shift})"
         if self.zero_point:
             value += f" + {self.zero_point}"
         return f"pulp_min(pulp_max({value}, {self.low}), {self.high})"
+
+    @property
+    def folds_bias(self) -> bool:
+        """Whether sums are multiplied without their bias, which is scaled in what is added then."""
+        return self.narrow and self.rounding != HALF_EVEN
 
     @property
     def negative(self) -> bool:
@@ -165,7 +173,9 @@ class Epilogue:
         if not self.requantize:
             return 0.0
         each = 4.0 if self.narrow else 7.0
-        if self.short or self.halfword:
+        if self.rounding == HALF_EVEN:
+            each = EVEN_CYCLES_A_RESULT
+        elif self.short or self.halfword:
             each = 3.0 + (self.zero_point > 0)
         if self.own_shifts:
             each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)
@@ -210,7 +220,8 @@ def dot_panel_source(
 
 def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
     """Return the same panel in plain C."""
-    a_next, b_next = d.moves(rows, columns) or ("p->a_next", "p->b_next")
+    a_next, b_next = d.moves(rows, columns)
+    c_next = f"{rows} * p->c_row" if d.along_rows else str(e.item * columns)
     a_type = "int8_t" if signed else "uint8_t"
     if e.requantize:
         start, multiplier = "bias[j]", f"bias[j + {e.multipliers // 4}]"
@@ -218,7 +229,7 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
         result = f"*((uint8_t *)c + i * p->c_row + j) = {value}"
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
-    bias = ", bias += p->bias_next / 4" if e.requantize else ""
+    bias = f", bias += {columns}" if e.requantize and not d.along_rows else ""
     bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
     start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
@@ -240,7 +251,7 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
               for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
           {result};
         }}
-      a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += p->c_next{bias};
+      a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += {c_next}{bias};
     }}
     a += p->a_line, b += p->b_line, c += p->c_line{bias_line};
   }} while (++line < p->lines);

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import requantize_own_shifts
 
 if TYPE_CHECKING:
@@ -18,11 +19,9 @@ _A, _B = "t0", "t1"
 _C, _C_ROW = "ra", "t2"
 """Where a sum has segments, their loop needs these registers."""
 _FRAME = 96
-_C_START, _SETTINGS, _BLOCKS, _BIAS = 60, 64, 68, 72
-_A_NEXT, _B_NEXT, _C_NEXT, _ZERO, _LINES = 76, 80, 84, 88, 92
+_C_START, _SETTINGS, _C_END, _BIAS, _ROW, _C_NEXT, _ZERO, _LINES = range(60, 92, 4)
 
-_FIELDS = ("blocks", "a_next", "b_next", "c_next", "c_row", "bias", "bias_next", "lines", "a_line", "b_line",
-           "c_line", "bias_line")  # fmt: skip
+_FIELDS = ("blocks", "c_row", "bias", "lines", "a_line", "b_line", "c_line", "bias_line")
 
 
 def dot_panel_assembly(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
@@ -56,15 +55,19 @@ class _DotPanelWriter:
         text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
         if e.requantize:
             text.add(_setting("a6", "bias", "a3"), f"sw a6, {_BIAS}(sp)")
-            if e.zero_point and not (e.short or e.halfword):
-                text.add(f"li a7, {e.zero_point << self.shift}", f"sw a7, {_ZERO}(sp)")
+            if self.constant:
+                text.add(f"li a7, {self.constant}", f"sw a7, {_ZERO}(sp)")
         text.add(f"sw a5, {_LINES}(sp)")
         if d.segments == 1:
             self.block_loop()
         else:
-            text.add(f"sw a2, {_C_START}(sp)", "1:", f"sw a4, {_BLOCKS}(sp)", "2:")
+            text.add(f"sw a2, {_C_START}(sp)", _setting("t2", "c_row", "a3"), f"sw t2, {_ROW}(sp)", "1:")
+            rows_of_results = [f"lw t2, {_ROW}(sp)", f"li t3, {self.rows}", "mul t2, t2, t3"]
+            text.add(*(rows_of_results if d.along_rows else [f"li t2, {e.item * self.columns}"]))
+            text.add("mul t2, t2, a4", f"lw t3, {_C_START}(sp)", "add t2, t2, t3", f"sw t2, {_C_END}(sp)")
+            text.add(".balign 16", "2:")
             self.block()
-            text.add(f"lw a0, {_BLOCKS}(sp)", "addi a0, a0, -1", f"sw a0, {_BLOCKS}(sp)", "bnez a0, 2b")
+            text.add(f"lw t3, {_C_END}(sp)", f"bne {'a0' if d.along_rows else 't5'}, t3, 2b")
         self.next_line()
         text.add(".option pop", *(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
         text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".popsection")
@@ -73,12 +76,9 @@ class _DotPanelWriter:
     def block_loop(self) -> None:
         """Write a hardware loop over the blocks; C's pointer and row distance are in registers."""
         text = self.text
-        if self.moves is None:
-            text.add(_setting("a5", "a_next", "a3"), _setting("a6", "b_next", "a3"))
-            text.add(f"sw a5, {_A_NEXT}(sp)", f"sw a6, {_B_NEXT}(sp)")
         text.add(f"mv {_C}, a2", _setting(_C_ROW, "c_row", "a3"))
         if not self.d.along_rows:
-            text.add(_setting("a5", "c_next", "a3"), *([f"sub a5, a5, {_C_ROW}"] * self.rows))
+            text.add(f"li a5, {self.e.item * self.columns}", *([f"sub a5, a5, {_C_ROW}"] * self.rows))
             text.add(f"sw a5, {_C_NEXT}(sp)")
         text.add("1:")
         start = len(text.lines)
@@ -117,6 +117,13 @@ class _DotPanelWriter:
             return 0
         return self.e.shift - (0 if self.e.narrow else 16 if self.e.short else 32)
 
+    @property
+    def constant(self) -> int:
+        """What is added before the shift."""
+        if self.e.rounding == HALF_EVEN:
+            return even_constant(self.e.shift, self.e.zero_point)
+        return 0 if self.e.short or self.e.halfword else self.e.zero_point << self.shift
+
     def load_a(self, r: int, register: str) -> str:
         if r == self.row_middle:
             return f"P_LW({register}, {self.d.a_step}, {_A})"
@@ -153,7 +160,7 @@ class _DotPanelWriter:
         for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
             if skip:
                 skips += add_constant(register, skip, "a0")
-        if self.e.requantize:
+        if self.e.requantize and not self.e.halfword:
             text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
             text.add(
                 *(f"mv {self.sum(r, c)}, {self.sum(0, c)}" for r in range(1, self.rows) for c in columns)
@@ -169,7 +176,7 @@ class _DotPanelWriter:
             *before, last = [*inner, *skips]
             text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
             text.add(*before, "6:", last)
-        elif self.e.requantize:
+        elif self.e.requantize and not self.e.halfword:
             text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
         else:
             text.add(*self.step(start=True))
@@ -187,7 +194,9 @@ class _DotPanelWriter:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
         text.add(f"lw a0, {_BIAS}(sp)")
-        if e.own_shifts:
+        if e.halfword:
+            self.requantize_halfwords()
+        elif e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             places = (e.multipliers, e.zero_point, e.rounding)
             text.add(*requantize_own_shifts(sums, *places, negative=e.negative))
@@ -206,13 +215,6 @@ class _DotPanelWriter:
         text.add(*add_constant("a0", e.multipliers, "a1"))
         text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
         places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
-        if e.halfword:
-            if e.first_shift:
-                text.add(*(f"P_ADDRN({total}, {total}, zero, {e.first_shift})" for total in self.sums))
-            text.add(*(f"P_MULS_ROUND({total}, {total}, {multipliers[c]}, {e.shift})" for total, c in places))
-            text.add(*(f"addi {total}, {total}, {e.zero_point}" for total in self.sums if e.zero_point))
-            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in self.sums))
-            return
         if e.short:
             text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
             for i, (register, c) in enumerate(places):
@@ -223,46 +225,64 @@ class _DotPanelWriter:
                 text.add(f"P_CLIPU({register}, {value}, 9)")
             return
         multiply = "mul" if e.narrow else "mulh"
-        zero = "a1" if e.zero_point else "zero"
-        text.add(*([f"lw a1, {_ZERO}(sp)"] if e.zero_point else []))
+        zero = "a1" if self.constant else "zero"
+        text.add(*([f"lw a1, {_ZERO}(sp)"] if self.constant else []))
         text.add(*(f"{multiply} {register}, {register}, {multipliers[c]}" for register, c in places))
-        text.add(*(f"P_ADDRN({register}, {register}, {zero}, {self.shift})" for register in self.sums))
+        for register in self.sums:
+            if e.rounding == HALF_EVEN:
+                text.add(*round_half_even(register, zero, "a0", e.shift))
+            else:
+                text.add(f"P_ADDRN({register}, {register}, {zero}, {self.shift})")
         text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
+
+    def requantize_halfwords(self) -> None:
+        """Write the first shift, which adds the bias, the products of half words and the bounds of a byte."""
+        text, e = self.text, self.e
+        far = e.multipliers + 4 * self.columns > LARGEST_IMMEDIATE
+        text.add(*(["mv a1, a0", *add_constant("a1", e.multipliers, "t3")] if far else []))
+        multipliers = ("a1", 0) if far else ("a0", e.multipliers)
+        for first in range(0, self.columns, 2):
+            pair = range(first, min(first + 2, self.columns))
+            bias, multiplier = (dict(zip(pair, _B_REGISTERS[start:], strict=False)) for start in (0, 2))
+            text.add(*(f"lw {bias[c]}, {4 * c}(a0)" for c in pair))
+            text.add(*(f"lw {multiplier[c]}, {multipliers[1] + 4 * c}({multipliers[0]})" for c in pair))
+            places = [(self.sum(r, c), c) for c in pair for r in range(self.rows)]
+            text.add(*(f"P_ADDRN({total}, {total}, {bias[c]}, {e.first_shift})" for total, c in places))
+            text.add(*(f"P_MULS_ROUND({total}, {total}, {multiplier[c]}, {e.shift})" for total, c in places))
+            text.add(*(f"addi {total}, {total}, {e.zero_point}" for total, _ in places if e.zero_point))
+            text.add(*(f"P_CLIPU({total}, {total}, 9)" for total, _ in places))
 
     def store(self) -> None:
         """Write the stores of a block; the last one of a row moves on to the next row."""
         text, kind = self.text, "B" if self.e.requantize else "W"
         row, pointer = (_C_ROW, _C) if self.d.segments == 1 else ("t3", "a0")
         if self.d.segments > 1:
-            text.add(f"lw a1, {_SETTINGS}(sp)", f"lw a0, {_C_START}(sp)")
-            text.add(_setting("t4", "c_next", "a1"), _setting("t3", "c_row", "a1"))
-            text.add("add t4, t4, a0", f"sw t4, {_C_START}(sp)")
+            text.add(f"lw a0, {_C_START}(sp)", f"lw t3, {_ROW}(sp)")
+            if not self.d.along_rows:
+                text.add(f"addi t5, a0, {self.e.item * self.columns}", f"sw t5, {_C_START}(sp)")
         for r in range(self.rows):
+            if self.e.requantize and self.e.words and self.columns == 4:
+                first, second, third, fourth = (self.sum(r, c) for c in range(4))
+                text.add(f"PV_PACKLO_B({first}, {second}, {first})")
+                text.add(f"PV_PACKHI_B({first}, {fourth}, {third})", f"P_SWR({first}, {row}, {pointer})")
+                continue
             others = range(1, self.columns)
             text.add(*(f"s{kind.lower()} {self.sum(r, c)}, {self.e.item * c}({pointer})" for c in others))
             text.add(f"P_S{kind}R({self.sum(r, 0)}, {row}, {pointer})")
 
     def advance(self) -> None:
         """Write the moves to the next block."""
-        text, in_registers = self.text, self.d.segments == 1
-        if self.e.requantize or (self.moves is None and not in_registers):
-            text.add(f"lw a1, {_SETTINGS}(sp)")
-        if self.e.requantize:
-            text.add(f"lw a2, {_BIAS}(sp)", _setting("t5", "bias_next", "a1"))
-        if self.moves is None and in_registers:
-            text.add(f"lw t3, {_A_NEXT}(sp)", f"lw t4, {_B_NEXT}(sp)")
-        elif self.moves is None:
-            text.add(_setting("t3", "a_next", "a1"), _setting("t4", "b_next", "a1"))
-        if in_registers and not self.d.along_rows:
+        text, in_registers, along_rows = self.text, self.d.segments == 1, self.d.along_rows
+        if self.e.requantize and not along_rows:
+            text.add(f"lw a2, {_BIAS}(sp)", *([f"lw a0, {_C_NEXT}(sp)"] if in_registers else []))
+            text.add(f"addi a2, a2, {4 * self.columns}", f"sw a2, {_BIAS}(sp)")
+        elif in_registers and not along_rows:
             text.add(f"lw a0, {_C_NEXT}(sp)")
-        if self.e.requantize:
-            text.add("add a2, a2, t5", f"sw a2, {_BIAS}(sp)")
-        if in_registers and not self.d.along_rows:
+        if in_registers and not along_rows:
             text.add(f"add {_C}, {_C}, a0")
-        if self.moves is None:
-            text.add(f"add {_A}, {_A}, t3", f"add {_B}, {_B}, t4")
-        else:
-            text.add(*add_constant(_A, self.moves[0], "a0"), *add_constant(_B, self.moves[1], "a0"))
+        elif along_rows and not in_registers:
+            text.add(f"sw a0, {_C_START}(sp)")
+        text.add(*add_constant(_A, self.moves[0], "t3"), *add_constant(_B, self.moves[1], "t3"))
 
 
 def _setting(register: str, field: str, pointer: str) -> str:

@@ -16,12 +16,12 @@ class Instruction:
     @property
     def is_float(self) -> bool:
         """Whether it occupies the FPU, which two workers share."""
-        return self.text.startswith("f")
+        return self.text.startswith(("f", "VF"))
 
     @property
     def is_load(self) -> bool:
         """Whether the next instruction should not use its result."""
-        return self.text.startswith(("lw", "P_LW"))
+        return self.text.startswith(("l", "P_L")) and not self.text.startswith(("li ", "lui "))
 
 
 def share_fpu(body: list[Instruction]) -> list[Instruction]:
@@ -32,12 +32,14 @@ def share_fpu(body: list[Instruction]) -> list[Instruction]:
 def cycles_of_a_pair(body: list[Instruction], rounds: int = 8) -> float:
     """Return how long two workers that share a FPU take for a loop: a mean over skews of their starts."""
     floats = [line.is_float for line in body]
+    waits = [a.is_load and bool(a.writes & b.reads) for a, b in zip([body[-1], *body], body, strict=False)]
     total = 0
     for skew in range(len(body)):
         clocks, done = [0, skew], [0, 0]
         free = 0
         while min(done) < rounds * len(body):
             worker = 0 if clocks[0] <= clocks[1] else 1
+            clocks[worker] += waits[done[worker] % len(body)]
             if floats[done[worker] % len(body)]:
                 clocks[worker] = max(clocks[worker], free)
                 free = clocks[worker] + 1

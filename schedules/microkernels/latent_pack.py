@@ -1,26 +1,23 @@
 """Latents on their way out: float32 values, or a frozen stage's bytes, to packed integers of few bits.
 
-The format is UINT-Q's, see `passes.quantized.uint_q`. A fused multiply-add with 1.5 * 2^23 rounds, two
-comparisons of integers clip, and bit fields are inserted into words. Groups of values that end with a word
-are shared out over the workers; the assembly keeps a group in a hardware loop, loads running ahead.
+The format is UINT-Q's, see `passes.quantized.uint_q`, and the order of the integers `latent_layout`'s.
+
+Floats become bytes as `byte_conversion` says, with ones above integers of fewer bits. Four of them make a
+word, from which those of the spread bits are taken off that are 0.
+
+Bytes: a look-up each, then the same, but that the spread bits are added, as nothing is above the integers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText, float_bits
+from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteConversion
+from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
+from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_MAGIC = 0x4B400000
-"""The bits of 1.5 * 2^23; those of 1.5 * 2^23 + i, for small i, are i more."""
-
-_LOADED = ("s0", "s1", "a4", "a5")
-_VALUES = ("a6", "a7", "t5", "t6")
-_WORDS = ("s2", "s3")
-_SAVED = ("s0", "s1", "s2", "s3")
-_RECIPROCAL, _ROUND, _HIGH, _LOW, _POWER, _TABLE = "t0", "t1", "t2", "t3", "t4", "a3"
-_AHEAD = 2
-"""Steps by which a load, or a look-up, runs ahead of its use."""
+_WORKING = 7
+"""Registers for values beside the spread ones."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +42,21 @@ class PackSettings:
     non_negative: bool = False
 
     @property
-    def group(self) -> int:
-        """Values of a group: they fill whole words, and their code fits the core's own cache."""
-        return 32 if self.bits % 2 else 16
-
-    @property
     def largest(self) -> int:
         """The largest integer."""
         return 2**self.bits - 1
 
 
-def group_bytes(bits: int, group: int) -> int:
-    """Return the bytes of a group of packed values."""
-    return group * bits // 8
-
-
 def pack_source(s: PackSettings, *, assembly: bool) -> str:
     """Return C for ``latents_pack``, a worker's share of a tile of float32 values."""
+    assert s.reciprocal is not None
+    bounds = f"{-s.zero_point}, {s.largest - s.zero_point}"
     one = f"""\
-/* The integer of a value, see uint_q: the nearest one, halves to even, clipped. */
-static inline int32_t latents_quantize(float value) {{
-  const int32_t rounded = pulp_float_as_int(__builtin_fmaf(value, {_hex_float(s)}, 12582912.0f));
-  return pulp_min(pulp_max(rounded, {_MAGIC - s.zero_point}), {_MAGIC + s.largest - s.zero_point}) - \
-{_MAGIC - s.zero_point};
+/* The integer of a value, see uint_q. */
+static inline uint32_t latents_quantize(float value) {{
+  return (uint32_t)(pulp_quantize(value, {s.reciprocal.hex()}f, {bounds}) + {s.zero_point});
 }}"""
-    plain = _plain(s.bits, "const float *values", "latents_quantize(values[i])")
-    return _source(s, "float", one, plain, _groups_assembly(s) if assembly else "", "")
+    return _source(s, "float", one, "latents_quantize(values[{}])", "", assembly)
 
 
 def repack_source(s: PackSettings, table: list[int], *, assembly: bool) -> str:
@@ -97,163 +83,175 @@ static void latents_table(int core, uint8_t *table) {{
   for (int32_t i = pulp_chunk(core, PULP_CORES, 64); i < end; ++i)
     __builtin_memcpy(table + 4 * i, latents_integers + 4 * i, 4);
 }}"""
-    plain = _plain(s.bits, "const uint8_t *values, const uint8_t *table", "table[values[i]]")
-    return _source(s, "uint8_t", one, plain, _groups_assembly(s) if assembly else "", "table")
+    return _source(s, "uint8_t", one, "(uint32_t)table[values[{}]]", "table", assembly)
 
 
-def _hex_float(s: PackSettings) -> str:
-    assert s.reciprocal is not None
-    return f"{s.reciprocal.hex()}f"
-
-
-def _plain(bits: int, arguments: str, value: str) -> str:
-    return f"""\
-static void latents_pack_some({arguments}, uint8_t *packed, int32_t count) {{
+def _plain(layout: LatentLayout, item: str, value: str, declared: str) -> tuple[str, str]:
+    """Return plain C for values behind the last block, and for blocks."""
+    bits, whole = layout.bits, layout.whole * layout.bits
+    rest = f"""\
+/* Values behind the last block: a stream of bits. */
+static void latents_pack_rest(const {item} *values, uint8_t *packed, int32_t count{declared}) {{
   uint32_t stream = 0;
   int32_t filled = 0;
   for (int32_t i = 0; i < count; ++i) {{
-    stream |= (uint32_t){value} << filled;
+    stream |= {value.format("i")} << filled;
     for (filled += {bits}; filled >= 8; filled -= 8, stream >>= 8) *packed++ = (uint8_t)stream;
   }}
   if (filled) *packed = (uint8_t)stream;
 }}"""
+    spread = ""
+    if layout.rest:
+        taken = value.format(f"4 * ({layout.spread.start} + place / {bits}) + lane")
+        spread = f"""
+      for (int32_t bit = 0; bit < {layout.rest}; ++bit) {{
+        const int32_t place = byte / 4 * {layout.rest} + bit;
+        integers |= ({taken} >> place % {bits} & 1) << ({whole} + bit);
+      }}"""
+    blocks = f"""\
+static void latents_pack_blocks(const {item} *values, uint8_t *packed, int32_t blocks{declared}) {{
+  const int32_t groups = blocks * {block_values(bits) // layout.values};
+  for (int32_t g = 0; g < groups; ++g, packed += {4 * layout.words}, values += {layout.values})
+    for (int32_t byte = 0; byte < {4 * layout.words}; ++byte) {{
+      const int32_t lane = byte % 4;
+      uint32_t integers = 0;
+      for (int32_t i = 0; i < {layout.whole}; ++i)
+        integers |= {value.format(f"4 * (byte / 4 * {layout.whole} + i) + lane")} << {bits} * i;{spread}
+      packed[byte] = (uint8_t)integers;
+    }}
+}}"""
+    return rest, blocks
 
 
-def _source(s: PackSettings, item: str, one: str, plain: str, assembly: str, table: str) -> str:
-    """Put the parts together: one value, some values in plain C, groups in assembly, and a worker's share."""
+def _source(s: PackSettings, item: str, one: str, value: str, table: str, assembly: bool) -> str:
+    """Put the parts together: one value, the rest in plain C, blocks in assembly, and a worker's share."""
     declared, passed = (", const uint8_t *table", ", table") if table else ("", "")
-    size = group_bytes(s.bits, s.group)
-    groups = f"""\
-static void latents_pack_groups(const {item} *values, uint8_t *packed, int32_t groups{declared}) {{
-  latents_pack_some(values{passed}, packed, groups * {s.group});
-}}"""
+    values, size = block_values(s.bits), block_bytes(s.bits)
+    rest, blocks = _plain(LatentLayout(s.bits), item, value, declared)
+    include = ""
     if assembly:
-        groups = f"#if PULP_ASSEMBLY\n\n{assembly}\n\n#else\n\n{groups}\n\n#endif"
+        include = '#include "pulp_assembly.h"\n\n'
+        blocks = f"#if PULP_ASSEMBLY\n\n{_Block(s).source()}\n\n#else\n\n{blocks}\n\n#endif"
     return f"""\
-{'#include "pulp_assembly.h"' if assembly else ""}
+{include}{one}
 
-{one}
+{rest}
 
-{plain}
+{blocks}
 
-{groups}
-
-/* The share of worker `core` in a tile: groups of {s.group}; the last worker, which may have one less, does
- * the rest, which need not fill a byte. */
-static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t count{declared}) {{
+/* The share of worker `core` in a tile: blocks of {values}; the last worker, which may have one less, does
+ * the rest, which need not fill a byte. Worker 0 needs the time of `driving` blocks for the DMA. */
+static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t count,
+                         int32_t driving{declared}) {{
   const {item} *values = tile;
-  const int32_t groups = count / {s.group};
-  const int32_t first = pulp_chunk(core, PULP_CORES, groups);
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, groups);
+{share(values)}
   if (end > first)
-    latents_pack_groups(values + first * {s.group}, packed + first * {size}, end - first{passed});
-  if (core == PULP_CORES - 1 && count > groups * {s.group})
-    latents_pack_some(values + groups * {s.group}{passed}, packed + groups * {size},
-                      count - groups * {s.group});
+    latents_pack_blocks(values + first * {values}, packed + first * {size}, end - first{passed});
+  if (core == PULP_CORES - 1 && count > blocks * {values})
+    latents_pack_rest(values + blocks * {values}, packed + blocks * {size},
+                      count - blocks * {values}{passed});
 }}"""
 
 
-def _groups_assembly(s: PackSettings) -> str:
-    """Return ``latents_pack_groups`` in assembly: values in a0, words to a1, groups in a2, table in a3."""
-    text, name = AssemblyText(), "latents_pack_groups"
-    body = _Group(s).body()
-    text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
-    text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{4 * len(_SAVED)}")
-    text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    if s.reciprocal is not None:
-        base = _MAGIC - s.zero_point
-        text.add(f"li {_RECIPROCAL}, {float_bits(s.reciprocal)}", f"li {_ROUND}, {_MAGIC}")
-        text.add(f"li {_LOW}, {base}", f"li {_HIGH}, {base + s.largest}")
-    text.add(f"li {_POWER}, {2**s.bits}", f"LP_SETUP(0, a2, {len(body)}, 5)")
-    text.add(*body[:-1], "5:", body[-1])
-    text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(
-        f"addi sp, sp, {4 * len(_SAVED)}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection"
-    )
-    arguments = "const float *, uint8_t *, int32_t"
-    if s.reciprocal is None:
-        arguments = "const uint8_t *, uint8_t *, int32_t, const uint8_t *"
-    return f"void {name}({arguments});\n__asm__(\n{text}\n);"
-
-
-class _Group:
-    """The instructions for a group of values; `bits` and a value's place in the stream say where it goes."""
+class _Block(BlockCode):
+    """The assembly of ``latents_pack_blocks``."""
 
     def __init__(self, s: PackSettings) -> None:
         self.s = s
+        self.layout = layout = LatentLayout(s.bits)
+        super().__init__(
+            _WORKING + max(1, len(layout.spread)) + (layout.whole > 1),
+            () if s.reciprocal is None else ("a3",),
+        )
+        self.has_ones = s.reciprocal is not None and self.layout.whole == 1 and s.bits < 8
+        self.item_bytes = 1 if s.reciprocal is None else 4
+        self.conversion = None
+        if s.reciprocal is not None:
+            self.conversion = ByteConversion(s.bits, s.zero_point, s.reciprocal, s.non_negative)
 
-    def body(self) -> list[str]:
-        """Return the loop's body: loads, then integers, then bit fields, each step behind the one before."""
-        lines: list[str] = []
-        steps = self.s.group
-        merge_behind = 0 if self.s.reciprocal is not None else _AHEAD
-        for step in range(steps + _AHEAD + merge_behind):
-            if step < steps:
-                lines.append(self.load(step))
-            if 0 <= step - _AHEAD < steps:
-                lines += self.integer(step - _AHEAD)
-            if 0 <= step - _AHEAD - merge_behind < steps:
-                lines += self.merge(step - _AHEAD - merge_behind)
-        return lines
+    def source(self) -> str:
+        """Return C with the function."""
+        values = block_values(self.s.bits)
+        item, table = ("float", "") if self.s.reciprocal is not None else ("uint8_t", ", const uint8_t *")
+        declaration = f"void latents_pack_blocks(const {item} *, uint8_t *, int32_t{table})"
+        around = ROUNDING_DOWN if self.s.reciprocal is not None else ("", "")
+        steps = (self.item_bytes * values, block_bytes(self.s.bits))
+        return self.function("latents_pack_blocks", declaration, steps, around)
 
-    def place(self, i: int) -> tuple[int, int]:
-        """Return the word and the bit where a value starts."""
-        return divmod(i * self.s.bits, 32)
+    def write(self) -> None:
+        """Append the instructions for a block."""
+        if self.layout.rest == 1:
+            self.group_in_a_loop()
+            return
+        for number in range(block_values(self.s.bits) // self.layout.values):
+            self.group(number)
 
-    def crosses(self, i: int) -> bool:
-        """Tell whether a value lies in two words."""
-        return self.place(i)[1] + self.s.bits > 32
+    def group(self, group: int) -> None:
+        """Write the way of a group, the spread values first."""
+        layout, bits = self.layout, self.s.bits
+        first, pieces = group * layout.values, layout.pieces()
+        spread = {number: self.spread(first + 4 * number) for number in layout.spread}
+        for number in range(layout.words):
+            word = self.four(first + 4 * layout.whole * number)
+            for place in range(1, layout.whole):
+                further = self.four(first + 4 * (layout.whole * number + place))
+                self.add("P_MAC", word, further, self.constant(1 << bits * place), accumulates=True)
+                self.release(further)
+            for piece in (piece for piece in pieces if piece.word == number):
+                self.join(word, spread[piece.value], (2**piece.count - 1) << piece.first, piece.shift)
+            self.store(word, 4 * (group * layout.words + number))
+            self.release(word)
+        self.release(*spread.values())
 
-    def register(self, i: int) -> str:
-        """Return where a value's integer comes to lie: in the word that it starts, else by itself.
+    def group_in_a_loop(self) -> None:
+        """Write the way of a group of 7 bits in code that stays in the cache: pairs of words are alike.
 
-        A value in two words starts the second: its integer is shifted when the next one is merged.
+        The spread values move down, so that the next two of their bits are always the lowest ones.
         """
-        word, bit = self.place(i)
-        if self.s.bits == 8:
-            return _VALUES[i % 4]
-        if bit == 0 or self.crosses(i):
-            return _WORDS[(word + self.crosses(i)) % 2]
-        return _VALUES[i % 4]
+        words = self.layout.words
+        spread = self.spread(4 * words)
+        for first, count, alike in ((0, 1, 1), (1, words // 2, 2)):
+            if first:
+                self.section(count, 8 * self.item_bytes, 8)
+            for bit in range(alike):
+                word = self.four(4 * (first + bit))
+                self.join(word, spread, 1 << bit, 7 - bit)
+                self.store(word, 4 * (first + bit))
+                self.release(word)
+            self.add("srli", spread, spread, alike)
+        self.release(spread)
 
-    def load(self, i: int) -> str:
+    def spread(self, value: int) -> str:
+        """Write the way of four values whose bits are spread, and return where they are."""
+        register = self.four(value)
+        if self.has_ones:
+            self.add("xori", register, register, -1)
+        return register
+
+    def join(self, word: str, spread: str, mask: int, shift: int) -> None:
+        """Write how some bits of spread values join whole ones."""
+        part = self.take()
+        self.add("and", part, spread, self.constant(bytes_in_lanes(mask)))
+        # ones are there where integers of the conversion were: what is to be 0 is taken off
+        name = "P_MSU" if self.has_ones else "P_MAC"
+        self.add(name, word, part, self.constant(1 << shift), accumulates=True)
+        self.release(part)
+
+    def four(self, value: int) -> str:
+        """Write the way of four values, the first one of that number in the block, to the bytes of a word."""
+        registers = [self.take() for _ in range(4)]
+        for lane, register in enumerate(registers):
+            self.load(register, self.item_bytes, self.item_bytes * (value + lane))
+        word, low, further, high = registers
         if self.s.reciprocal is None:
-            return f"P_LBU({_LOADED[i % 4]}, 1, a0)"
-        return f"P_LW({_LOADED[i % 4]}, 4, a0)"
-
-    def integer(self, i: int) -> list[str]:
-        """Return the way from what was loaded to the integer; above its bits there may be others."""
-        to, loaded = self.register(i), _LOADED[i % 4]
-        if self.s.reciprocal is None:
-            return [f"P_LBU_AT({to}, {loaded}, {_TABLE})"]
-        lines = [f"fmadd.s {to}, {loaded}, {_RECIPROCAL}, {_ROUND}"]
-        if not self.s.non_negative:
-            lines.append(f"P_MAX({to}, {to}, {_LOW})")
-        lines.append(f"P_MIN({to}, {to}, {_HIGH})")
-        if self.s.zero_point:
-            lines.append(f"addi {to}, {to}, {self.s.zero_point}")
-        return lines
-
-    def merge(self, i: int) -> list[str]:
-        """Return how an integer joins the others; a word that is full is stored."""
-        bits, (word, bit) = self.s.bits, self.place(i)
-        if bits == 8:
-            return self.merge_byte(i)
-        into, value = _WORDS[word % 2], self.register(i)
-        store = [f"P_SW({into}, 4, a1)"]
-        if bit == 0:
-            return []
-        if self.crosses(i):
-            return [f"P_INSERT({into}, {value}, {32 - bit}, {bit})", *store]
-        if i and self.crosses(i - 1):
-            return [f"P_MACU_SHIFT({into}, {value}, {_POWER}, {bits - bit})"]
-        return [f"P_INSERT({into}, {value}, {bits}, {bit})", *(store if bit + bits == 32 else [])]
-
-    def merge_byte(self, i: int) -> list[str]:
-        """Return how bytes make up words: two at a time."""
-        word = _WORDS[0]
-        if i % 4 == 1:
-            return [f"PV_PACKLO_B({word}, {_VALUES[1]}, {_VALUES[0]})"]
-        if i % 4 == 3:
-            return [f"PV_PACKHI_B({word}, {_VALUES[3]}, {_VALUES[2]})", f"P_SW({word}, 4, a1)"]
-        return []
+            for register in registers:
+                self.add("P_LBU_AT", register, register, "a3")
+            self.add("PV_PACKLO_B", word, low, word, accumulates=True)
+            self.add("PV_PACKHI_B", word, high, further, accumulates=True)
+        else:
+            assert self.conversion is not None
+            self.conversion.bytes(self, registers)
+            if self.layout.whole > 1:
+                self.add("and", word, word, self.constant(bytes_in_lanes(self.s.largest)))
+        self.release(low, further, high)
+        return word

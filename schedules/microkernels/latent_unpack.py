@@ -1,42 +1,27 @@
 """Latents on their way in: densely packed integers of few bits to float32 values.
 
-The format is UINT-Q's, see `passes.quantized.uint_q`. No integer is converted: a field q at bit s, with
-the exponent of a power of two 2^e above it, *is* the float ``2^e + q * 2^(s + e - 23)``, and one fused
-multiply-add takes 2^e off and scales, rounding once.
-
-A *window* is a register of three bytes of the stream below a top byte of ones, so that one ``and`` makes
-such a float of each field that lies in its low 23 bits: the mask keeps the field and, of the top byte, an
-exponent. For a field at bit s that is ``e = 23 - s`` (s even: the float is 2^e + q) or ``24 - s`` (odd:
-2^e + 2q, as the lowest bit of the exponent belongs to the window). Bytes are moved into a window by one
-instruction. One that reaches into the next word takes another, unless that word's own window is there: then
-the bytes of the word before are moved in front of its first ones, and its own values come first.
+The order of the integers is `latent_layout`'s. No integer is converted: a byte q below the upper bytes of the
+float ``2^23`` *is* the float ``2^23 + q``, and one fused multiply-add takes 2^23 off and scales, rounding
+once. So a value takes three instructions: a byte is put below such upper bytes, the product, and a store. A
+mask keeps the whole values of a word, four at once; what is above them is the spread values', which grow in a
+register, shifted down as their next bits are added.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText, float_bits
-from tvm_pulp.schedules.microkernels.latent_pack import group_bytes
+from tvm_pulp.schedules.microkernels.assembly import float_bits
+from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
+from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_WINDOWS: dict[int, tuple[tuple[int, int], ...]] = {
-    8: tuple((byte, 1) for byte in range(16)),
-    7: ((0, 3), (2, 2), (4, 2), (6, 1), (7, 3), (9, 2), (11, 2), (13, 1),
-        (14, 3), (16, 2), (18, 2), (20, 1), (21, 3), (23, 2), (25, 2), (27, 1)),
-    6: ((0, 3), (2, 3), (4, 2), (6, 3), (8, 3), (10, 2)),
-}  # fmt: skip
-"""Bits → a group's windows, first byte and number of fields: those with the fewest instructions of all whose
-constants have a register."""
+SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
+"""Lane → the three upper bytes of the one register above the lane's byte of the other one."""
 
-_BYTE_SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
-_WINDOW_SELECTORS = {1: 0x03070605, 2: 0x03000706, 3: 0x03010007}
-"""First byte in the word → selectors of a window: bytes from there on, then its own first ones."""
+FLOAT_BASE = 2.0**23
 
-_WINDOW, _FLOAT, _FIELDS = "a2", "a3", ("s0", "s1")
-_WORDS = ("a4", "a5")
-_CONSTANTS = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a6", "a7", "ra",
-              "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")  # fmt: skip
-_SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
+_WORKING, _LEAST_WORKING = 8, 5
+"""Registers for values beside the spread ones; for all in a group of 7 bits."""
 
 
 @dataclass(frozen=True)
@@ -57,173 +42,176 @@ class UnpackSettings:
     zero_point: int
     scale: float
 
-    @property
-    def group(self) -> int:
-        """Values of a group: they fill whole words, and their code fits the core's own cache."""
-        return 32 if self.bits % 2 else 16
-
 
 def unpack_source(s: UnpackSettings, *, assembly: bool) -> str:
     """Return C for ``latents_unpack``, a worker's share of a tile."""
-    size = group_bytes(s.bits, s.group)
-    groups = f"""\
-static void latents_unpack_groups(const uint8_t *packed, float *values, int32_t groups) {{
-  latents_unpack_some(packed, values, groups * {s.group});
-}}"""
+    layout, values, size = LatentLayout(s.bits), block_values(s.bits), block_bytes(s.bits)
+    blocks = _plain_blocks(layout, values)
     include = ""
-    if assembly and s.bits in _WINDOWS:
+    if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        groups = f"#if PULP_ASSEMBLY\n\n{_groups_assembly(s)}\n\n#else\n\n{groups}\n\n#endif"
+        blocks = f"#if PULP_ASSEMBLY\n\n{_Block(s).source()}\n\n#else\n\n{blocks}\n\n#endif"
     offset = f" - {s.zero_point}" if s.zero_point else ""
     return f"""\
-{include}static void latents_unpack_some(const uint8_t *packed, float *values, int32_t count) {{
+{include}static inline float latents_dequantize(uint32_t integer) {{
+  return (float)((int32_t)integer{offset}) * {s.scale.hex()}f;
+}}
+
+/* Values behind the last block: a stream of bits. */
+static void latents_unpack_rest(const uint8_t *packed, float *values, int32_t count) {{
   uint32_t stream = 0;
   int32_t filled = 0;
   for (int32_t i = 0; i < count; ++i, stream >>= {s.bits}, filled -= {s.bits}) {{
     for (; filled < {s.bits}; filled += 8) stream |= (uint32_t)*packed++ << filled;
-    values[i] = (float)((int32_t)(stream & {2**s.bits - 1}){offset}) * {s.scale.hex()}f;
+    values[i] = latents_dequantize(stream & {2**s.bits - 1});
   }}
 }}
 
-{groups}
+{blocks}
 
-/* The share of worker `core` in a tile: groups of {s.group}; the last worker, which may have one less, does
- * the rest, which need not fill a byte. */
-static void latents_unpack(int core, const uint8_t *packed, float *values, int32_t count) {{
-  const int32_t groups = count / {s.group};
-  const int32_t first = pulp_chunk(core, PULP_CORES, groups);
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, groups);
-  if (end > first) latents_unpack_groups(packed + first * {size}, values + first * {s.group}, end - first);
-  if (core == PULP_CORES - 1 && count > groups * {s.group})
-    latents_unpack_some(packed + groups * {size}, values + groups * {s.group}, count - groups * {s.group});
+/* The share of worker `core` in a tile: blocks of {values} values; the last worker, which may have one less,
+ * does the rest, which need not fill a byte. Worker 0 needs the time of `driving` blocks for the DMA. */
+static void latents_unpack(int core, const uint8_t *packed, float *values, int32_t count,
+                           int32_t driving) {{
+{share(values)}
+  if (end > first) latents_unpack_blocks(packed + first * {size}, values + first * {values}, end - first);
+  if (core == PULP_CORES - 1 && count > blocks * {values})
+    latents_unpack_rest(packed + blocks * {size}, values + blocks * {values}, count - blocks * {values});
 }}"""
 
 
-def _groups_assembly(s: UnpackSettings) -> str:
-    """Return ``latents_unpack_groups`` in assembly: words in a0, values to a1, groups in a2."""
-    text, name, group = AssemblyText(), "latents_unpack_groups", _Group(s)
-    body = group.body()
-    text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
-    text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{4 * len(_SAVED)}")
-    text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(*(f"li {register}, {value}" for value, register in group.constants.items()))
-    text.add("mv s0, a2", f"li {_WINDOW}, 0x7f000000", f"li {_FLOAT}, {float_bits(2.0**23)}")
-    text.add(f"LP_SETUP(0, s0, {len(body)}, 5)", *body[:-1], "5:", body[-1])
-    text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(
-        f"addi sp, sp, {4 * len(_SAVED)}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection"
-    )
-    return f"void {name}(const uint8_t *, float *, int32_t);\n__asm__(\n{text}\n);"
+def _plain_blocks(layout: LatentLayout, values: int) -> str:
+    spread = ""
+    if layout.rest:
+        spread = f"""
+      for (int32_t i = {layout.spread.start}; i < {layout.lane_values}; ++i) {{
+        uint32_t integer = 0;
+        for (int32_t bit = 0; bit < {layout.bits}; ++bit) {{
+          const int32_t place = (i - {layout.spread.start}) * {layout.bits} + bit;
+          const uint32_t byte = packed[4 * (place / {layout.rest}) + lane];
+          integer |= (byte >> ({layout.whole * layout.bits} + place % {layout.rest}) & 1) << bit;
+        }}
+        values[4 * i + lane] = latents_dequantize(integer);
+      }}"""
+    return f"""\
+static void latents_unpack_blocks(const uint8_t *packed, float *values, int32_t blocks) {{
+  const int32_t groups = blocks * {values // layout.values};
+  for (int32_t g = 0; g < groups; ++g, packed += {4 * layout.words}, values += {layout.values})
+    for (int32_t lane = 0; lane < 4; ++lane) {{
+      for (int32_t i = 0; i < {layout.spread.start}; ++i) {{
+        const uint32_t byte = packed[4 * (i / {layout.whole}) + lane];
+        values[4 * i + lane] = latents_dequantize(byte >> i % {layout.whole} * {layout.bits} & \
+{2**layout.bits - 1});
+      }}{spread}
+    }}
+}}"""
 
 
-class _Group:
-    """The instructions for a group of values, and the constants that they need, by their bits."""
+class _Block(BlockCode):
+    """The assembly of ``latents_unpack_blocks``."""
 
     def __init__(self, s: UnpackSettings) -> None:
         self.s = s
-        self.constants: dict[int, str] = {}
-        self.lines: list[str] = []
-        self.loaded = -1
-        self.fields = 0
-        self.reorders = s.bits < 8  # values of a window before those of the one before
+        self.layout = layout = LatentLayout(s.bits)
+        super().__init__(_LEAST_WORKING if layout.rest == 1 else _WORKING + len(layout.spread), ("a3",))
 
-    def body(self) -> list[str]:
-        """Return the loop's body."""
-        windows, first = list(_WINDOWS[self.s.bits]), 0
-        while windows:
-            byte, fields = windows.pop(0)
-            following = 4 * (byte // 4 + 1)
-            reaches = (first + fields) * self.s.bits > 8 * following
-            if reaches and windows and windows[0][0] == following:
-                _, more = windows.pop(0)
-                self.two_windows(byte, first, fields, more)
-                first += more
+    def source(self) -> str:
+        """Return C with the function."""
+        values = block_values(self.s.bits)
+        declaration = "void latents_unpack_blocks(const uint8_t *, float *, int32_t)"
+        steps = (block_bytes(self.s.bits), 4 * values)
+        return self.function("latents_unpack_blocks", declaration, steps, ("", ""))
+
+    def write(self) -> None:
+        """Append the instructions for a block."""
+        self.floats = [self.preset(float_bits(FLOAT_BASE)) for _ in range(2)]
+        self.done = 0
+        for number in range(block_values(self.s.bits) // self.layout.values):
+            if self.layout.rest == 1:
+                self.group_in_a_loop()
             else:
-                self.window(byte, first, fields)
-            first += fields
-        if self.reorders:
-            self.lines.append(f"addi a1, a1, {4 * self.s.group}")
-        return self.lines
+                self.group(number)
 
-    def two_windows(self, byte: int, first: int, fields: int, more: int) -> None:
-        """Write the way of values that reach into the next word, after that of the first ones in there."""
-        number, start = divmod(byte, 4)
-        word = self.word(number)
-        self.lines.append(f"P_INSERT({_WINDOW}, {_WORDS[(number + 1) % 2]}, 23, 0)")
-        self.in_window(4 * (number + 1), first + fields, more)
-        self.lines.append(f"PV_SHUFFLE2_B({_WINDOW}, {word}, {self.constant(_WINDOW_SELECTORS[start])})")
-        self.word(number + 1)  # the word after the next is loaded long before its use
-        self.in_window(byte, first, fields)
+    def group(self, group: int) -> None:
+        """Write the way of a group."""
+        layout = self.layout
+        spread: dict[int, str] = {}
+        for number in range(layout.words):
+            word = self.take()
+            self.load(word, 4, 4 * (group * layout.words + number))
+            for index, piece in enumerate(layout.pieces()):
+                if piece.word == number:
+                    self.gather(word, index, spread)
+            for place in range(layout.whole):
+                alone = self.whole(word, place)
+                self.finish(alone, group * layout.values + 4 * (layout.whole * number + place))
+                self.release(alone)
+        for number, register in spread.items():
+            self.finish(register, group * layout.values + 4 * number)
+            self.release(register)
 
-    def constant(self, bits: int) -> str:
-        """Return the register that holds a constant."""
-        bits = bits - 2**32 if bits >= 2**31 else bits
-        if bits not in self.constants:
-            self.constants[bits] = _CONSTANTS[len(self.constants)]
-        return self.constants[bits]
+    def group_in_a_loop(self) -> None:
+        """Write the way of a group of 7 bits, whose words are alike, in code that stays in the cache."""
+        word, spread, words = self.take(), self.take(), self.layout.words
+        self.load(word, 4, 0)
+        self.add("li", spread, 0)
+        for first, count in ((0, words - 1), (words - 1, 1)):
+            self.section(count, 4, 16)
+            part, alone = self.take(), self.take()
+            self.add("and", part, word, self.constant(bytes_in_lanes(0x80)))
+            self.add("and", alone, word, self.constant(bytes_in_lanes(0x7F)))
+            if first + count < words:
+                self.load(word, 4, 4 * (first + 1))
+            self.add("P_ADDU_SHIFT", spread, spread, part, 1)
+            self.release(part)
+            self.finish(alone, 4 * first)
+            self.release(alone)
+        self.finish(spread, 4 * words)
+        self.release(word, spread)
 
-    def word(self, number: int) -> str:
-        """Return the register with a word of the stream; it and the next one are loaded by then."""
-        last = self.s.group * self.s.bits // 32 - 1
-        while self.loaded < min(number + 1, last):
-            self.loaded += 1
-            self.lines.append(f"P_LW({_WORDS[self.loaded % 2]}, 4, a0)")
-        return _WORDS[number % 2]
+    def whole(self, word: str, place: int) -> str:
+        """Write how the whole values at a place of all bytes stay alone, and return where they are."""
+        layout = self.layout
+        if layout.bits == 8:
+            return word
+        is_last = place == layout.whole - 1
+        alone, of = (word if is_last else self.take()), word
+        if place:
+            self.add("srli", alone, word, place * layout.bits)
+            of = alone
+        self.add("and", alone, of, self.constant(bytes_in_lanes(2**layout.bits - 1)))
+        return alone
 
-    def window(self, byte: int, first: int, fields: int) -> None:
-        """Write the way of one or several values that start in three bytes of the stream."""
-        bits = self.s.bits
-        number, start = divmod(byte, 4)
-        word = self.word(number)
-        at = first * bits - 8 * byte
-        if bits == 8:
-            self.lines.append(f"PV_SHUFFLE2_B({_FLOAT}, {word}, {self.constant(_BYTE_SELECTORS[start])})")
-            return self.finish(first, _FLOAT, 0)
-        if fields == 1:  # alone in its byte: shifted, it needs no window
-            self.lines += [
-                f"srli {_FIELDS[0]}, {word}, {8 * start + at}",
-                f"P_INSERT({_FLOAT}, {_FIELDS[0]}, {bits}, 0)",
-            ]
-            return self.finish(first, _FLOAT, 0)
-        if start == 0:
-            self.lines.append(f"P_INSERT({_WINDOW}, {word}, 23, 0)")
+    def gather(self, word: str, index: int, spread: dict[int, str]) -> None:
+        """Write how a spread value gets its next bits, and moves down to where those after them are added."""
+        pieces = self.layout.pieces()
+        piece = pieces[index]
+        is_last = index + 1 == len(pieces) or pieces[index + 1].value != piece.value
+        down = piece.shift - (0 if is_last else pieces[index + 1].shift)
+        mask = self.constant(bytes_in_lanes((2**piece.count - 1) << piece.at))
+        part = self.take()
+        self.add("and", part, word, mask)
+        if piece.first == 0:
+            spread[piece.value] = self.take()
+            self.add("srli", spread[piece.value], part, down)
         else:
-            selectors = self.constant(_WINDOW_SELECTORS[start])
-            self.lines.append(f"PV_SHUFFLE2_B({_WINDOW}, {word}, {selectors})")
-        there = 32 - 8 * start
-        if at + fields * bits > there:
-            following = _WORDS[(number + 1) % 2]
-            self.lines.append(f"P_INSERT({_WINDOW}, {following}, {23 - there}, {there})")
-        self.in_window(byte, first, fields)
+            self.add("P_ADDU_SHIFT", spread[piece.value], spread[piece.value], part, down)
+        self.release(part)
 
-    def in_window(self, byte: int, first: int, fields: int) -> None:
-        """Write the way of values in a window that starts with a byte of the stream."""
-        for value in range(first, first + fields):
-            self.field(value, value * self.s.bits - 8 * byte)
-
-    def field(self, value: int, at: int) -> None:
-        """Write the way of a value in the window."""
-        bits = self.s.bits
-        if at == 0:
-            self.lines.append(f"P_INSERT({_FLOAT}, {_WINDOW}, {bits}, 0)")
-            return self.finish(value, _FLOAT, 0)
-        register = _FIELDS[self.fields % 2]
-        self.fields += 1
-        mask = float_bits(2.0 ** (23 - at + at % 2)) | (2**bits - 1) << at
-        self.lines.append(f"and {register}, {_WINDOW}, {self.constant(mask)}")
-        self.finish(value, register, at)
-
-    def finish(self, value: int, register: str, at: int) -> None:
-        """Take off what is there beside the value, scale, store; `at` is the field's place."""
-        s = self.s
-        unit = 1 + at % 2  # what the float has for an integer's 1
-        scale = self.constant(float_bits(s.scale / unit))
-        if s.zero_point:
-            zero = self.constant(float_bits(2.0 ** (23 - at + at % 2) + unit * s.zero_point))
-            to = _FIELDS[0]
-            self.lines += [f"fsub.s {to}, {register}, {zero}", f"fmul.s {to}, {to}, {scale}"]
-        else:
-            to = _FIELDS[0] if register == _FLOAT else register
-            off = self.constant(float_bits(-s.scale * 2.0 ** (23 - at)))
-            self.lines.append(f"fmadd.s {to}, {register}, {scale}, {off}")
-        self.lines.append(f"sw {to}, {4 * value}(a1)" if self.reorders else f"P_SW({to}, 4, a1)")
+    def finish(self, word: str, value: int) -> None:
+        """Write the way from four bytes to values, which have these numbers in the block from `value` on."""
+        for lane in range(4):
+            register, result = self.floats[self.done % len(self.floats)], self.take()
+            self.done += 1
+            selectors = self.constant(SELECTORS[lane])
+            self.add("PV_SHUFFLE2_B", register, word, selectors, accumulates=True)
+            scale = self.constant(float_bits(self.s.scale))
+            if self.s.zero_point:
+                zero = self.constant(float_bits(FLOAT_BASE + self.s.zero_point))
+                self.add("fsub.s", result, register, zero)
+                self.add("fmul.s", result, result, scale)
+            else:
+                off = self.constant(float_bits(-FLOAT_BASE * self.s.scale))
+                self.add("fmadd.s", result, register, scale, off)
+            self.store(result, 4 * (value + lane))
+            self.release(result)

@@ -1,17 +1,22 @@
-"""From float32 to unsigned bytes: ``clip(floor(x * r + 0.5) + zero_point, 0, 255)``, r the reciprocal scale.
+"""From float32 to unsigned bytes: ``clip(floor(x * r + 1/2) + Z, 0, 255)``, r the reciprocal scale.
 
-The bounds of the result bound the product too, before it is rounded: a maximum makes a number of a NaN.
+Up to four channels, or four of more, which lie one after the other, become words with the channels of a pixel
+side by side, by `byte_conversion`. Other numbers of channels are left to plain C.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.microkernels.assembly import AssemblyText, float_bits
+from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteConversion
+from tvm_pulp.schedules.microkernels.latent_block import BlockCode, share
 
-_NAME = "quantize_pairs"
-_VALUES = ("t0", "t1")
-_RECIPROCAL, _LEAST, _HALF, _STEP, _MOST = "a3", "a4", "a5", "a6", "a7"
+_NAME = "quantize_blocks"
+_SOURCES = ("a0", "a3", "a4", "a5")
+_VALUES = 16
+_WORKING = 8
+_MOST_CHANNELS = 256
+"""Of the result's pixels, which immediate operands must reach across."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,29 @@ class QuantizeSettings:
     reciprocal : float
         Of the scale, a float32.
     zero_point : int
-        0 to 255.
-    step : int
-        Bytes from a result to the next.
+        Z, 0 to 255.
+    channels : int
+        Channels: the step from a result to the next one of a channel.
     """
 
     reciprocal: float
     zero_point: int
-    step: int
+    channels: int
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is assembly, which makes words."""
+        return self.channels <= len(_SOURCES) or (self.channels % 4 == 0 and self.channels <= _MOST_CHANNELS)
+
+    @property
+    def together(self) -> int:
+        """Channels that the assembly works on at once."""
+        return min(self.channels, len(_SOURCES))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a pass of the assembly's loop: they fill words."""
+        return _VALUES // self.together // 4 * 4 or 4
 
 
 def quantize_source(s: QuantizeSettings, *, assembly: bool) -> str:
@@ -39,57 +59,82 @@ def quantize_source(s: QuantizeSettings, *, assembly: bool) -> str:
     Parameters
     ----------
     s
-        The settings; the step is the number of channels.
+        The settings.
     assembly
         Whether the target has Xpulp; plain C is there in any case, for the host.
     """
-    pairs = f"""\
-static void {_NAME}(const float *from, uint8_t *to, int32_t pairs) {{
-  for (int32_t i = 0; i < 2 * pairs; ++i) quantize_one(from + i, to + i * {s.step});
+    low, high = -s.zero_point, 255 - s.zero_point
+    one = f"""\
+/* The bytes of some pixels. */
+static void quantize_some(const float *data, uint8_t *result, int32_t pixels, int32_t first, int32_t end) {{
+  for (int32_t channel = 0; channel < {s.channels}; ++channel)
+    for (int32_t pixel = first; pixel < end; ++pixel) {{
+      const float value = data[channel * pixels + pixel];
+      const int32_t nearest = pulp_quantize(value, {s.reciprocal.hex()}f, {low}, {high});
+      result[pixel * {s.channels} + channel] = (uint8_t)(nearest + {s.zero_point});
+    }}
 }}"""
-    low, high = f"{float(-s.zero_point)}f", f"{float(255 - s.zero_point)}f"
-    include = ""
-    if assembly:
-        include = '#include "pulp_assembly.h"\n\n'
-        pairs = f"#if PULP_ASSEMBLY\n\n{_pairs_assembly(s)}\n\n#else\n\n{pairs}\n\n#endif"
+    shared = f"""\
+/* The share of worker `core` in {s.channels} channels of some pixels. */
+static void quantize_tile(int core, const float *data, uint8_t *result, int32_t count, int32_t driving) {{
+  (void)driving;
+  quantize_some(data, result, count, pulp_chunk(core, PULP_CORES, count),
+                pulp_chunk(core + 1, PULP_CORES, count));
+}}"""
+    if not (assembly and s.has_words):
+        return f"{one}\n\n{shared}"
+    more = "".join(f", planes + {c} * count" for c in range(1, s.together))
     return f"""\
-{include}static inline void quantize_one(const float *from, uint8_t *to) {{
-  const float scaled = *from * {s.reciprocal.hex()}f;
-  const float above = scaled > {low} ? scaled : {low}, bounded = above < {high} ? above : {high};
-  *to = (int32_t)pulp_floorf(bounded + 0.5f) + {s.zero_point};
+#include "pulp_assembly.h"
+
+{one}
+
+#if PULP_ASSEMBLY
+
+{_Pixels(s).source()}
+
+/* The share of worker `core` in {s.channels} channels of some pixels, {s.pixels} at a time; the last one does
+ * the rest. Worker 0 needs the time of `driving` blocks for the DMA. */
+static void quantize_tile(int core, const float *data, uint8_t *result, int32_t count, int32_t driving) {{
+{share(s.pixels)}
+  for (int32_t channel = 0; channel < {s.channels} && end > first; channel += {s.together}) {{
+    const float *const planes = data + channel * count + first * {s.pixels};
+    {_NAME}(planes, result + channel + first * {s.pixels * s.channels}, end - first{more});
+  }}
+  if (core == PULP_CORES - 1) quantize_some(data, result, count, blocks * {s.pixels}, count);
 }}
 
-{pairs}
+#else
 
-/* The share of worker `core` in {s.step} channels of some pixels: a run of one channel after the other. */
-static void quantize_tile(int core, const float *data, uint8_t *result, int32_t pixels) {{
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {s.step} * pixels);
-  for (int32_t at = pulp_chunk(core, PULP_CORES, {s.step} * pixels); at < end;) {{
-    const int32_t channel = at / pixels, first = at - channel * pixels;
-    const int32_t count = pulp_min(pixels - first, end - at);
-    uint8_t *const to = result + first * {s.step} + channel;
-    if (count > 1) {_NAME}(data + at, to, count / 2);
-    if (count % 2) quantize_one(data + at + count - 1, to + (count - 1) * {s.step});
-    at += count;
-  }}
-}}"""
+{shared}
+
+#endif"""
 
 
-def _pairs_assembly(s: QuantizeSettings) -> str:
-    """Return the pairs in assembly: values in a0, bytes to a1, number of pairs in a2."""
-    steps = ["fmul.s {0}, {0}, a3", "fmax.s {0}, {0}, a4", "fmin.s {0}, {0}, a7", "fadd.s {0}, {0}, a5"]
-    steps += ["fcvt.w.s {0}, {0}, rdn", *([f"addi {{0}}, {{0}}, {s.zero_point}"] if s.zero_point else [])]
-    steps.append(f"P_SBR({{0}}, {_STEP}, a1)")
-    body = [f"P_LW({value}, 4, a0)" for value in _VALUES]
-    body += [step.format(value) for value in _VALUES for step in steps]
-    text = AssemblyText()
-    text.add(f'.pushsection .text.{_NAME},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
-    text.add(f".type {_NAME}, @function", f"{_NAME}:", f"li {_STEP}, {s.step}")
-    text.add(f"li {_RECIPROCAL}, {float_bits(s.reciprocal)}", f"li {_LEAST}, {float_bits(-s.zero_point)}")
-    text.add(
-        f"li {_MOST}, {float_bits(255 - s.zero_point)}",
-        f"li {_HALF}, {float_bits(0.5)}",
-        f"LP_SETUP(0, a2, {len(body)}, 5)",
-    )
-    text.add(*body[:-1], "5:", body[-1], "ret", f".size {_NAME}, .-{_NAME}", ".option pop", ".popsection")
-    return f"void {_NAME}(const float *, uint8_t *, int32_t);\n__asm__(\n{text}\n);"
+class _Pixels(BlockCode):
+    """The assembly of some pixels at a time: a pointer for each channel, and one for the result."""
+
+    def __init__(self, s: QuantizeSettings) -> None:
+        super().__init__(_WORKING, sources=_SOURCES[: s.together])
+        self.s = s
+        self.conversion = ByteConversion(8, s.zero_point, s.reciprocal)
+
+    def source(self) -> str:
+        """Return C with the function."""
+        further = ", const float *" * (self.s.together - 1)
+        declaration = f"void {_NAME}(const float *, uint8_t *, int32_t{further})"
+        steps = 4 * self.s.pixels, self.s.channels * self.s.pixels
+        return self.function(_NAME, declaration, steps, ROUNDING_DOWN)
+
+    def write(self) -> None:
+        """Append the instructions for a block."""
+        together = self.s.together
+        for word in range(together * self.s.pixels // 4):
+            registers = [self.take() for _ in range(4)]
+            for i, register in enumerate(registers):
+                pixel, channel = divmod(4 * word + i, together)
+                self.load(register, 4, 4 * pixel, channel)
+            self.conversion.bytes(self, registers)
+            is_whole_pixel = together < self.s.channels
+            self.store(registers[0], self.s.channels * word if is_whole_pixel else 4 * word)
+            self.release(*registers)

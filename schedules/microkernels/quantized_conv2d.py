@@ -40,6 +40,7 @@ def quantized_conv2d_source(
     names = panel_names(
         block_sizes_with_rests(pixels, {width % pixels}), block_sizes_with_rests(channels, column_rests)
     )
+    result = "uint8_t" if e.requantize else "int32_t"
     calls = panel_calls(names, f"a_block, weight + column * {d.b_column}, c_block + column, &panel", "    ")
     across, whole = -(-width // pixels), width // pixels
     several = len({c for _, c in names}) > 1
@@ -51,23 +52,31 @@ def quantized_conv2d_source(
 /* The share of worker `core` in rows x {width} x n results: contiguous runs of register blocks, along n and,
  * where a run begins and ends with a pixel, along the row. */
 static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *weight, const int32_t *bias,
-                                  uint8_t *result, int32_t rows, int32_t n) {{
+                                  {result} *result, int32_t rows, int32_t n) {{
   const int32_t inner = (n + {channels - 1}) / {channels}, blocks = rows * {across} * inner;
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, blocks);
   struct dot_panel panel = {{
-      .c_next = {channels}, .c_row = n, .bias_next = {4 * channels}, .lines = 1, .a_line = {pixels * d.a_row},
-      .b_line = -inner * {channels * d.b_column}, .c_line = {pixels} * n - inner * {channels},
+      .c_row = {_scaled("n", e.item)}, .lines = 1, .a_line = {pixels * d.a_row},
+      .b_line = -inner * {channels * d.b_column},
+      .c_line = {_scaled(f"{pixels} * n - inner * {channels}", e.item)},
       .bias_line = -inner * {4 * channels}}};
   for (int32_t at = pulp_chunk(core, PULP_CORES, blocks); at < last; at += panel.lines * panel.blocks) {{
     const int32_t pixel = at / inner, i = at - pixel * inner, column = i * {channels};
     const int32_t y = pixel / {across}, block = pixel - y * {across}, x = block * {pixels};
     const uint8_t *a_block = image + y * {row_stride} + x * {d.a_row};
-    uint8_t *c_block = result + (y * {width} + x) * n;
+    {result} *c_block = result + (y * {width} + x) * n;
 {height}{_REST_OF_CHANNELS.format(channels=channels) if several else _LINES.format(whole=whole)}\
-    panel.bias = bias + column;
+{"    panel.bias = bias + column;" if e.requantize else "    (void)bias;"}
 {calls}  }}
 }}
 """
+
+
+def _scaled(elements: str, item: int) -> str:
+    """Return the bytes of so many results, a C expression."""
+    if item == 1:
+        return elements
+    return f"{elements} * {item}" if elements.isidentifier() else f"({elements}) * {item}"
 
 
 _LINES = """\

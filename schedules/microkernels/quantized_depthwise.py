@@ -5,6 +5,11 @@ the taps of a row of a window are one packed dot product. A strip loads the word
 words that straddle two of them put together in registers, and each row of the image goes into the sums of
 all the results that it takes part in, which stay in registers. Results are stored byte by byte, as their
 channels are innermost.
+
+What bounds a 3x3 window, in instructions a result, all of one cycle: with stride 1 three dot products, 0.75
+loads and shuffles, three for a requantisation by half words, a store, and 1.1 of the rearrangement: 8.9, at
+most 8.1 MAC/cycle on 8 cores; with stride 2 loads and shuffles are 2.5 and the rearrangement 4.5: 14, at most
+5.1. A channel of a strip adds 45, and the first tile's transfer and the last one's are not hidden.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
+from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import prepare_channel, scale_sum
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ class _StripWriter:
         text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
         return f"void {name}(const struct depthwise_run *);\n__asm__(\n{text}\n);"
 
+    @property
+    def constant(self) -> int:
+        """What is added before the shift, where it is the same for all channels."""
+        e = self.e
+        if e.rounding == HALF_EVEN:
+            return even_constant(e.shift, e.zero_point)
+        wide = not (e.narrow or e.short or e.halfword or e.own_shifts)
+        return e.zero_point << (e.shift - 32) if wide else 0
+
     def free_registers(self) -> list[str]:
         """Return the registers that the strip leaves alone."""
         s, e = self.s, self.e
@@ -78,7 +88,7 @@ class _StripWriter:
         used = {*_WORDS[: self.words], *_WEIGHTS[:taps]}
         if s.strides[1] == 1:
             used |= {*_WEIGHTS[3 : 3 + taps]}
-        if e.own_shifts or not (e.narrow or e.short or e.halfword):
+        if e.own_shifts or self.constant:
             used |= {_SHIFT, _ZERO_POINT}
         used |= {"t0", "t1"}  # of the requantisation
         return [register for register in (*_WORDS, *_WEIGHTS, _ZERO_POINT) if register not in used]
@@ -98,7 +108,7 @@ class _StripWriter:
 
     def start(self) -> None:
         """Load what is the same for all channels."""
-        text, s, e = self.text, self.s, self.e
+        text, s = self.text, self.s
         text.add(_field("t0", "weight"), _field("t1", "channels"), f"li t2, {4 * s.kernel[0]}")
         text.add("mul t1, t1, t2", "add t1, t0, t1")
         self.keep("weight", "t0")
@@ -116,8 +126,8 @@ class _StripWriter:
         text.add(_field(_END, "result"), f"sub {_END}, {_END}, t1")
         text.add(f"li {_IN_PITCH}, {4 * s.pixel * s.words}", f"li {_OUT_PITCH}, {s.columns * s.channels}")
         text.add(f"li {_HALVES}, 0x00020001")
-        if not (e.narrow or e.short or e.halfword or e.own_shifts or not e.zero_point):
-            text.add(f"li {_ZERO_POINT}, {e.zero_point << (e.shift - 32)}")
+        if self.constant:
+            text.add(f"li {_ZERO_POINT}, {self.constant}")
 
     def loop_over_rows_of_sums(self) -> None:
         """Write a loop over as many rows of results as there are rows of sums, which take turns.
@@ -162,7 +172,7 @@ class _StripWriter:
         weight, at = self.fetch("weight", "t0"), self.fetch("bias", "t1")
         text.add(*(f"P_LW({_WEIGHTS[i]}, 4, {weight})" for i in range(s.kernel[0])))
         self.keep("weight", weight)
-        bias = "t0" if e.narrow else _CONSTANT
+        bias = "t0" if self.e.folds_bias else _CONSTANT
         text.add(f"P_LW({bias}, 4, {at})")
         self.keep("bias", at)
         vectors = (_MULTIPLIER, _SHIFT) if e.own_shifts else (_MULTIPLIER,)
@@ -172,7 +182,7 @@ class _StripWriter:
         text.add(f"add {_OUT}, {_END}, {self.fetch('result_next', 't1')}", f"addi {_END}, {_END}, 1")
         if s.strides[1] == 1:  # the windows of the second and fourth column start in a word's second byte
             text.add(*(f"slli {_WEIGHTS[3 + i]}, {_WEIGHTS[i]}, 8" for i in range(s.kernel[0])))
-        if e.narrow:  # what the product of a sum, without bias, is added to
+        if self.e.folds_bias:  # what the product of a sum, without bias, is added to
             text.add(f"li {_CONSTANT}, {e.zero_point << e.shift}", f"P_MAC({_CONSTANT}, t0, {_MULTIPLIER})")
         elif e.own_shifts:
             text.add(*prepare_channel(_MULTIPLIER, _SHIFT, e.rounding))
@@ -229,7 +239,7 @@ class _StripWriter:
         """Turn a row of sums into bytes and store them, the first column last: that moves the pointer on."""
         text, e = self.text, self.e
         sums = self.row_of_sums(row)
-        if not (e.narrow or e.halfword or self.moves_sums):
+        if not (self.e.folds_bias or e.halfword or self.moves_sums):
             self.add_bias(row, row)
         if e.own_shifts:
             for total in sums:
@@ -252,9 +262,13 @@ class _StripWriter:
         else:
             product, added, shift = "mul", _CONSTANT, e.shift
             if not e.narrow:
-                product, added, shift = "mulh", _ZERO_POINT if e.zero_point else "zero", e.shift - 32
+                product, added, shift = "mulh", _ZERO_POINT if self.constant else "zero", e.shift - 32
             text.add(*(f"{product} {total}, {total}, {_MULTIPLIER}" for total in sums))
-            text.add(*(f"P_ADDRN({total}, {total}, {added}, {shift})" for total in sums))
+            for total in sums:
+                if e.rounding == HALF_EVEN:
+                    text.add(*round_half_even(total, _ZERO_POINT if self.constant else "zero", "t0", e.shift))
+                else:
+                    text.add(f"P_ADDRN({total}, {total}, {added}, {shift})")
             text.add(*(f"P_CLIPU({total}, {total}, 9)" for total in sums))
         for name, bound, neutral in (("MAX", e.low, 0), ("MIN", e.high, 255)):
             if bound != neutral:

@@ -90,7 +90,7 @@ static inline void quantized_matmul_region(dot_panel_function *panel, int32_t co
 {ignored}  const int32_t last = pulp_chunk(core + 1, PULP_CORES, down * across);
   int32_t at = pulp_chunk(core, PULP_CORES, down * across);
   struct dot_panel run; /* what the panels do not look at is left open */
-  run.c_next = {c_next}, run.c_row = n * {item};
+  run.c_row = n * {item};
   run.a_line = {a_line}, run.b_line = {b_line};
   run.c_line = {c_line};
 {bias_moves}  for (; at < last; at += run.lines * run.blocks) {{
@@ -112,19 +112,17 @@ def _moves(along_rows: bool, d: DotDistances, e: Epilogue) -> dict[str, object]:
         "ignored": "" if e.requantize else "  (void)bias;\n",
     }  # fmt: skip
     if e.requantize:
-        bias_next, bias_line = ("0", "4 * width") if along_rows else ("4 * width", "-4 * across * width")
         common["bias"] = "    run.bias = bias + first_column;\n"
-        common["bias_moves"] = f"  run.bias_next = {bias_next}, run.bias_line = {bias_line};\n"
+        line = "4 * width" if along_rows else "-4 * across * width"
+        common["bias_moves"] = f"  run.bias_line = {line};\n"
     if along_rows:
         return common | {
             "along": "rows", "inner": "down", "row": "i", "column": "line",
-            "c_next": f"height * n * {e.item}",
             "a_line": f"-down * {rows}", "b_line": columns,
             "c_line": f"(width - down * height * n) * {e.item}",
         }  # fmt: skip
     return common | {
         "along": "columns", "inner": "across", "row": "line", "column": "i",
-        "c_next": f"width * {e.item}",
         "a_line": rows, "b_line": f"-across * {columns}",
         "c_line": f"(height * n - across * width) * {e.item}",
     }  # fmt: skip

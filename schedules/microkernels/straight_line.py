@@ -11,43 +11,16 @@ that starts with loads leaves the FPU idle, as the worker in step with it is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from tvm_pulp.schedules.microkernels.product_order import VALUES, Access, Product, Value, product_order
 
 _LARGEST_OFFSET = 2047
 _MOST_OPERANDS = 30
 """Operands of an inline assembly statement, of which one that is read and written counts twice (GCC)."""
-_VALUES = 3
 _SCRATCH = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a7", "a6", "a5", "a4", "a3", "a2", "a1", "a0")
 """Registers of temporaries and values. They are clobbered, which does not count as operands."""
 _REGISTERS = 27
-
-
-@dataclass(frozen=True)
-class Product:
-    """``target += value * factor``, or ``target = value * factor`` where it is the first."""
-
-    target: str
-    factor: str
-    first: bool = False
-
-
-@dataclass
-class Value:
-    """A value of the source: its place, in elements from ``from``, and what is done with it.
-
-    ``factors``, which may also be sums to add to, are loaded before: names and places in elements from
-    ``with``. ``stores`` come after the products: names and places in elements from ``to``.
-
-    ``register`` names the register of a pair of values: one that the block before has loaded (``is_held``),
-    and the one that is loaded for the next block in its stead.
-    """
-
-    place: int
-    products: list[Product] = field(default_factory=list)
-    factors: list[tuple[str, int]] = field(default_factory=list)
-    stores: list[tuple[str, int]] = field(default_factory=list)
-    register: str = ""
-    is_held: bool = False
 
 
 @dataclass
@@ -89,6 +62,11 @@ class Block:
         return {value.register: value.place for value in self.values if value.is_held}
 
     @property
+    def outside(self) -> list[str]:
+        """Registers whose values lie outside of the image when a walk starts at its edge."""
+        return list(dict.fromkeys(value.register for value in self.values if value.is_outside))
+
+    @property
     def products(self) -> int:
         """Number of products."""
         return sum(len(v.products) for v in self.values)
@@ -96,15 +74,20 @@ class Block:
     @property
     def has_assembly(self) -> bool:
         """Whether operands and offsets fit what assembly takes."""
-        operands = len(self.kept) * (2 if self.updated else 1) + 3 * len(self.steps) + 1
+        operands = len(self.kept) * (2 if self.updated else 1) + 3 * len(self.steps) + 1 + bool(self.outside)
         return self._reaches and operands <= _MOST_OPERANDS and self.free_registers >= 0
 
     @property
     def free_registers(self) -> int:
         """Registers that are left for values that stay from block to block; less than 0: some are missing."""
-        scratch = len(self.temporaries) + _VALUES + len(self.held)
-        registers = len(self.kept) + 2 * len(self.steps) + 1 + scratch
+        scratch = len(self.temporaries) + self._value_registers + len(self.held)
+        registers = len(self.kept) + 2 * len(self.steps) + 1 + bool(self.outside) + scratch
         return min(len(_SCRATCH) - scratch, _REGISTERS - registers)
+
+    @property
+    def _value_registers(self) -> int:
+        """Registers for values that do not stay."""
+        return min(VALUES, sum(not value.register for value in self.values))
 
     @property
     def _reaches(self) -> bool:
@@ -137,7 +120,10 @@ class Block:
         body = [f"float {', '.join(self.temporaries)};"] if self.temporaries and self.values else []
         for number, value in enumerate(self.values):
             body += [f"{name} = with[{place}];" for name, place in value.factors]
-            body.append(f"const float v{number} = from[{value.place}];")
+            read = f"from[{value.place}]"
+            if value.is_outside:
+                read = f"inside || block < {count} ? {read} : 0.0f"
+            body.append(f"const float v{number} = {read};")
             body += [_statement(product, f"v{number}") for product in value.products]
             body += [f"to[{place}] = {name};" for name, place in value.stores]
         body += [f"to[{place}] = 0.0f;" for place in self.zeros]
@@ -156,10 +142,7 @@ class Block:
         """Return the same as an inline assembly statement of two hardware loops."""
         lines, starts = self._instructions()
         scratch = self._scratch()
-        held = [
-            f'"lw {scratch[name]}, {4 * (place - starts["from"])}(%[from])\\n"'
-            for name, place in self.held.items()
-        ]
+        held = self._first_loads(starts.get("from", 0))
         backs = {f"{name}_back": name for name in self.steps} if repeat > 1 else {}
         text = ['".balign 4\\n.option push\\n.option norvc\\n"']
         text += [f'"addi %[{name}], %[{name}], {4 * place}\\n"' for name, place in starts.items() if place]
@@ -173,7 +156,7 @@ class Block:
         text.append('".option pop\\n"')
         outputs = [f'[{name}] "+r"({name})' for name in self.steps]
         kept = [f'[{name}] "{"+" if self.updated else ""}r"({name})' for name in self.kept]
-        inputs = [f'[count] "r"({count})']
+        inputs = [f'[count] "r"({count})', *(['[inside] "r"(inside)'] if self.outside else [])]
         for back, name in backs.items():
             inputs.append(f'[{back}] "r"({4 * strides[name]} - {count} * {4 * self.steps[name]})')
         (outputs if self.updated else inputs).extend(kept)
@@ -185,20 +168,31 @@ class Block:
             f"{indent}    : {clobbered});\n"
         )
 
+    def _first_loads(self, start: int) -> list[str]:
+        """Return the loads of what a block expects in registers; ``start`` is the place of the pointer."""
+        scratch, outside = self._scratch(), self.outside
+        loads = {n: f"lw {scratch[n]}, {4 * (at - start)}(%[from])" for n, at in self.held.items()}
+        lines = [f'"{load}\\n"' for name, load in loads.items() if name not in outside]
+        if outside:
+            lines += ['"beqz %[inside], 3f\\n"', *(f'"{loads[name]}\\n"' for name in outside), '"j 4f\\n"']
+            lines += [f'"{"3: " * (not n)}mv {scratch[name]}, zero\\n"' for n, name in enumerate(outside)]
+            lines.append('"4: nop\\n"')
+        return lines
+
     def _scratch(self) -> dict[str, str]:
         """Return the registers of temporaries and values."""
         if not self.values:
             return {"none": _SCRATCH[0]}
-        names = [*(f"v{i}" for i in range(_VALUES)), *self.temporaries, *self.held]
+        names = [*(f"v{i}" for i in range(self._value_registers)), *self.temporaries, *self.held]
         return dict(zip(names, _SCRATCH, strict=False))
 
     def _instructions(self) -> tuple[list[str], dict[str, int]]:
         """Return the loop's instructions, and for each pointer the place where it must start."""
-        order = _order(self.values, self.zeros, self._scratch())
+        order = product_order(self.values, self.zeros, self._scratch())
         last: dict[str, int] = {}
         starts: dict[str, int] = {}
         for number, line in enumerate(order):
-            if isinstance(line, _Access):
+            if isinstance(line, Access):
                 last[line.pointer], starts[line.pointer] = number, line.place
         lines = []
         for number, line in enumerate(order):
@@ -212,74 +206,6 @@ class Block:
                 name = "lw" if line.is_load else "sw"
                 lines.append(f'"{name} {line.register}, {offset}(%[{line.pointer}])\\n"')
         return lines, starts
-
-
-@dataclass(frozen=True)
-class _Access:
-    """A load or a store of a place, in elements from where the pointer is at the start of the block."""
-
-    is_load: bool
-    register: str
-    pointer: str
-    place: int
-
-
-def _order(values: list[Value], zeros: list[int], scratch: dict[str, str]) -> list[_Access | str]:
-    """Return products, as text, and accesses in the order of a loop: in turn while there are both.
-
-    Products stay in their order. A value's register is loaded again when its products are done, a product
-    comes two instructions after the loads that it waits for, a result is stored once its sum is complete.
-    """
-
-    def operand(name: str) -> str:
-        return scratch.get(name, f"%[{name}]")
-
-    products = [(number, p) for number, value in enumerate(values) for p in value.products]
-    ends = [sum(len(value.products) for value in values[: n + 1]) for n in range(len(values))]
-    loads: list[tuple[str, int, _Access]] = []  # what is loaded, and how many products come before
-    registers: list[str] = []
-    free_after = {f"v{i}": 0 for i in range(_VALUES)}  # register → products after which it may be loaded
-    turn = 0
-    for n, value in enumerate(values):
-        name = value.register
-        if not name:
-            name, turn = f"v{turn}", (turn + 1) % _VALUES
-        if not value.is_held:
-            load = _Access(True, scratch[name], "from", value.place)
-            loads.append((f"value {n}", free_after[name], load))
-        loads += [(name, 0, _Access(True, operand(name), "with", place)) for name, place in value.factors]
-        registers.append(scratch[name])
-        free_after[name] = ends[n]
-    loaded = {name for name, _, _ in loads}
-    stores = [_Access(False, "zero", "to", place) for place in zeros]
-    lines: list[_Access | str] = []
-    ready: dict[str, int] = {}  # what is loaded → first line that may use it without a wait
-    done = 0
-    while done < len(products) or loads or stores:
-        may_multiply = is_early = False
-        if done < len(products):
-            number, product = products[done]
-            needs = {f"value {number}", product.factor, product.target} & loaded
-            may_multiply = needs <= ready.keys()
-            is_early = may_multiply and any(ready[name] > len(lines) for name in needs)
-        may_load = bool(loads) and loads[0][1] <= done
-        after_product = bool(lines) and isinstance(lines[-1], str)
-        if (stores or may_load) and (after_product or not may_multiply or is_early):
-            if stores:
-                lines.append(stores.pop(0))
-            else:
-                name, _, access = loads.pop(0)
-                lines.append(access)
-                ready[name] = len(lines) + 1
-            continue
-        target, factor = operand(product.target), operand(product.factor)
-        register = registers[number]
-        end = "" if product.first else f", {target}"
-        lines.append(f"{'fmul' if product.first else 'fmadd'}.s {target}, {register}, {factor}{end}")
-        done += 1
-        if done == ends[number]:
-            stores += [_Access(False, operand(name), "to", place) for name, place in values[number].stores]
-    return lines
 
 
 def _statement(product: Product, value: str) -> str:

@@ -1,8 +1,8 @@
-"""A matrix of bytes whose sum runs down its columns, rearranged for packed dot products.
+"""Matrices of bytes rearranged for packed dot products, to words of a sum one below the other.
 
 ``[k][columns]`` becomes words ``[k / 4][columns]``: a word has four values of one column, the first one in
 the lowest byte, and zeros behind the last row. Workers transpose 4 x 4 bytes in registers (``byte_planes``),
-22 instructions for 16 bytes.
+22 instructions for 16 bytes. A matrix whose sums are rows of part words is gathered byte by byte.
 """
 
 from __future__ import annotations
@@ -64,6 +64,23 @@ static void transpose_bytes(int core, const void *matrix, void *place, int32_t c
         value |= (uint32_t)source[(4 * word + i) * columns + c] << 8 * i;
       words[word * (pitch / 4) + c] = value;
     }}
+}}"""
+
+
+def gather_words_source(k: int) -> str:
+    """Return C for ``gather_words``, a worker's share of a matrix of rows of k bytes."""
+    rest = "".join(f" | (uint32_t)source[{i}] << {8 * i}" for i in range(1, k % 4))
+    last = f"    *words = (uint32_t)source[0]{rest};\n" if k % 4 else ""
+    return f"""\
+/* The share of worker `core` in rows of {k} bytes: words of each row, `pitch` bytes from one to the next. */
+static void gather_words(int core, const void *matrix, void *place, int32_t rows, int32_t pitch) {{
+  for (int32_t row = core; row < rows; row += PULP_CORES) {{
+    const uint8_t *source = (const uint8_t *)matrix + row * {k};
+    uint32_t *words = (uint32_t *)place + row;
+    for (int32_t word = 0; word < {k // 4}; ++word, source += 4, words += pitch / 4)
+      *words = (uint32_t)source[0] | (uint32_t)source[1] << 8 | (uint32_t)source[2] << 16 |
+               (uint32_t)source[3] << 24;
+{last}  }}
 }}"""
 
 

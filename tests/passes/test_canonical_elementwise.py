@@ -13,6 +13,7 @@ from tvm_pulp.passes.rewrite import is_number
         (lambda b, x: relax.op.nn.silu(x), ["sigmoid", "multiply"]),
         (lambda b, x: relax.op.negative(x), ["multiply"]),
         (lambda b, x: relax.op.square(x), ["multiply"]),
+        (lambda b, x: relax.op.nn.leakyrelu(x, 0.3), ["nn.relu", "subtract", "multiply", "add"]),
     ],
 )
 def test_composite_operators_are_written_out(body, expected):
@@ -21,6 +22,16 @@ def test_composite_operators_are_written_out(body, expected):
     assert operators(after) == expected
     x = random_input(2, 4, 6, 6)
     np.testing.assert_allclose(run(after, x), run(model, x), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("axis", "channels"), [(1, 4), (-1, 6)])
+def test_parametric_relu_has_a_slope_a_channel(axis, channels):
+    slope = random_input(channels)
+    model = build_model(lambda b, x, w: b.emit(relax.op.nn.prelu(x, w, axis)), parameters={"slope": slope})
+    after = canonical_elementwise(model)
+    x = random_input(2, 4, 6, 6)
+    shape = [-1 if index == axis % 4 else 1 for index in range(4)]
+    np.testing.assert_array_equal(run(after, x), np.where(x > 0, x, x * slope.reshape(shape)))
 
 
 @pytest.mark.parametrize("operator", ["add", "multiply"])

@@ -7,7 +7,7 @@ import numpy as np
 from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding, twice_multiplier
 
-FORMS = ("narrow", "short", "halfword", "wide", "own shifts", "rounded twice")
+FORMS = ("narrow", "short", "halfword", "wide", "halves to even", "own shifts", "rounded twice")
 """Of a requantisation; the last one has shifts of its own too."""
 
 
@@ -28,15 +28,29 @@ def requantization_for(
     bias = random.integers(-5000, 5000, channels).astype(np.int32)
     largest = np.abs(sums.astype(np.int64) + bias).reshape(-1, channels).max(axis=0) + 1.0
     scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
+    if form == "halves to even":
+        return bias, *_halves_to_even(scales, largest, zero_point, low, high)
     if form in FORMS[-2:]:
         return bias, *_own_shifts(scales, form == "rounded twice", zero_point, low, high)
     multiplier, requantization = choose_multipliers(
-        scales, largest, zero_point=zero_point, low=low, high=high, prefer=form,
+        scales, largest, zero_point=zero_point, low=low, high=high, forms=() if form == "wide" else (form,),
         accuracy=0.0 if form == "wide" else np.inf,
     )  # fmt: skip
     for name in ("narrow", "short", "halfword"):
         assert getattr(requantization, name) == (form == name)
     return bias, multiplier, requantization
+
+
+def _halves_to_even(
+    scales: np.ndarray, largest: np.ndarray, zero_point: int, low: int, high: int
+) -> tuple[np.ndarray, Requantization]:
+    """Multipliers and the form of an ONNX network whose scales are powers of two, so that halves occur."""
+    multiplier, requantization = choose_multipliers(
+        2.0 ** np.rint(np.log2(scales)), largest, zero_point=zero_point, low=low, high=high,
+        accuracy=2.0**-12, rounding=Rounding.HALF_EVEN,
+    )  # fmt: skip
+    assert requantization.narrow and requantization.rounding is Rounding.HALF_EVEN
+    return multiplier, requantization
 
 
 def _own_shifts(

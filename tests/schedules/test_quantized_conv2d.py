@@ -25,11 +25,14 @@ SAME = (1, 1, 1, 1)
 def workload(
     shape: Shape, outputs: int, g: QuantizedConv2d, form: str = "wide", seed: int = 0
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
-    """Kernel, arguments and expected result."""
+    """Kernel, arguments and expected result; the form "sums" is not requantised."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, shape).astype(np.uint8)
     weight = random.integers(-128, 128, (outputs, shape[3], *g.kernel)).astype(np.int8)
     sums = conv2d_sums(data, weight, g)
+    if form == "sums":
+        function = quantized_conv2d("layer", "forward", g, shape, outputs, None)
+        return function, [data, pack_weight(weight), np.zeros(sums.shape, np.int32)], sums
     bias, multiplier, requantization = requantization_for(sums, seed, form, 5)
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
     result = np.zeros(sums.shape, np.uint8)
@@ -60,15 +63,16 @@ def simulate(
     padding=st.tuples(*[st.integers(0, 2)] * 4),
     dilation=st.integers(1, 2),
     zero_point=st.integers(0, 255),
+    form=st.sampled_from(["wide", "sums"]),
     data=st.data(),
 )
 def test_any_geometry_and_knobs(
     shape: Shape, outputs: int, kernel: tuple[int, int], strides: tuple[int, int], padding: Shape,
-    dilation: int, zero_point: int, data: st.DataObject, chip: Features, kernels: Path,
+    dilation: int, zero_point: int, form: str, data: st.DataObject, chip: Features, kernels: Path,
 ) -> None:  # fmt: skip
     g = QuantizedConv2d(kernel, strides, padding, (dilation, 1), zero_point)
     assume(min(g.output_size(*shape[1:3])) > 0)
-    function, arrays, expected = workload(shape, outputs, g, seed=shape[1])
+    function, arrays, expected = workload(shape, outputs, g, form, seed=shape[1])
     template = QuantizedConv2dTemplate()
     found = template.match(function)
     assert found is not None
@@ -104,6 +108,15 @@ def test_speed(
 ) -> None:
     g = QuantizedConv2d((3, 3), (stride, stride), SAME, zero_point=9)
     assert simulate((1, size, size, channels), outputs, g, chip, tmp_path, "short") >= least
+
+
+@pytest.mark.parametrize(("size", "channels", "outputs", "least"), [(24, 16, 16, 18.0), (7, 5, 11, 4.0)])
+def test_sums_leave_as_words(
+    size: int, channels: int, outputs: int, least: float, chip: Features, tmp_path: Path
+) -> None:
+    """Without bias and requantisation, for layers whose result goes on in float32."""
+    g = QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=7)
+    assert simulate((1, size, size, channels), outputs, g, chip, tmp_path, "sums") >= least
 
 
 def test_runs_of_whole_pixels_end_with_the_row(chip: Features, tmp_path: Path) -> None:

@@ -64,10 +64,7 @@ def test_training_options_need_train(tmp_path, capsys):
     [
         (["--calibrator", "mse"], "--calibrator is for integers; add --calibration"),
         (["--weight-bits", "4"], "--weight-bits is for integers; add --calibration"),
-        (["--dump-quantization"], "--dump-quantization is for integers; add --calibration"),
         (["--latent-layer", "2"], "--latent-layer is for training; add --train"),
-        (["--calibration", "x.npz", "--train"], "name it (--latent-layer)"),
-        (["--latent-layer", "2", "--train"], "give sample data (--calibration)"),
     ],
 )
 def test_options_of_quantisation(options, message, capsys):

@@ -144,7 +144,8 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], name: str, w
 def _finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise UserError(f"{where}: {name!r} is {array.dtype}; it must hold numbers")
-    values = np.asarray(array, np.float32)
+    with np.errstate(over="ignore"):  # what exceeds float32 is infinite then
+        values = np.asarray(array, np.float32)
     if not np.isfinite(values).all():
         raise UserError(f"{where}: {name!r} holds NaN or infinity; clean the data first")
     return values

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm_pulp.target.errors import UserError
+
+if TYPE_CHECKING:
+    from tvm_pulp.package.package import Package
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -84,6 +87,7 @@ def main(options: argparse.Namespace) -> int:
     shapes = parse_shapes(options.input_shapes)
     from tvm_pulp.compiler import compile
     from tvm_pulp.reports.code import code_report
+    from tvm_pulp.reports.integer_layers import float_layers_report
 
     package = compile(
         options.FILE,
@@ -97,15 +101,27 @@ def main(options: argparse.Namespace) -> int:
         cross_compiler_options=options.cross_compiler_options,
         progress=sys.stderr.isatty(),
     )
+    quantization_report = _quantization_report(package) if options.dump_quantization else ""
     package.export(options.output)
     if options.dump_plan:
         print((package.directory / "src" / "plan.txt").read_text())
     if options.dump_quantization:
-        print((package.directory / "src" / "quantization.txt").read_text())
+        print(quantization_report)
+    elif package.metadata.float_layers:
+        print(float_layers_report(package.metadata.float_layers))
     if options.dump_code:
         print(code_report(package))
     print(f"wrote {options.output}")
     return 0
+
+
+def _quantization_report(package: Package) -> str:
+    path = package.directory / "src" / "quantization.txt"
+    if not path.exists():
+        raise UserError(
+            "--dump-quantization is for integers; add --calibration with sample data to quantise the network"
+        )
+    return path.read_text()
 
 
 def train_config(options: argparse.Namespace) -> Any:
@@ -154,7 +170,6 @@ def quantization_options(options: argparse.Namespace) -> Any:
     """
     if options.calibration is None:
         given = {"--calibrator": options.calibrator, "--weight-bits": options.weight_bits}
-        given |= {"--dump-quantization": options.dump_quantization or None}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             raise UserError(f"{wrong[0]} is for integers; add --calibration with sample data")

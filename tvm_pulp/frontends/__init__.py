@@ -1,5 +1,5 @@
 """Import of models: PyTorch, ONNX and TFLite."""
 
-from tvm_pulp.frontends.load import load_model, load_network
+from tvm_pulp.frontends.load import Imported, load_model, load_network, load_source
 
-__all__ = ["load_model", "load_network"]
+__all__ = ["Imported", "load_model", "load_network", "load_source"]

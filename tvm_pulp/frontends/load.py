@@ -9,8 +9,10 @@ from typing import Any
 
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage
 from tvm_pulp.target.errors import UserError
 
+Imported = Model | ImportedStage | QuantizedGraph
 FORMATS = {".onnx": "onnx", ".pt2": "pytorch", ".tflite": "tflite"}
 
 
@@ -46,6 +48,18 @@ def load_network(
     UserError
         One line that names what is wrong with the file, a layer or a parameter, and what to do.
     """
+    imported = load_source(path_or_object, input_shapes=input_shapes, batch=batch, model_format=model_format)
+    return imported.graph(1) if isinstance(imported, ImportedStage) else imported
+
+
+def load_source(
+    path_or_object: Any,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+    model_format: str | None = None,
+) -> Imported:
+    """Import a network as `load_network` does, but leave a quantised one so that it can be cut in two."""
     if batch < 1:
         raise UserError(f"batch size {batch} is not possible: give 1 or more")
     if isinstance(path_or_object, str | Path):
@@ -88,7 +102,7 @@ def identifier(text: str) -> str:
 
 def _load_file(
     path: Path, model_format: str | None, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
-) -> Model | QuantizedGraph:
+) -> Imported:
     if model_format is not None and model_format not in FORMATS.values():
         raise UserError(f"unknown model format '{model_format}': choose one of {', '.join(FORMATS.values())}")
     if not path.is_file():
@@ -114,18 +128,16 @@ def _load_file(
 
 def _load_onnx(
     proto: Any, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
-) -> Model | QuantizedGraph:
+) -> Imported:
     from tvm_pulp.frontends.onnx_import import import_onnx
     from tvm_pulp.frontends.onnx_quantized import import_quantized_onnx, is_quantized
 
     if is_quantized(proto):
-        return import_quantized_onnx(proto, name, input_shapes=input_shapes)
+        return import_quantized_onnx(proto, name, input_shapes=input_shapes, batch=batch)
     return import_onnx(proto, name, input_shapes=input_shapes, batch=batch)
 
 
-def _load_torch(
-    program: Any, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
-) -> Model | QuantizedGraph:
+def _load_torch(program: Any, input_shapes: Mapping[str, Sequence[int]] | None, batch: int) -> Imported:
     import torch
 
     from tvm_pulp.frontends.torch_export import export_module
@@ -143,10 +155,10 @@ def _load_torch(
 
 def _load_program(
     program: Any, name: str, input_shapes: Mapping[str, Sequence[int]] | None, batch: int
-) -> Model | QuantizedGraph:
+) -> Imported:
     from tvm_pulp.frontends.torch_export import import_exported_program
     from tvm_pulp.frontends.torch_quantized import import_quantized_program, is_quantized
 
     if is_quantized(program):
-        return import_quantized_program(program, name, input_shapes=input_shapes)
+        return import_quantized_program(program, name, input_shapes=input_shapes, batch=batch)
     return import_exported_program(program, name, input_shapes=input_shapes, batch=batch)

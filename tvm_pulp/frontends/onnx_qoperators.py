@@ -16,9 +16,9 @@ from onnx import helper, numpy_helper
 from tvm_pulp.target.errors import UserError
 
 
-def is_qoperator(node: onnx.NodeProto) -> bool:
+def is_qoperator(kind: str) -> bool:
     """Tell whether an operator computes with bytes."""
-    return node.op_type in _WRITERS or node.op_type in _INTEGER or node.op_type == "DynamicQuantizeLinear"
+    return kind in _WRITERS or kind in _INTEGER
 
 
 def write_out_qoperators(model: onnx.ModelProto, name: str) -> None:
@@ -33,12 +33,6 @@ def write_out_qoperators(model: onnx.ModelProto, name: str) -> None:
     for node in list(model.graph.node):
         if writer.taken.intersection(node.output):
             continue
-        if node.op_type == "DynamicQuantizeLinear":
-            writer.refuse(
-                node,
-                "computes its scale at run time: quantise the model statically, or compile the float "
-                "network with --calibration",
-            )
         if node.op_type in _WRITERS:
             _WRITERS[node.op_type](writer, node)
         elif node.op_type in _INTEGER:
@@ -231,6 +225,12 @@ def _concat(writer: _Writer, node: onnx.NodeProto) -> None:
     writer.computed(node, "Concat", operands, node.input[:2], ("axis",))
 
 
+def _softmax(writer: _Writer, node: onnx.NodeProto) -> None:
+    if any(attribute.name == "opset" and attribute.i < 13 for attribute in node.attribute):
+        writer.refuse(node, "flattens its axes, as before opset 13: export the model by a newer opset")
+    writer.computed(node, "Softmax", [writer.dequantized(node, node.input[:3])], node.input[3:5], ("axis",))
+
+
 _WRITERS: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,
@@ -240,5 +240,7 @@ _WRITERS: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "QLinearGlobalAveragePool": _unary("GlobalAveragePool"),
     "QLinearAveragePool": _unary("AveragePool"),
     "QLinearSigmoid": _unary("Sigmoid"),
+    "QLinearLeakyRelu": _unary("LeakyRelu"),
+    "QLinearSoftmax": _softmax,
     "QLinearConcat": _concat,
 }

@@ -9,10 +9,11 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from tvm_pulp.frontends.onnx_import import prepared_model
+from tvm_pulp.frontends.onnx_dynamic import write_out_dynamic
+from tvm_pulp.frontends.onnx_import import import_onnx, prepared_model
 from tvm_pulp.frontends.onnx_qoperators import is_qoperator, write_out_qoperators
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.imported import imported_graph
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage
 
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 _BYTES = {np.dtype(np.int8), np.dtype(np.uint8)}
@@ -20,35 +21,51 @@ _BYTES = {np.dtype(np.int8), np.dtype(np.uint8)}
 
 def is_quantized(proto: onnx.ModelProto) -> bool:
     """Tell whether a model holds operators that quantise."""
-    return any(node.op_type in _QUANTIZERS or is_qoperator(node) for node in proto.graph.node)
+    operators = (node.op_type for node in proto.graph.node)
+    return any(
+        kind in _QUANTIZERS or kind == "DynamicQuantizeLinear" or is_qoperator(kind) for kind in operators
+    )
 
 
 def import_quantized_onnx(
-    proto: onnx.ModelProto, name: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None
-) -> QuantizedGraph:
-    """Turn a quantised ONNX model into an integer graph of batch 1.
+    proto: onnx.ModelProto,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+) -> Model | ImportedStage:
+    """Turn a quantised ONNX model into what an integer graph is made of.
+
+    One whose weights alone are quantised, or whose data are at run time, becomes a float model.
 
     Parameters
     ----------
     proto : onnx.ModelProto
-        Quantised statically; it is not changed.
+        It is not changed.
     name : str
         Name of the model.
     input_shapes : mapping, optional
         Shapes by input name, needed where dimensions beside the batch are dynamic.
+    batch : int
+        Batch size of a float model.
 
     Raises
     ------
     UserError
-        For an operator that has no integer form here, or stays in float in the model.
+        For an operator that can be computed neither in integers nor in float.
     """
     model = onnx.ModelProto()
     model.CopyFrom(proto)
+    for node in model.graph.node:
+        if node.op_type in _QUANTIZERS:
+            node.domain = ""  # ONNX Runtime's own ones mean the same
+    write_out_dynamic(model, name)
     write_out_qoperators(model, name)
     scales = fold_weights(model)
-    return imported_graph(
-        prepared_model(model, name, input_shapes=input_shapes, batch=1, quantized=True), scales, divides=True
-    )
+    if not is_quantized(model):
+        return import_onnx(model, name, input_shapes=input_shapes, batch=batch)
+    prepared = prepared_model(model, name, input_shapes=input_shapes, batch=1, quantized=True)
+    return ImportedStage(prepared, scales, divides=True)
 
 
 def fold_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:

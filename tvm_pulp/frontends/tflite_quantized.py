@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from tvm_pulp.frontends.tflite_graph import Graph
+from tvm_pulp.frontends.tflite_quantized_elementwise import ELEMENTWISE
 from tvm_pulp.frontends.tflite_quantized_importer import Converter, Importer, Node
 from tvm_pulp.frontends.tflite_quantized_layers import LAYERS
+from tvm_pulp.frontends.tflite_quantized_movement import MOVEMENT
 from tvm_pulp.frontends.tflite_quantized_operators import OPERATORS
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.target.errors import UserError
 
-CONVERTERS: dict[str, Converter] = {**LAYERS, **OPERATORS}
+CONVERTERS: dict[str, Converter] = {**LAYERS, **ELEMENTWISE, **MOVEMENT, **OPERATORS}
 
 
 def import_quantized_tflite(graph: Graph) -> QuantizedGraph:
@@ -29,8 +31,8 @@ def import_quantized_tflite(graph: Graph) -> QuantizedGraph:
     for position, (kind, layer) in enumerate(zip(graph.kinds, graph.layers, strict=True)):
         if kind not in CONVERTERS:
             raise UserError(
-                f"{graph.model_name}: operator {kind} in layer '{layer}' has no integer form: compile the "
-                f"float network with --calibration, or use {', '.join(sorted(CONVERTERS))}"
+                f"{graph.model_name}: operator {position} ({kind}) in layer '{layer}' has no integer form: "
+                f"compile the float network with --calibration, or use {', '.join(sorted(CONVERTERS))}"
             )
         CONVERTERS[kind](importer, Node(graph, position))
     return importer.finish()

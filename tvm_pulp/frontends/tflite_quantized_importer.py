@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
 
+import numpy as np
+
 from tvm_pulp.frontends.tflite_graph import Graph
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.passes.quantized import graph as g
+from tvm_pulp.passes.quantized.elementwise_operators import Constant
 from tvm_pulp.passes.quantized.graph import QuantizedGraph, QuantizedTensor
 from tvm_pulp.target.errors import UserError
 
@@ -39,6 +42,13 @@ class Node:
             return options
         self.refuse("it has no options")
 
+    def constant(self, position: int, what: str) -> list[int]:
+        """Elements of an operand that must be constant."""
+        value = self.graph.integers(self.inputs[position])
+        if value is None:
+            self.refuse(f"{what} are computed at run time: make them constant")
+        return [int(element) for element in value.reshape(-1)]
+
     def refuse(self, why: str) -> NoReturn:
         """Raise UserError."""
         raise UserError(f"{self.graph.model_name}: layer '{self.layer}' ({self.kind}): {why}")
@@ -58,6 +68,8 @@ class Importer:
         Padding that the convolution which reads it may take in.
     operators : list of Operator
         So far.
+    batch : int
+        Of the file.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -66,15 +78,11 @@ class Importer:
         self.floats: dict[int, QuantizedTensor | None] = {}
         self.padded: dict[int, g.Pad] = {}
         self.operators: list[g.Operator] = []
+        self.batch = (graph.shape(graph.inputs[0].index)[:1] or (1,))[0] if graph.inputs else 1
 
     def input(self, index: int) -> None:
         """Begin with an input: bytes, or float32 that a QUANTIZE reads."""
-        shape, dtype = self.graph.shape(index), self.graph.dtype(index)
-        if shape[:1] != (1,):
-            raise UserError(
-                f"{self.graph.model_name}: input '{self.graph.names[index]}' has the shape {list(shape)}: "
-                "convert the model for a batch of 1"
-            )
+        shape, dtype = self.shape(index), self.graph.dtype(index)
         if dtype == "FLOAT32":
             self.floats[index] = None
             return
@@ -82,9 +90,22 @@ class Importer:
         axes = TO_NCHW if len(shape) == 4 else None
         self.emit(index, g.QuantizedInput(name, output, name, shape, dtype.lower(), axes))
 
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape of a tensor in the file's layout, for a batch of 1 whatever the file's is."""
+        shape = self.graph.shape(index)
+        if self.batch == 1 or self.graph.integers(index) is not None:
+            return shape
+        if not shape or shape[0] % self.batch:
+            name = f"{self.graph.model_name}: tensor '{self.graph.names[index]}'"
+            raise UserError(
+                f"{name} has the shape {list(shape)}, which the batch of {self.batch} does not divide: "
+                "convert the model for a batch of 1"
+            )
+        return shape[0] // self.batch, *shape[1:]
+
     def declared(self, index: int) -> QuantizedTensor:
         """The tensor that the file declares."""
-        shape = self.graph.shape(index)
+        shape = self.shape(index)
         if len(shape) == 4:
             shape = tuple(shape[axis] for axis in TO_NCHW)
         scale, zero_point = self.quantization(index)
@@ -113,6 +134,36 @@ class Importer:
             )
         return self.tensors[index]
 
+    def operand(self, node: Node, position: int, rank: int) -> QuantizedTensor:
+        """Tensor or constant that an operator reads, with ones before its axes where it has fewer."""
+        index = node.inputs[position]
+        value = self.graph.integers(index)
+        if value is None:
+            source = self.source(node, position)
+            shape = self.shape(index)
+            if len(shape) == rank:
+                return source
+            shape = (*shape[:1], *(1,) * (rank - len(shape)), *shape[1:])
+            return self._seen(node, f"{source.name}_for_{node.layer}", shape, source)
+        scale, zero_point = self.quantization(index)
+        value = (value.astype(np.int32) + 128 * (value.dtype == np.int8)).astype(np.uint8)
+        value = value.reshape((1,) * (rank - value.ndim) + value.shape)
+        value = value.transpose(TO_NCHW) if rank == 4 else value
+        output = QuantizedTensor(
+            f"{self.graph.names[index]}_for_{node.layer}", value.shape, scale, zero_point
+        )
+        self.operators.append(Constant(node.layer, output, value))
+        return output
+
+    def _seen(
+        self, node: Node, name: str, shape: tuple[int, ...], source: QuantizedTensor
+    ) -> QuantizedTensor:
+        """A view of a tensor with a shape in the file's layout."""
+        shape = tuple(shape[axis] for axis in TO_NCHW) if len(shape) == 4 else shape
+        view = QuantizedTensor(name, shape, source.scale, source.zero_point)
+        self.operators.append(g.View(node.layer, view, source, channels_last=True))
+        return view
+
     def emit(self, index: int, operator: g.Operator) -> None:
         """Append an operator that yields a tensor of the file."""
         self.operators.append(operator)
@@ -139,7 +190,7 @@ class Importer:
     def quantize_input(self, node: Node) -> None:
         """Emit what makes bytes of a float input."""
         index, output = node.inputs[0], self.declared(node.outputs[0])
-        name, shape = self.graph.names[index], self.graph.shape(index)
+        name, shape = self.graph.names[index], self.shape(index)
         axes = TO_NCHW if len(shape) == 4 else None
         operator = g.Quantize(node.layer, output, name, shape, axes, Rounding.HALF_AWAY, divides=True)
         self.emit(node.outputs[0], operator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ def read_pt2(path: Path) -> ExportedProgram:
     """Read an exported program from a `.pt2` file; UserError if it is damaged."""
     # registers the operators of quantised programs
     importlib.import_module("torch.ao.quantization.fx._decomposed")
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it logs the traceback of what the error below tells
     try:
         return torch.export.load(path)
     except Exception as error:  # whatever zip, JSON or pickle raise on a damaged file
@@ -35,6 +39,8 @@ def read_pt2(path: Path) -> ExportedProgram:
             f"{path}: not a readable torch.export program ({reason(error)[:120]}): "
             "write it again with torch.export.save"
         ) from error
+    finally:
+        logger.setLevel(level)
 
 
 def export_module(

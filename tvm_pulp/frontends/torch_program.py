@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind
 from tvm_pulp.target.errors import UserError
 
 # Operators that stay whole, as the importer's own forms of them are simpler than PyTorch's decompositions.
-_KEPT_WHOLE = ("adaptive_avg_pool2d", "hardsigmoid", "hardswish", "silu")
+_KEPT_WHOLE = ("adaptive_avg_pool2d", "hardsigmoid", "hardswish", "prelu", "silu")
 # Operators that change nothing in a model that PyTorch-style training is compared with sample by sample.
 _RANDOM = {"bernoulli", "rand", "rand_like"}
 _IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 
-from tvm_pulp.frontends.torch_export import imported_program
+from tvm_pulp.frontends.torch_export import import_exported_program, imported_program
 from tvm_pulp.frontends.torch_program import layer_of_node, operator_of_node
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.imported import imported_graph
+from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.quantized.integer_stage import ImportedStage
 
 _NAMESPACE = "quantized_decomposed"
 
@@ -25,28 +26,60 @@ def is_quantized(program: ExportedProgram) -> bool:
 
 
 def import_quantized_program(
-    program: ExportedProgram, name: str, *, input_shapes: Mapping[str, Sequence[int]] | None = None
-) -> QuantizedGraph:
-    """Turn a quantised program into an integer graph of batch 1.
+    program: ExportedProgram,
+    name: str,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 1,
+) -> Model | ImportedStage:
+    """Turn a quantised program into what an integer graph is made of.
+
+    One whose weights alone are quantised, or whose data are at run time, becomes a float model.
 
     Parameters
     ----------
     program : ExportedProgram
-        Of a module that `convert_pt2e` yielded, quantised statically; it is not changed.
+        Of a module that `convert_pt2e` yielded; it is not changed.
     name : str
         Name of the model.
     input_shapes : mapping, optional
         Shapes by input name, needed where dimensions beside the batch are dynamic.
+    batch : int
+        Batch size of a float model.
 
     Raises
     ------
     UserError
-        For an operator that has no integer form here, or stays in float in the model.
+        For an operator that can be computed neither in integers nor in float.
     """
-    program = copy.deepcopy(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = copy.deepcopy(program)
+    remove_dynamic_quantisers(program)
     scales = fold_weights(program)
+    if not is_quantized(program):
+        for spec in program.graph_signature.input_specs:
+            if spec.target in scales:
+                spec.kind = InputKind.PARAMETER
+                program.state_dict[spec.target] = torch.nn.Parameter(program.state_dict[spec.target])
+        return import_exported_program(program, name, input_shapes=input_shapes, batch=batch)
     model = imported_program(program, name, input_shapes=input_shapes, batch=1, quantized=True)
-    return imported_graph(model, scales, divides=False)
+    return ImportedStage(model, scales, divides=False)
+
+
+def remove_dynamic_quantisers(program: ExportedProgram) -> None:
+    """Remove the quantisation of data by a scale of run time (`choose_qparams`), in place."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        operator = operator_of_node(node)
+        if _quantizes(node) and operator.startswith("quantize"):
+            settings = [a for a in node.args[1:] if isinstance(a, torch.fx.Node)]
+            if any(
+                operator_of_node(s).startswith("choose_qparams") for a in settings for s in a.all_input_nodes
+            ):
+                for reader in list(node.users):
+                    reader.replace_all_uses_with(node.args[0])
+    _remove_unread(program)
 
 
 def fold_weights(program: ExportedProgram) -> dict[str, np.ndarray]:

@@ -6,16 +6,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from tvm_pulp.oracle.integer_layers import (
+    Values,
+    centred,
+    dequantize,
+    layer_sums,
+    run_float_operator,
+    windows,
+)
 from tvm_pulp.passes.operators.requantize import (
     Rounding,
     round_half_away,
     round_twice,
     shift_half_even,
 )
+from tvm_pulp.passes.quantized.elementwise_operators import ChannelLookup, Constant, QuantizedMultiply
 from tvm_pulp.passes.quantized.graph import (
     Concatenate,
+    FloatOperator,
+    FloatTensor,
     Lookup,
     Operator,
     Pad,
@@ -33,8 +43,7 @@ from tvm_pulp.passes.quantized.graph import (
     Transpose,
     View,
 )
-
-Values = Mapping[str, np.ndarray]
+from tvm_pulp.passes.quantized.movement_operators import ResizeNearest, Slice
 
 
 def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,13 +59,17 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
 
     Returns
     -------
-    dict of str to ndarray of uint8
-        By the names of the tensors.
+    dict of str to ndarray of uint8, or float32 of a `FloatTensor`
+        By the names of the tensors. PyTorch computes `FloatLayers`.
     """
     values: dict[str, np.ndarray] = {}
+    floats: dict[str, np.ndarray] = dict(inputs)
     for operator in graph.operators:
+        if isinstance(operator, FloatOperator):
+            floats[operator.output.name] = run_float_operator(operator, values, floats)
+            continue
         if isinstance(operator, Quantize | QuantizedInput):
-            value = inputs[operator.source]
+            value = floats[operator.source]
             value = value if operator.axes is None else value.transpose(operator.axes)
             if isinstance(operator, Quantize):
                 found = quantize(value, operator.output, operator.rounding, operator.divides)
@@ -65,7 +78,9 @@ def run_integer(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> dict
         else:
             found = run_operator(operator, values)
         values[operator.output.name] = found
-    return values
+    return values | {
+        o.output.name: floats[o.output.name] for o in graph.operators if isinstance(o, FloatOperator)
+    }
 
 
 def run_operator(operator: Operator, values: Values) -> np.ndarray:
@@ -76,6 +91,8 @@ def run_operator(operator: Operator, values: Values) -> np.ndarray:
 def integer_output(graph: QuantizedGraph, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Compute what an integer graph yields, in its output's type; see `run_integer`."""
     found = run_integer(graph, inputs)[graph.output.name]
+    if isinstance(graph.output, FloatTensor):
+        return found
     if graph.output_dtype == "float32":
         return dequantize(found, graph.output)
     return (found.astype(np.int32) - 128 * (graph.output_dtype == "int8")).astype(graph.output_dtype)
@@ -87,11 +104,16 @@ def quantize(
     rounding: Rounding = Rounding.HALF_UP,
     divides: bool = False,
 ) -> np.ndarray:
-    """Quantise float32 values as `Quantize` says; NaN becomes 0.
+    """Quantise float32 values as `Quantize` says.
 
-    All steps are in float32: a product by the rounded reciprocal (or a quotient), and the rounding.
+    Products by the float32 nearest to the reciprocal scale are rounded once, halves up, as UINT-Q rounds; NaN
+    becomes 255. All other steps are in float32, a quotient, and its rounding; there NaN becomes 0.
     """
     values, scale = values.astype(np.float32), np.float32(tensor.scale)
+    if rounding is Rounding.HALF_UP and not divides:
+        known = np.where(np.isnan(values), np.inf, values.astype(np.float64))
+        product = known * np.float32(1.0 / tensor.scale)
+        return np.clip(np.floor(product + 0.5) + tensor.zero_point, 0, 255).astype(np.uint8)
     with np.errstate(over="ignore"):  # what exceeds float32 is far out of bounds
         scaled = values / scale if divides else values * np.float32(1.0 / tensor.scale)
     bounded = np.clip(np.nan_to_num(scaled, nan=-np.inf), -256, 512).astype(np.float32)
@@ -104,32 +126,13 @@ def quantize(
     return np.clip(rounded.astype(np.int32) + tensor.zero_point, 0, 255).astype(np.uint8)
 
 
-def dequantize(values: np.ndarray, tensor: QuantizedTensor) -> np.ndarray:
-    """Give the float32 numbers that bytes stand for."""
-    return (values.astype(np.int32) - tensor.zero_point).astype(np.float32) * np.float32(tensor.scale)
-
-
-def _conv2d(operator: QuantizedConv2d, values: Values) -> np.ndarray:
-    attributes, weight = operator.attributes, operator.weight.astype(np.float64)
-    data = _centred(operator.source, values).astype(np.float64)  # sums below 2^53 are exact, and fast by BLAS
-    windows = _windows(data, weight.shape[2:], attributes.strides, attributes.padding, attributes.dilation, 0)
-    batch, _, height, width = windows.shape[:4]
-    groups = attributes.groups
-    grouped = windows.reshape(batch, groups, weight.shape[1], height, width, *weight.shape[2:])
-    kernels = weight.reshape(groups, -1, *weight.shape[1:])
-    sums = np.einsum("bgchwij,gocij->bhwgo", grouped, kernels, optimize=True)
-    sums = sums.reshape(batch, height, width, -1).astype(np.int64) + operator.bias
-    return operator.requantization.reference(sums, operator.multipliers).transpose(0, 3, 1, 2)
-
-
-def _linear(operator: QuantizedLinear, values: Values) -> np.ndarray:
-    data = _centred(operator.source, values).astype(np.float64)
-    sums = (data @ operator.weight.astype(np.float64).T).astype(np.int64) + operator.bias
-    return operator.requantization.reference(sums, operator.multipliers)
+def _layer(operator: QuantizedConv2d | QuantizedLinear, values: Values) -> np.ndarray:
+    bytes_ = operator.requantization.reference(layer_sums(operator, values), operator.multipliers)
+    return bytes_.transpose(0, 3, 1, 2) if bytes_.ndim == 4 else bytes_
 
 
 def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
-    left, right = _centred(operator.left, values), _centred(operator.right, values)
+    left, right = centred(operator.left, values), centred(operator.right, values)
     total = operator.multipliers[0] * left + operator.multipliers[1] * right
     if operator.rounding is Rounding.HALF_EVEN:
         rounded = shift_half_even(total, operator.shift)
@@ -141,7 +144,7 @@ def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
 
 def _rescaled_add(operator: RescaledAdd, values: Values) -> np.ndarray:
     left, right = (
-        round_twice(_centred(tensor, values) << 20, *multiplier)
+        round_twice(centred(tensor, values) << 20, *multiplier)
         for tensor, multiplier in zip((operator.left, operator.right), operator.multipliers, strict=False)
     )
     total = left - right if operator.subtracts else left + right
@@ -161,15 +164,15 @@ def _softmax(operator: QuantizedSoftmax, values: Values) -> np.ndarray:
 
 
 def _average_pool2d(operator: QuantizedAveragePool2d, values: Values) -> np.ndarray:
-    data = _centred(operator.source, values)
-    windows = _windows(data, operator.window, operator.strides, operator.padding, (1, 1), 0)
-    return operator.requantization.reference(windows.sum(axis=(-2, -1)), operator.multipliers)
+    data = centred(operator.source, values)
+    found = windows(data, operator.window, operator.strides, operator.padding, (1, 1), 0)
+    return operator.requantization.reference(found.sum(axis=(-2, -1)), operator.multipliers)
 
 
 def _max_pool2d(operator: QuantizedMaxPool2d, values: Values) -> np.ndarray:
     data = values[operator.source.name]
-    windows = _windows(data, operator.window, operator.strides, operator.padding, operator.dilation, 0)
-    return windows.max(axis=(-2, -1))
+    found = windows(data, operator.window, operator.strides, operator.padding, operator.dilation, 0)
+    return found.max(axis=(-2, -1))
 
 
 def _view(operator: View, values: Values) -> np.ndarray:
@@ -192,29 +195,39 @@ def _pad(operator: Pad, values: Values) -> np.ndarray:
     return np.pad(values[operator.source.name], widths, constant_values=operator.source.zero_point)
 
 
-def _centred(tensor: QuantizedTensor, values: Values) -> np.ndarray:
-    return values[tensor.name].astype(np.int64) - tensor.zero_point
+def _slice(operator: Slice, values: Values) -> np.ndarray:
+    ranges = zip(operator.start, operator.strides, operator.output.shape, strict=True)
+    places = tuple(slice(first, first + (count - 1) * step + 1, step) for first, step, count in ranges)
+    return values[operator.source.name][(slice(None), *places[1:])]
 
 
-def _windows(
-    data: np.ndarray,
-    window: Any,
-    strides: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    dilation: tuple[int, int],
-    value: int,
-) -> np.ndarray:
-    """Windows of NCHW data: ``[batch, channels, height, width, kh, kw]``."""
-    top, left, bottom, right = padding
-    data = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
-    extents = tuple(step * (taps - 1) + 1 for taps, step in zip(window, dilation, strict=True))
-    found = sliding_window_view(data, extents, axis=(2, 3))
-    return found[:, :, :: strides[0], :: strides[1], :: dilation[0], :: dilation[1]]
+def _resize_nearest(operator: ResizeNearest, values: Values) -> np.ndarray:
+    rows, columns = (
+        (np.arange(extent) * a + b) // c
+        for extent, (a, b, c) in zip(
+            operator.output.shape[2:], (operator.rows, operator.columns), strict=True
+        )
+    )
+    return values[operator.source.name][:, :, rows[:, None], columns]
+
+
+def _channel_lookup(operator: ChannelLookup, values: Values) -> np.ndarray:
+    data = values[operator.source.name]
+    channel_axis = 1 if data.ndim == 4 else data.ndim - 1
+    shape = [-1 if axis == channel_axis else 1 for axis in range(data.ndim)]
+    return operator.tables[np.arange(len(operator.tables)).reshape(shape), data]
+
+
+def _multiply(operator: QuantizedMultiply, values: Values) -> np.ndarray:
+    products = centred(operator.left, values) * centred(operator.right, values)
+    own = operator.requantization.own_shifts
+    multiplier = np.array([operator.multiplier, operator.shift] if own else operator.multiplier)
+    return operator.requantization.reference(products, multiplier)
 
 
 _EVALUATE: dict[type[Operator], Callable[[Any, Values], np.ndarray]] = {
-    QuantizedConv2d: _conv2d,
-    QuantizedLinear: _linear,
+    QuantizedConv2d: _layer,
+    QuantizedLinear: _layer,
     QuantizedAdd: _add,
     RescaledAdd: _rescaled_add,
     QuantizedSoftmax: _softmax,
@@ -227,4 +240,9 @@ _EVALUATE: dict[type[Operator], Callable[[Any, Values], np.ndarray]] = {
     Transpose: lambda operator, values: values[operator.source.name].transpose(operator.axes),
     View: _view,
     Pad: _pad,
+    Slice: _slice,
+    ResizeNearest: _resize_nearest,
+    Constant: lambda operator, values: operator.value,
+    ChannelLookup: _channel_lookup,
+    QuantizedMultiply: _multiply,
 }

@@ -92,6 +92,8 @@ class Metadata:
         Path of the ELF in the package.
     buffers : mapping
         Kernel → "scratch" and "arena" → buffer → offset and size in bytes, of all calls of the kernel.
+    float_layers : mapping of str to str
+        Layers of a network that came quantised which compute in float32, and why.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Metadata:
     simulator: Mapping[str, Any]
     elf: str
     buffers: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]] = field(default_factory=dict)
+    float_layers: Mapping[str, str] = field(default_factory=dict)
 
     def of_kind(self, *kinds: str) -> tuple[Tensor, ...]:
         """Tensors of these kinds, in order."""

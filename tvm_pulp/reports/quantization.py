@@ -12,7 +12,7 @@ from tvm_pulp.calibration.calibrate import BATCH, observe_tensors
 from tvm_pulp.calibration.samples import Samples
 from tvm_pulp.oracle.integer import dequantize, run_integer
 from tvm_pulp.passes.model import Model
-from tvm_pulp.passes.quantized.graph import QuantizedGraph, QuantizedTensor
+from tvm_pulp.passes.quantized.graph import Operator, QuantizedGraph, QuantizedTensor
 from tvm_pulp.reports.table import table
 
 
@@ -70,7 +70,7 @@ def layer_errors(model: Model, graph: QuantizedGraph, samples: Samples) -> list[
     list of LayerError
         In execution order.
     """
-    tensors = {operator.output.name: operator for operator in graph.operators}
+    tensors = {o.output.name: o for o in graph.operators if isinstance(o, Operator)}
     errors = {name: LayerError(operator.layer, name) for name, operator in tensors.items()}
     compared: set[str] = set()
     for batch in samples.batches(BATCH):

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_pulp.passes.operators.choose_multipliers import NARROW_BITS, choose_multipliers
+from tvm_pulp.passes.operators.choose_multipliers import (
+    CONVOLUTION,
+    DEPTHWISE,
+    NARROW_BITS,
+    PRODUCT,
+    choose_multipliers,
+)
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.target.errors import UserError
 
@@ -18,14 +24,14 @@ from tvm_pulp.target.errors import UserError
     scales=st.lists(st.floats(1e-7, 0.9), min_size=1, max_size=20),
     spread=st.floats(0.5, 2000),
     zero_point=st.integers(0, 255),
-    prefer=st.sampled_from(["short", "halfword", "wide"]),
+    forms=st.sampled_from([CONVOLUTION, PRODUCT, DEPTHWISE, ()]),
 )
 def test_multipliers_give_the_scaled_sums(
-    scales: list[float], spread: float, zero_point: int, prefer: str
+    scales: list[float], spread: float, zero_point: int, forms: tuple[str, ...]
 ) -> None:
     scale = np.array(scales)
     largest = np.minimum(spread / scale + 1, 2.0**28)
-    multiplier, requantization = choose_multipliers(scale, largest, zero_point=zero_point, prefer=prefer)
+    multiplier, requantization = choose_multipliers(scale, largest, zero_point=zero_point, forms=forms)
     assert multiplier.dtype == np.int32
     if requantization.narrow:
         assert (np.abs(multiplier * largest) < 2**NARROW_BITS).all() and requantization.shift <= 22
@@ -41,8 +47,8 @@ def test_multipliers_give_the_scaled_sums(
 
 
 def test_the_narrow_form_is_taken_where_it_is_accurate_enough() -> None:
-    _, small = choose_multipliers([0.001], [2.0**17], prefer="narrow")
-    _, large = choose_multipliers([0.00001], [2.0**27], prefer="narrow")
+    _, small = choose_multipliers([0.001], [2.0**17], forms=("narrow", "short"))
+    _, large = choose_multipliers([0.00001], [2.0**27], forms=("narrow", "short"))
     assert small.narrow and not large.narrow
     _, wide = choose_multipliers([0.00001], [2.0**27], accuracy=0.0)
     assert large.short and 33 <= wide.shift <= 54 and not wide.short
@@ -70,9 +76,9 @@ def test_halves_to_even_only_where_there_are_halves() -> None:
 
 
 def test_the_halfword_form_is_taken_where_16_bits_of_the_sums_are_enough() -> None:
-    multipliers, small = choose_multipliers([0.003, 0.001], [2.0**18, 2.0**17], prefer="halfword")
+    multipliers, small = choose_multipliers([0.003, 0.001], [2.0**18, 2.0**17], forms=DEPTHWISE)
     assert small.halfword and small.first_shift == 4 and 2**14 <= multipliers.max() < 2**15
-    _, large = choose_multipliers([0.02], [2.0**18], prefer="halfword")
+    _, large = choose_multipliers([0.02], [2.0**18], forms=DEPTHWISE)
     assert not large.halfword and large.narrow
 
 

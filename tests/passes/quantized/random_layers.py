@@ -108,8 +108,8 @@ class RandomLayers:
         )
         form = ("short", "narrow", "halfword", "wide")[self.integer(0, 3)]
         multipliers, scaled = choose_multipliers(
-            scales, largest, zero_point=output.zero_point, low=low, high=high, prefer=form,
-            accuracy=0.0 if form == "wide" else 1 / 16,
+            scales, largest, zero_point=output.zero_point, low=low, high=high,
+            forms=() if form == "wide" else (form,),
         )  # fmt: skip
         return output, bias.astype(np.int32), multipliers, scaled
 

@@ -11,14 +11,25 @@ from tests.passes.quantized.networks import Varied
 from tests.passes.torch_training import Residual
 from tvm_pulp.frontends import load_model
 from tvm_pulp.oracle.integer import dequantize, run_integer
+from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.quantization import Quantization, integer_network
 from tvm_pulp.runners.simulator import SimulatorRunner
+from tvm_pulp.schedules import lower
+from tvm_pulp.target import features, parse
+from tvm_pulp.target.tvm_names import PrimFunc
+
+
+def part_words() -> torch.nn.Module:
+    """Linear layers whose rows are no whole number of words."""
+    return torch.nn.Sequential(torch.nn.Linear(30, 9), torch.nn.ReLU(), torch.nn.Linear(9, 6))
+
 
 NETWORKS = {
     "residual": (residual_digits, (1, 32, 32)),
     "mobilenet": (mobilenet_digits, (1, 32, 32)),
     "projected": (Residual, (3, 8, 8)),
     "varied": (Varied, (3, 8, 8)),
+    "part words": (part_words, (30,)),
 }
 
 
@@ -39,6 +50,22 @@ def test_the_cluster_equals_numpy_in_every_bit(name, weight_bits):
     found = np.concatenate([step.output for step in result.steps])
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) > 5
+
+
+def test_linear_layers_of_part_words_have_a_template():
+    torch.manual_seed(0)
+    make, shape = NETWORKS["part words"]
+    exported = torch.export.export(make().eval(), (torch.zeros(1, *shape),))
+    model = load_model(exported)
+    x = np.random.default_rng(0).standard_normal((8, *shape)).astype(np.float32)
+    _, graph = integer_network(model, Quantization({model.inputs[0]: x}))
+    functions = [
+        f for f in build_integer_inference(graph).module.functions.values() if isinstance(f, PrimFunc)
+    ]
+    chip = features(parse("pulp"))
+    layers = [f for f in functions if int(f.attrs["pulp.macs"])]
+    assert {str(lower(f, chip).attrs["pulp.schedule"]) for f in layers} == {"quantized_conv2d"}
+    assert sorted(int(f.attrs["pulp.macs"]) for f in layers) == [54, 270]
 
 
 def test_weights_of_4_bits_take_half_of_the_bytes():

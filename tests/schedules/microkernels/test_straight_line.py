@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from tvm_pulp.schedules.microkernels.straight_line import Block, Product, Value
+from tvm_pulp.schedules.microkernels.product_order import Product, Value
+from tvm_pulp.schedules.microkernels.straight_line import Block
 
 
 def row_of_taps(results: int, stride: int) -> Block:
@@ -51,18 +52,33 @@ def test_values_that_stay_are_loaded_once_before_the_blocks() -> None:
     text = [line.strip() for line in block.assembly("count", 3, {"from": 2, "to": 2}, "").splitlines()]
     start = next(n for n, line in enumerate(text) if line.startswith("LP_SETUP(0"))
     assert text[start].startswith(f"LP_SETUP(0, %[count], {block.instructions}, 5)")
-    assert text[start - 2 : start] == ['"lw t5, -68(%[from])\\n"', '"lw t6, -64(%[from])\\n"']
+    assert text[start - 2 : start] == ['"lw t2, -68(%[from])\\n"', '"lw t3, -64(%[from])\\n"']
     # the outer loop: these loads, the inner loop and what sets it up, the moves of two pointers
     assert f"LP_SETUP(1, t0, {2 + 1 + block.instructions + 2}, 6)" in text[start - 3]
+
+
+def test_values_outside_of_the_image_are_zero_where_a_walk_starts_at_its_edge() -> None:
+    block = column_of_taps(held=True)
+    block.values[1].is_outside = True
+    assert block.outside == ["c1"]
+    text = [line.strip() for line in block.assembly("count", 1, {}, "").splitlines()]
+    start = next(n for n, line in enumerate(text) if line.startswith("LP_SETUP(0"))
+    assert [line.strip('"').removesuffix("\\n") for line in text[start - 6 : start]] == [
+        "lw t2, -68(%[from])", "beqz %[inside], 3f", "lw t3, -64(%[from])", "j 4f",
+        "3: mv t3, zero", "4: nop",
+    ]  # fmt: skip
+    assert any('[inside] "r"(inside)' in line for line in text)
+    text = block.c("count", 1, {"from": 2, "to": 2}, "").splitlines()
+    assert "  const float v1 = inside || block < count ? from[1] : 0.0f;" in text
 
 
 def test_a_block_with_values_that_stay_starts_with_products_and_loads_each_behind_its_last_product() -> None:
     lines = instructions(column_of_taps(held=True))
     assert len(lines) == column_of_taps(held=False).instructions - 2
-    assert "fmul.s t3, t5, %[k0]" in lines[0]
-    assert "t5" in lines[1] and "lw" in lines[1]
-    assert "fmul.s t4, t6, %[k0]" in lines[2]
-    assert "P_LW(t6, 64" in lines[3]
+    assert "fmul.s t0, t2, %[k0]" in lines[0]
+    assert "lw t2, " in lines[1]
+    assert "fmul.s t1, t3, %[k0]" in lines[2]
+    assert "P_LW(t3, 64" in lines[3]
     assert ["fm" in line for line in lines] == [True, False, True, False, True, False, True, False]
 
 

@@ -141,14 +141,17 @@ def test_a_hand_made_net_with_plain_names():
     assert operators(model) == ["permute_dims", "matmul", "add", "nn.relu", "matmul", "add", "nn.softmax"]
 
 
-def test_a_model_that_is_quantised_in_part_is_refused_by_its_layer():
+def test_weights_that_alone_are_quantised_become_parameters():
     nodes = [
-        helper.make_node("DequantizeLinear", ["w", "s"], ["f"]),
+        helper.make_node("DequantizeLinear", ["w_quantized", "s"], ["f"]),
         helper.make_node("MatMul", ["x", "f"], ["y"]),
     ]
-    values = {"w": np.ones((6, 6), np.int8), "s": np.float32(0.1)}
-    with pytest.raises(UserError, match="layer x: its result is not quantised but goes on in float"):
-        load_model(onnx_model(nodes, values))
+    values = {"w_quantized": np.arange(-18, 18, dtype=np.int8).reshape(6, 6), "s": np.float32(0.1)}
+    x = random_input(5, 6)
+    model = import_and_compare(onnx_model(nodes, values, ("n", 6), opset=21), x)
+    np.testing.assert_array_equal(
+        model.parameters["w"], values["w_quantized"].astype(np.float32) * np.float32(0.1)
+    )
 
 
 @pytest.mark.parametrize(

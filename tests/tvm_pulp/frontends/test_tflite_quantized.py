@@ -21,6 +21,7 @@ from tests.tvm_pulp.frontends.quantized_tflite_models import (
 from tvm_pulp.command_line import main
 from tvm_pulp.frontends import load_model, load_network
 from tvm_pulp.oracle.integer import integer_output
+from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.passes.quantized import graph as g
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
 from tvm_pulp.runners.simulator import SimulatorRunner
@@ -108,6 +109,78 @@ def joined(net):
     return net.weighted("FULLY_CONNECTED", "flat", "linear", (7, 128), (1, 7))
 
 
+def binary(kind, shapes, scale=0.071, activation=NONE):
+    """x, and another tensor: computed where its shape is x's, or ends in a 1 x 1 image; else a constant."""
+
+    def build(net):
+        shape, result = shapes
+        if shape == (1, 1, 1, 4):
+            other = mean(0.03, 4, True)(net)
+            net.writer.tensors["other"] = net.writer.tensors.pop(other)
+            net.writer.quantizations["other"] = net.writer.quantizations.pop(other)
+            kind_, reads, _, options = net.writer.operators.pop()
+            net.writer.operators.append((kind_, reads, ["other"], options))
+        elif shape == IMAGE:
+            net.convolution("x", "other", (4, 1, 1, 4), IMAGE)
+        else:
+            net.writer.constant("other", net.random.integers(-128, 128, shape).astype(np.int8))
+            net.writer.quantized("other", 0.03, 4)
+        return net.operator(kind, ["x", "other"], "y", result, scale, 3, FusedActivationFunction=activation)
+
+    return build
+
+
+def constants(net, **values):
+    return [net.writer.constant(name, np.array(value, np.int32)) for name, value in values.items()]
+
+
+def strided(shape, begin, end, strides, **masks):
+    def build(net):
+        bounds = constants(net, begin=begin, end=end, strides=strides)
+        return net.operator("STRIDED_SLICE", ["x", *bounds], "y", shape, 0.04, -5, **masks)
+
+    return build
+
+
+def split(net):
+    pieces = ["a", "b"]
+    for name in pieces:
+        net.activation(name, (1, 8, 4, 4), 0.04, -5)
+    net.writer.operators.append(("SPLIT", [*constants(net, axis=2), "x"], pieces, {"NumSplits": 2}))
+    return net.operator("ADD", pieces, "y", (1, 8, 4, 4), 0.07, 2, FusedActivationFunction=NONE)
+
+
+def transposed(axes):
+    def build(net):
+        shape = tuple(IMAGE[axis] for axis in axes)
+        return net.operator("TRANSPOSE", ["x", *constants(net, axes=axes)], "y", shape, 0.04, -5)
+
+    return build
+
+
+def resized(height, width, **options):
+    def build(net):
+        size = constants(net, size=[height, width])
+        shape = (1, height, width, 4)
+        return net.operator("RESIZE_NEAREST_NEIGHBOR", ["x", *size], "y", shape, 0.04, -5, **options)
+
+    return build
+
+
+def slopes(net):
+    net.writer.constant("slopes", net.random.integers(-128, 128, (1, 1, 4)).astype(np.int8))
+    net.writer.quantized("slopes", 0.008, -7)
+    return net.operator("PRELU", ["x", "slopes"], "y", IMAGE, 0.035, 3)
+
+
+def averaged(axes, shape, scale=0.02):
+    def build(net):
+        axis = net.writer.constant("axes", np.array(axes, np.int32))
+        return net.operator("MEAN", ["x", axis], "y", shape, scale, 7, KeepDims=len(shape) == 4)
+
+    return build
+
+
 IMAGES = {
     "convolution": lambda net: net.convolution(
         "x", "y", (8, 3, 3, 4), (1, 8, 8, 8), FusedActivationFunction=RELU
@@ -133,6 +206,33 @@ IMAGES = {
     "padding before a convolution": padded,
     "padding before a pooling": padded_pool,
     "concatenation": joined,
+    "sum with a constant a channel": binary("ADD", ((4,), IMAGE)),
+    "sum with a constant": binary("ADD", ((1,), IMAGE), activation=RELU),
+    "sum with one value a channel": binary("ADD", ((1, 1, 1, 4), IMAGE)),
+    "difference with a constant image": binary("SUB", ((8, 8, 1), IMAGE)),
+    "product": binary("MUL", (IMAGE, IMAGE), 0.09),
+    "product, finer scale": binary("MUL", (IMAGE, IMAGE), 0.0007, RELU6),
+    "product with one value a channel": binary("MUL", ((1, 1, 1, 4), IMAGE), 0.05),
+    "product with a constant a channel": binary("MUL", ((1, 1, 4), IMAGE), 0.1),
+    "transpose": transposed([0, 2, 1, 3]),
+    "channels first": transposed([0, 3, 1, 2]),
+    "slice": lambda net: net.operator(
+        "SLICE", ["x", *constants(net, begin=[0, 2, 0, 1], size=[1, 5, -1, 2])], "y", (1, 5, 8, 2), 0.04, -5
+    ),
+    "strided slice": strided((1, 3, 4, 4), [0, 1, 0, 0], [1, 7, 8, 4], [1, 2, 2, 1]),
+    "strided slice with masks": strided(
+        (1, 8, 3), [0, 5, 5, 1], [9, 0, 0, 9], [1, 1, 1, 1], BeginMask=4, EndMask=13, ShrinkAxisMask=2
+    ),
+    "split": split,
+    "nearest, doubled": resized(16, 16),
+    "nearest, odd size": resized(5, 13),
+    "nearest, half pixels": resized(12, 20, HalfPixelCenters=1),
+    "nearest, aligned corners": resized(15, 11, AlignCorners=1),
+    "slopes a channel": slopes,
+    "mean of columns": averaged([2], (1, 8, 1, 4)),
+    "mean of rows": averaged([1], (1, 8, 4)),
+    "mean of channels": averaged([-1], (1, 8, 8)),
+    "mean of rows of channels": averaged([2, 3], (1, 8)),
 }
 ROWS = {
     "linear": lambda net: net.weighted("FULLY_CONNECTED", "x", "y", (10, 64), (1, 10)),
@@ -145,6 +245,13 @@ ROWS = {
     "softmax": lambda net: net.operator("SOFTMAX", ["x"], "y", ROW, 1 / 256, -128, Beta=1.0),
     "sigmoid": lambda net: net.operator("LOGISTIC", ["x"], "y", ROW, 1 / 256, -128),
     "tanh": lambda net: net.operator("TANH", ["x"], "y", ROW, 1 / 128, 0),
+    "leaky relu": lambda net: net.operator("LEAKY_RELU", ["x"], "y", ROW, 0.03, 12, Alpha=0.3),
+    "leaky relu, finer scale": lambda net: net.operator("LEAKY_RELU", ["x"], "y", ROW, 0.01, 12, Alpha=-1.7),
+    "hard swish": lambda net: net.operator("HARD_SWISH", ["x"], "y", ROW, 0.03, -100),
+    "hard swish, finer scale": lambda net: net.operator("HARD_SWISH", ["x"], "y", ROW, 0.008, -90),
+    "product with itself": lambda net: net.operator(
+        "MUL", ["x", "x"], "y", ROW, 0.1, -128, FusedActivationFunction=NONE
+    ),
     "relu": lambda net: net.operator("RELU", ["x"], "y", ROW, 0.027, -128),
     "relu6": lambda net: net.operator("RELU6", ["x"], "y", ROW, 0.027, -128),
     "change of scale": lambda net: net.operator("QUANTIZE", ["x"], "y", ROW, 0.027, -100),
@@ -235,6 +342,54 @@ def test_a_net_on_the_cluster(tmp_path):
     np.testing.assert_array_equal(result.outputs, run_litert(data, x, reference=True))
 
 
+ON_THE_CLUSTER = [
+    "sum with a constant a channel", "sum with one value a channel", "difference with a constant image",
+    "product", "product with one value a channel", "transpose", "slice", "strided slice", "split",
+    "nearest, doubled", "nearest, aligned corners", "slopes a channel", "mean of channels",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_THE_CLUSTER)
+def test_operators_on_the_cluster(name, tmp_path):
+    net = Network(len(name))
+    net.activation("x", IMAGE, 0.04, -5)
+    graph, x = load(net.write(["x"], [IMAGES[name](net)]), tmp_path), random_bytes(IMAGE, count=2)
+    package = tvm_pulp.compile(tmp_path / "net.tflite")
+    result = package.run({"x": x}, function="infer", runner=SimulatorRunner(checks=True))
+    np.testing.assert_array_equal(result.outputs, integer_output(graph, {"x": x}))
+    again = read_integer_graph(package.directory / "src")
+    np.testing.assert_array_equal(integer_output(again, {"x": x}), result.outputs)
+
+
+def test_a_batch_of_the_file_becomes_one(tmp_path):
+    """A file for four images at once, with a reshape and a linear layer behind them."""
+
+    def write(batch):
+        net = Network(5)
+        net.activation("x", (batch, 8, 8, 4), 0.04, -5)
+        y = net.convolution("x", "y", (8, 3, 3, 4), (batch, 4, 4, 8), stride=2)
+        shape = net.writer.constant("shape", np.array([batch, 128], np.int32))
+        y = net.operator("RESHAPE", [y, shape], "flat", (batch, 128), 0.05, -10)
+        return net.write(["x"], [net.weighted("FULLY_CONNECTED", y, "z", (7, 128), (batch, 7))])
+
+    x = random_bytes(IMAGE)
+    expected = run_litert(write(1), x, reference=True)
+    graph = load(write(4), tmp_path)
+    assert graph.output.shape == (1, 7)
+    np.testing.assert_array_equal(integer_output(graph, {"x": x}), expected)
+
+
+def test_a_tensor_that_mixes_the_batch_is_named(tmp_path):
+    net = Network()
+    net.activation("x", (4, 16), 0.04, -5)
+    shape = net.writer.constant("shape", np.array([1, 64], np.int32))
+    data = net.write(["x"], [net.operator("RESHAPE", ["x", shape], "y", (1, 64), 0.04, -5)])
+    with pytest.raises(
+        UserError, match="which the batch of 4 does not divide: convert the model for a batch"
+    ):
+        load(data, tmp_path)
+
+
 def test_float_ends(tmp_path):
     net = Network()
     net.writer.tensor("x", IMAGE)
@@ -270,7 +425,7 @@ def weight_with_zero_point(net):
     [
         (
             unknown,
-            "net: operator EXP in layer 'exp' has no integer form: compile the float network with --cali",
+            r"net: operator 0 \(EXP\) in layer 'exp' has no integer form: compile the float network with -",
         ),
         (wide, "net: tensor 'relu' is int8 with 2 scales: integer networks are of int8 with one scale a"),
         (weight_with_zero_point, r"layer 'y' \(FULLY_CONNECTED\): its weight has a zero point"),

@@ -161,6 +161,10 @@ OPTIONS = {
     "RESHAPE": "ReshapeOptions",
     "PAD": "PadOptions",
     "GELU": "GeluOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "SPLIT": "SplitOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
     "EXP": "ExpOptions",
 }
 

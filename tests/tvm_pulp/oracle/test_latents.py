@@ -50,20 +50,22 @@ def test_saturation_is_exact(latents: UintQ, beyond: float) -> None:
 
 @given(formats(), st.data())
 def test_rounding_is_that_of_the_exact_product(latents: UintQ, data: st.DataObject) -> None:
-    """Halves to even, by rational arithmetic; near ties above all."""
+    """Halves up, by rational arithmetic; near ties above all."""
     step = data.draw(st.integers(0, latents.largest))
     tie = np.float32((step - latents.zero_point + 0.5) * latents.scale)
     for value in (tie, np.nextafter(tie, np.float32(math.inf)), np.nextafter(tie, np.float32(-math.inf))):
         exact = Fraction(float(value)) * Fraction(latents.reciprocal)
-        expected = min(max(round(exact) + latents.zero_point, 0), latents.largest)
+        expected = min(max(math.floor(exact + Fraction(1, 2)) + latents.zero_point, 0), latents.largest)
         assert quantize(np.array([value], np.float32), latents)[0] == expected
 
 
 @given(BITS)
-def test_halves_go_to_even(bits: int) -> None:
+def test_halves_go_up(bits: int) -> None:
     values = np.arange(0, 2**bits - 1) + np.float32(0.5)
     integers = quantize(values.astype(np.float32), UintQ(bits, 1.0))
-    assert (integers % 2 == 0).all() and (np.abs(integers - values) == 0.5).all()
+    assert (integers == values + 0.5).all()
+    just_below = np.nextafter(values.astype(np.float32), np.float32(0))
+    assert (quantize(just_below, UintQ(bits, 1.0)) == values - 0.5).all()
 
 
 @given(formats())
@@ -90,13 +92,37 @@ def test_packing_round_trip(bits: int, elements: int, samples: int, data: st.Dat
     assert packed.shape == (samples, math.ceil(elements * bits / 8))
     assert (unpack(packed, bits, elements) == integers).all()
     for sample, row in zip(integers, packed, strict=True):  # the definition, with Python's integers
-        stream = sum(int(value) << bits * i for i, value in enumerate(sample))
-        assert row.tobytes() == stream.to_bytes(len(row), "little")
+        assert row.tolist() == packed_bytes_by_definition(sample.tolist(), bits)
 
 
-def test_an_example_of_packing() -> None:
+def packed_bytes_by_definition(sample: list[int], bits: int) -> list[int]:
+    """Return the bytes of a sample: whole groups, lane by lane, and what is behind them as a stream."""
+    lane_values = 8 // math.gcd(8, bits)
+    lane_bytes, whole = lane_values * bits // 8, 8 // bits
+    found, first = [], 0
+    while len(sample) - first >= 4 * lane_values:
+        lanes = []
+        for lane in range(4):
+            values = sample[first + lane : first + 4 * lane_values : 4]
+            spread = sum(v << bits * i for i, v in enumerate(values[whole * lane_bytes :]))
+            taken = []
+            for k in range(lane_bytes):
+                byte = sum(v << bits * i for i, v in enumerate(values[whole * k : whole * (k + 1)]))
+                rest = 8 - whole * bits
+                taken.append(byte | (spread >> rest * k) % 2**rest << whole * bits)
+            lanes.append(taken)
+        found += [lanes[lane][k] for k in range(lane_bytes) for lane in range(4)]
+        first += 4 * lane_values
+    stream = sum(value << bits * i for i, value in enumerate(sample[first:]))
+    return found + list(stream.to_bytes(math.ceil((len(sample) - first) * bits / 8), "little"))
+
+
+def test_examples_of_packing() -> None:
     packed = pack(np.array([0b1000001, 0b0000011, 0b1111111], np.uint8), 7)
     assert [f"{byte:08b}" for byte in packed] == ["11000001", "11000001", "00011111"]
+    group = np.arange(32, dtype=np.uint8)  # of the first lane 0, 4, 8, ... 24, and 28, which is spread
+    lane = [f"{byte:08b}" for byte in pack(group, 7)[::4]]
+    assert lane == ["00000000", "00000100", "10001000", "10001100", "10010000", "00010100", "00011000"]
 
 
 @given(BITS, st.floats(0.01, 100), st.floats(0.3, 3), st.integers(0, 255), st.booleans(), st.data())

@@ -39,7 +39,8 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
     geometry = QuantizedConv2d(
         (kernel[0], kernel[1]), attributes.strides, attributes.padding, attributes.dilation, _ZERO_POINT
     )
-    requantization = _requantization(math.prod(weight[1:]), halfword=depthwise)
+    halfword = depthwise or is_pointwise(attributes, weight)
+    requantization = _requantization(math.prod(weight[1:]), halfword=halfword)
     physical = (batch, height, width, channels)
     if depthwise:
         function = quantized_depthwise("kernel", s.kind, geometry, physical, requantization)
