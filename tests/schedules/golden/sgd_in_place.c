@@ -91,8 +91,8 @@ __asm__(
     P_LW(s1, 4, t2)
     "fmadd.s s1, t4, a5, s1\n"
     "fmadd.s s1, t3, a1, s1\n"
-    "fnmsub.s a5, t5, s1, a5\n"
     P_SW(s1, 4, t0)
+    "fnmsub.s a5, t5, s1, a5\n"
     "3:\n"
     P_SW(a5, 4, t1)
     "4:\n"
