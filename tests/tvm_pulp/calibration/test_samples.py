@@ -59,3 +59,10 @@ def test_bad_folders(tmp_path):
     np.save(tmp_path / "a.npy", DATA[:, :1])
     with pytest.raises(UserError, match=r"a\.npy: a sample of 'x' has shape"):
         open_samples(tmp_path, MODEL)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_refused():
+    samples = open_samples({"x": DATA.astype(np.float64) * 1e300}, MODEL)
+    with pytest.raises(UserError, match="'x' holds NaN or infinity; clean the data first"):
+        all_rows(samples, 5)

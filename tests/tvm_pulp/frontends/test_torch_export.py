@@ -253,10 +253,11 @@ def test_a_module_without_shapes_is_refused():
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 broken"])
-def test_a_damaged_file_is_refused(tmp_path, content):
+def test_a_damaged_file_is_refused(tmp_path, content, capfd):
     (tmp_path / "net.pt2").write_bytes(content)
     with pytest.raises(UserError, match=r"net\.pt2: not a readable torch\.export program"):
         load_model(tmp_path / "net.pt2")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_truncated_file_is_refused(tmp_path):
