@@ -27,7 +27,7 @@ from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TILE = 170.0
-_CYCLES_A_STEP = 300.0
+_CYCLES_A_STEP = 260.0
 _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
 _CYCLES_A_BARRIER = 40.0

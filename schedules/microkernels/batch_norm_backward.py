@@ -10,6 +10,7 @@ from __future__ import annotations
 from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
+    BEGIN,
     STEP,
     limit,
     result_parameter,
@@ -154,6 +155,8 @@ def backward_step(s: NormSizes, kept: Kept) -> str:
         second = f"    if (kept) {{\n{kept_results}\n    }} else {{\n{second}\n    }}"
     shift_again = shift if loops.results.scalars[0] != "slope" else ""
     return f"""\
+{BEGIN}
+
 /* A sweep over `elements` of a channel, the last one in the place of the output's gradient; `first`: the
  * first of the sweep; `kept`: they stay from sweep to sweep. state: a float a worker for the gradient's sum,
  * another for its products, then what each worker keeps. */

@@ -12,6 +12,7 @@ from __future__ import annotations
 from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
+    BEGIN,
     STEP,
     limit,
     result_parameter,
@@ -147,6 +148,8 @@ static inline void norm_merge(float *count, float *mean, float *deviations, cons
 def forward_step(s: NormSizes) -> str:
     """Return C of ``batch_norm_step``: a sweep over a part of a channel."""
     return f"""\
+{BEGIN}
+
 {_MERGE}
 
 {_JOIN.format(parameters="const float *counts, ", parts="PULP_CORES", samples="counts[p]")}

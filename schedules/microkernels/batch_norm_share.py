@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.batch_norm_streams import CLIP, NormSizes
 
+_RELIEF = 40
+"""Elements of a step that core 0 is spared, as it sees to the DMA too."""
+
+BEGIN = f"""\
+/* First element of a worker's share of a step; core 0 is spared some, but has one at least. */
+static inline int32_t norm_begin(int32_t core, int32_t elements) {{
+  const int32_t relief = pulp_min({_RELIEF}, elements / (2 * PULP_CORES));
+  return core == 0 ? 0 : pulp_chunk(core, PULP_CORES, elements + relief) - relief;
+}}"""
+
 STEP = """\
-  const int32_t begin = pulp_chunk(core, PULP_CORES, elements);
+  const int32_t begin = norm_begin(core, elements);
   struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
-  s.length = pulp_chunk(core + 1, PULP_CORES, elements) - begin, s.segments = 1, s.skip = 0;
+  s.length = norm_begin(core + 1, elements) - begin, s.segments = 1, s.skip = 0;
 """
-"""A worker's share of a step over a part of a channel."""
+"""A worker's share of a step over a part of a channel, from where `BEGIN` is defined."""
 
 
 def limit(s: NormSizes, field: int, last: bool) -> str:

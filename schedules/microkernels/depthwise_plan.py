@@ -38,7 +38,7 @@ _HELD_BLOCKS = 4
 """Blocks of a walk from which on values stay in registers: the first ones are loaded before it."""
 _FEW_WALKS = 3
 """Walks a channel up to which one more is faster than a longer one that starts with zeros."""
-_ZEROS_OR_LOADS = 8.0
+_ZEROS_OR_LOADS = 4.0
 """Cycles in which a walk finds out whether it starts at the image's edge."""
 _C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
 """Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
