@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tvm_pulp.schedules.conv2d_boxes import Conv2dBoxes
 from tvm_pulp.schedules.conv2d_tiling import (
     Conv2dBlocking,
     axis_extents,
@@ -15,7 +16,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     tile_lines,
     weights_stay,
 )
-from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dWorkload
+from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, WEIGHT_GRADIENT, Conv2dWorkload
 from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
@@ -31,7 +32,6 @@ from tvm_pulp.schedules.dialect import (
     when,
 )
 from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
-from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.conv2d import conv2d_distances, conv2d_source
 from tvm_pulp.schedules.microkernels.depthwise import depthwise_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
@@ -53,8 +53,6 @@ from tvm_pulp.target.tvm_names import (
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.base import ClusterFeatures
-
-Axes = dict[Var, TileAxis]
 
 
 class Conv2dBuilder:
@@ -84,6 +82,7 @@ class Conv2dBuilder:
             self.result = arguments.get(workload.epilogue.output)
             self.epilogue = EpilogueBuilder(workload.epilogue, arguments, self.loop, features, self.analyzer)
         self.image, self.operand = (second, first) if s.kind == WEIGHT_GRADIENT else (first, second)
+        self.boxes = Conv2dBoxes(s, blocking, self.variables, self.analyzer)
         self.l1 = L1Allocator()
 
     def build(self) -> PrimFunc:
@@ -144,59 +143,14 @@ class Conv2dBuilder:
         parts = b.parts, self.result_elements // b.parts
         return conv2d_source(s, d, lines, (rows, columns), rests, parts, self.features.has_xpulp)
 
-    # coordinates
-
-    def _at(self, axes: Axes, axis: str) -> TileAxis:
-        """Return a tile's values of an axis; images and rows count from the start of the batch."""
-        return axes[self.variables[axis]]
-
-    def _place(self, axes: Axes) -> tuple[Expr, Expr]:
-        """Return the first image and the first row of a tile, its section taken into account."""
-        s = self.s
-        image, row = self._at(axes, "n").offset, self._at(axes, "y").offset
-        if s.sections > 1:
-            section = self._at(axes, "s").offset
-            parts = max(1, s.sections // s.batch)
-            image = image + tirx.floordiv(section, parts) * s.section_images
-            row = row + tirx.floormod(section, parts) * s.section_rows
-        return image, row
-
-    def _source_rows(self, axes: Axes) -> tuple[Expr, Expr]:
-        """Return the first line of a tile's image, and their number."""
-        s, (_, row) = self.s, self._place(axes)
-        h, size = s.height, self._at(axes, "y").size
-        if s.kind == DATA_GRADIENT:
-            first = tirx.floordiv(row, h.stride) + h.first_window
-            rows = tirx.floordiv(size - 1 + h.before, h.stride) - h.first_window + 1
-            extent = h.out
-        else:
-            first, rows, extent = row * h.stride - h.before, (size - 1) * h.stride + h.reach + 1, h.source
-        if not s.depthwise:  # panels count on the same number of lines in all tiles
-            lines = tile_lines(s, self.b)
-            return self.analyzer.simplify(tirx.min(tirx.max(first, 0), extent - lines)), index(lines)
-        low = tirx.min(tirx.max(first, 0), extent - 1)
-        high = tirx.max(tirx.min(first + rows - 1, extent - 1), low)
-        return self.analyzer.simplify(low), self.analyzer.simplify(high - low + 1)
-
-    def _channels(self, axes: Axes, axis: str) -> tuple[TileAxis, int]:
-        """Return a tile's channels and the number of all, of the output (``"o"``) or the input (``"c"``)."""
-        of_group, tile = self.s.outputs if axis == "o" else self.s.inputs, self._at(axes, axis)
-        start = self.analyzer.simplify(self._at(axes, "g").offset * of_group + tile.offset)
-        return TileAxis(start, tile.size, tile.tile), of_group * self.s.groups
-
-    def _shifted(self, offset: Expr, extent: int, tile: int) -> tuple[Expr, Expr]:
-        """Return where a full tile that holds this one starts, and how far into it this one does."""
-        if extent % tile == 0:
-            return offset, index(0)
-        start = self.analyzer.simplify(tirx.min(offset, extent - tile))
-        return start, self.analyzer.simplify(offset - start)
-
     # transfers
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
         at = self._image_start(tile)
-        image = transfer(slot, self.image_l1, at, self.image, self._image_box(axes), TO_L1, self.analyzer)
+        image = transfer(
+            slot, self.image_l1, at, self.image, self.boxes.image_box(axes), TO_L1, self.analyzer
+        )
         steps = [self.loop.when_new(tile, self.image_period, image), self._load_operand(tile, slot)]
         return [step for step in steps if step is not None]
 
@@ -204,7 +158,7 @@ class Conv2dBuilder:
         if weights_stay(self.s, self.b):
             return self._load_staying_weights(tile, slot)
         start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
-        box = self._operand_box(self.loop.at(tile))[0]
+        box = self.boxes.operand_box(self.loop.at(tile))[0]
         step = transfer(slot, self.operand_l1, start, self.operand, box, TO_L1, self.analyzer)
         return self.loop.when_new(tile, self.operand_period, step)
 
@@ -222,61 +176,6 @@ class Conv2dBuilder:
         """Return where a tile's image lies."""
         return self.loop.copy_start(tile, self.image_period, self.image_elements)
 
-    def _image_box(self, axes: Axes) -> Box:
-        s = self.s
-        channels, all_channels = self._channels(axes, self.s.image_axis)
-        low, valid = self._source_rows(axes)
-        height, width = (
-            (s.height.out, s.width.out) if s.kind == DATA_GRADIENT else (s.height.source, s.width.source)
-        )
-        return Box(
-            (s.batch, all_channels, height, width),
-            (self._place(axes)[0], channels.offset, low, index(0)),
-            (self._at(axes, "n").size, channels.size, valid, index(width)),
-        )
-
-    def _operand_box(self, axes: Axes) -> tuple[Box, Expr]:
-        """Return the other operand's box and the element of its tile where this tile's part starts."""
-        s, b = self.s, self.b
-        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
-        if s.kind == WEIGHT_GRADIENT:
-            image, row = self._place(axes)
-            base = self.analyzer.simplify(row - self._at(axes, "y").offset)
-            start, shift = self._shifted(self._at(axes, "y").offset, axis_extents(s)["y"], b.tile_y)
-            box = Box(
-                (s.batch, all_outputs, s.height.out, s.width.out),
-                (image, outputs.offset, self.analyzer.simplify(base + start), index(0)),
-                (self._at(axes, "n").size, outputs.size, index(b.tile_y), index(s.width.out)),
-            )
-            return box, self.analyzer.simplify(shift * s.width.out)
-        start, shift = self._shifted(inputs.offset, s.inputs, b.tile_c)
-        box = Box(
-            (all_outputs, s.inputs, s.taps),
-            (outputs.offset, start, index(0)),
-            (outputs.size, index(b.tile_c), index(s.taps)),
-        )
-        return box, self.analyzer.simplify(shift * s.taps)
-
-    def _result_box(self, axes: Axes) -> Box:
-        s = self.s
-        (outputs, all_outputs), inputs = self._channels(axes, "o"), self._at(axes, "c")
-        rows = self._at(axes, "y")
-        if s.kind == WEIGHT_GRADIENT:
-            section = self._at(axes, "s")
-            parts = [(s.sections, section), (all_outputs, outputs), (s.inputs, inputs)]
-            inner = s.taps
-        else:
-            made, total = self._channels(axes, s.result_axis)
-            height, inner = (
-                (s.height.out, s.width.out) if s.kind == FORWARD else (s.height.source, s.width.source)
-            )
-            parts = [(s.batch, self._at(axes, "n")), (total, made), (height, rows)]
-        return Box(
-            (*(extent for extent, _ in parts), inner),
-            (*(axis.offset for _, axis in parts), index(0)),
-            (*(axis.size for _, axis in parts), index(inner)),
-        )
-
     def _result_start(self, tile: Expr) -> Expr:
         """Return where a tile's result lies."""
         if self.epilogue is not None:
@@ -284,7 +183,7 @@ class Conv2dBuilder:
         return self.loop.copy_start(tile, self.result_period, self.result_elements)
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        box = self._result_box(self.loop.at(tile))
+        box = self.boxes.result_box(self.loop.at(tile))
         steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
         if self.result is not None:
             start = self._result_start(tile)
@@ -306,22 +205,22 @@ class Conv2dBuilder:
             return var
 
         if weights_stay(self.s, self.b):
-            start = self._at(axes, "o").offset * self.s.taps
+            start = self.boxes.at(axes, "o").offset * self.s.taps
         else:
             start = self.loop.copy_start(tile, self.operand_period, self.operand_elements)
-            start = start + self._operand_box(axes)[1]
+            start = start + self.boxes.operand_box(axes)[1]
         operand = name("operand_start", start)
         result = name("result_start", self._result_start(tile))
         reduced = self.loop.reduction_tiles
         accumulate = name("accumulate", tirx.floormod(tile, reduced)) if reduced > 1 else index(0)
-        image, output, inner, row = (self._at(axes, axis) for axis in "nocy")
+        image, output, inner, row = (self.boxes.at(axes, axis) for axis in "nocy")
         images, outputs, rows = (
             name(f"{text}_size", axis.size)
             for text, axis in (("image", image), ("output", output), ("row", row))
         )
-        low, valid = self._source_rows(axes)
+        low, valid = self.boxes.source_rows(axes)
         image_at = address_of(element(self.image_l1, name("image_start", self._image_start(tile))))
-        first_row, low = name("first_row", self._place(axes)[1]), name("low", low)
+        first_row, low = name("first_row", self.boxes.place(axes)[1]), name("low", low)
         if self.s.depthwise:
             sizes = [images, outputs, rows, first_row, low, name("valid", valid)]
         else:
@@ -336,13 +235,13 @@ class Conv2dBuilder:
         if self.b.parts > 1:
             work = sequence(work, self._sum_parts(tile, result))
         if self.epilogue is not None:
-            work = self.epilogue.compute(tile, work, self._result_box(axes), 1)
+            work = self.epilogue.compute(tile, work, self.boxes.result_box(axes), 1)
         return work
 
     def _sum_parts(self, tile: Expr, result: Expr) -> Stmt:
         """Add up the partial sums of the weight gradient after its last tile."""
         axes, worker = self.loop.at(tile), Var("worker", "int32")
-        count = self._at(axes, "o").size * self._at(axes, "c").size * self.s.taps
+        count = self.boxes.at(axes, "o").size * self.boxes.at(axes, "c").size * self.s.taps
         call = call_extern(
             "int32", "conv2d_sum", worker, address_of(element(self.result_l1, result)),
             self.analyzer.simplify(count),

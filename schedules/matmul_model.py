@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
+from tvm_pulp.schedules.microkernels.operand_walk import LONGEST_ROW
 from tvm_pulp.schedules.microkernels.outer_product import GROUP, cycles_of_group, row_parts
-from tvm_pulp.schedules.microkernels.panel import LONGEST_ROW
 
 # Cycles measured on the simulator, of the generated code as it is.
 _START = 70.0

@@ -17,9 +17,10 @@ weight gradient   output channels  input channels  columns, rows, images
 from __future__ import annotations
 
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, WEIGHT_GRADIENT, Conv2dSizes
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests
 from tvm_pulp.schedules.microkernels.conv2d_results import results_source
 from tvm_pulp.schedules.microkernels.conv2d_weight_gradient import weight_gradient_source
-from tvm_pulp.schedules.microkernels.panel import Distances, block_sizes_with_rests
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
 
 
 def conv2d_distances(s: Conv2dSizes, tile_inputs: int, tile_rows: int, lines: int) -> Distances:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, FORWARD, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.edge_panel import PanelShape, edge_panel_source
-from tvm_pulp.schedules.microkernels.panel import Distances
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
 from tvm_pulp.schedules.microkernels.reads import TapWalk, runs, tap_walks
 from tvm_pulp.schedules.microkernels.tap_panel import tap_panel_source, taps_fit
 

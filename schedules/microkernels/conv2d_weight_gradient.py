@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tvm_pulp.schedules.conv2d_workload import Conv2dSizes
-from tvm_pulp.schedules.microkernels.panel import Distances, panel_calls, panel_names, panel_source
+from tvm_pulp.schedules.microkernels.block_sizes import panel_calls, panel_names
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
+from tvm_pulp.schedules.microkernels.panel import panel_source
 
 
 def weight_gradient_source(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from tvm_pulp.schedules.microkernels.panel import Distances, PanelWriter, panel_assembly, panel_source
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
+from tvm_pulp.schedules.microkernels.panel import PanelWriter, panel_assembly, panel_source
 
 Columns = tuple[int, int]
 """First column that takes part in a segment, and the one after the last."""

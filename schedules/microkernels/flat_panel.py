@@ -6,14 +6,8 @@ on the stack. A block's code, with its loop, fits a core's own instruction cache
 
 from __future__ import annotations
 
-from tvm_pulp.schedules.microkernels.panel import (
-    GROUPS_REGISTER,
-    Distances,
-    PanelWriter,
-    choose_form,
-    panel_c,
-    setting,
-)
+from tvm_pulp.schedules.microkernels.operand_walk import GROUPS_REGISTER, Distances
+from tvm_pulp.schedules.microkernels.panel import PanelWriter, choose_form, panel_c, setting
 
 _SAVED_BY_CALLEE = ("ra", "gp", "tp", *(f"s{number}" for number in range(12)))
 _DEPTH = "t2"

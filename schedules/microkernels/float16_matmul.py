@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_calls, panel_names
 from tvm_pulp.schedules.microkernels.half_panel import HalfPanelForm, half_panel_source
-from tvm_pulp.schedules.microkernels.panel import block_sizes_with_rests, panel_calls, panel_names
 
 
 def float16_matmul_source(

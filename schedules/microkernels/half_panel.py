@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
 from tvm_pulp.schedules.microkernels.half_operand import make_operand
-from tvm_pulp.schedules.microkernels.panel import Distances
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
 
 _ACCUMULATORS = ("s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")

@@ -5,14 +5,10 @@ The same code serves A·B, Aᵀ·B and A·Bᵀ: only the distances between eleme
 
 from __future__ import annotations
 
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_calls, panel_names
 from tvm_pulp.schedules.microkernels.flat_panel import flat_panel_source
-from tvm_pulp.schedules.microkernels.panel import (
-    Distances,
-    block_sizes_with_rests,
-    panel_calls,
-    panel_names,
-    panel_source,
-)
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
+from tvm_pulp.schedules.microkernels.panel import panel_source
 
 
 def distances(transpose_a: bool, transpose_b: bool, a_pitch: int, b_pitch: int) -> Distances:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
-from tvm_pulp.schedules.microkernels.panel import Distances
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
 
 GROUP = 8
 """Columns whose values of B are in registers at a time: those that a function need not save are enough."""

@@ -12,23 +12,21 @@ summed up in parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.operand_walk import GROUPS_REGISTER, Distances, OperandWalk
 from tvm_pulp.schedules.microkernels.step_order import REGISTERS, step_order
 
 _ACCUMULATORS = ("a4 a5 a6 a7 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
-_A, _B, _DEPTH, GROUPS_REGISTER = "t0", "t1", "t2", "ra"
+_A, _B, _DEPTH = "t0", "t1", "t2"
 _A_STEP, _B_STEP = "gp", "tp"
 _FRAME = 96
 _A_START, _B_START, _C_START, _SETTINGS, _BLOCKS, _KEPT, _GROUPS_LEFT = 52, 56, 60, 64, 68, 72, 80
 
 _FIELDS = ("blocks", "depth", "segments", "groups", "a_segment", "b_segment", "a_group", "b_group", "c_row",
            "accumulate")  # fmt: skip
-_LARGEST_IMMEDIATE = 2047
 
 STRUCT = """\
 /* What a panel needs to know beside its pointers; skips and distances in bytes. */
@@ -39,28 +37,6 @@ struct panel {
   int32_t a_group, b_group;             /* and, beside that, after a group */
   int32_t c_row, accumulate;            /* distance of the results' rows; whether to add to what is there */
 };"""
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Elements from a row of A (a column of B, of C) to the next, and from a step of the sum to the next."""
-
-    a_row: int
-    a_step: int
-    b_column: int
-    b_step: int
-    c_column: int = 1
-
-    def reach(self, rows: int, columns: int) -> bool:
-        """Tell whether the instructions' immediate operands reach from a row of A (a column of C) to the
-        next; from a column of B a register does.
-        """
-        distances = [(columns - 1) * self.c_column, *([self.a_row] if rows > 1 else [])]
-        return all(4 * abs(value) <= _LARGEST_IMMEDIATE for value in distances)
-
-
-LONGEST_ROW = _LARGEST_IMMEDIATE // 4
-"""Elements from a row of A to the next that the instructions' immediate operands reach."""
 
 
 def panel_source(names: dict[tuple[int, int], str], d: Distances, *, assembly: bool, nested: bool) -> str:
@@ -135,44 +111,6 @@ def panel_assembly(
 def setting(register: str, field: str, pointer: str) -> str:
     """Return the load of a field of the panel's settings."""
     return f"lw {register}, {4 * _FIELDS.index(field)}({pointer})"
-
-
-class OperandWalk:
-    """Loads of one operand: a block's rows (or columns) of a step, and the move to the next step.
-
-    The pointer stays on the last row while the others are near enough for an offset; else it moves from row
-    to row. A move that no immediate operand can hold is kept in a register.
-    """
-
-    def __init__(self, pointer: str, register: str, count: int, distance: int, step: int) -> None:
-        self.pointer, self.register, self.count, self.distance = pointer, register, count, 4 * distance
-        self.is_chained = abs((count - 1) * self.distance) > _LARGEST_IMMEDIATE
-        self.start = 0 if self.is_chained else (count - 1) * self.distance
-        self.move = 4 * step - (count - 1) * self.distance * self.is_chained
-        self.is_far = abs(self.move) > _LARGEST_IMMEDIATE
-        self.is_scattered = count > 1 and abs(self.distance) > _LARGEST_IMMEDIATE
-
-    def load(self, register: str, number: int) -> str:
-        """Return the load of row ``number``; they come in order, and the last one moves on."""
-        if number == self.count - 1:
-            if self.is_far:
-                return f"P_LWR({register}, {self.register}, {self.pointer})"
-            return f"P_LW({register}, {self.move}, {self.pointer})"
-        if self.is_scattered:
-            return f"P_LWR({register}, {GROUPS_REGISTER}, {self.pointer})"
-        if self.is_chained:
-            return f"P_LW({register}, {self.distance}, {self.pointer})"
-        return self.load_near(register, number)
-
-    def load_near(self, register: str, number: int) -> str:
-        """Return a load that leaves the pointer, for rows that are near."""
-        return f"lw {register}, {-(self.count - 1 - number) * self.distance}({self.pointer})"
-
-    def move_on(self) -> str:
-        """Return the move to the next step without a load."""
-        if self.is_far:
-            return f"add {self.pointer}, {self.pointer}, {self.register}"
-        return f"addi {self.pointer}, {self.pointer}, {self.move}"
 
 
 class PanelWriter:
@@ -340,25 +278,3 @@ static void {name}(const float *restrict a, const float *restrict b, float *rest
       }}
   }}
 }}"""
-
-
-def panel_names(row_sizes: list[int], column_sizes: list[int]) -> dict[tuple[int, int], str]:
-    """Return a name for the panel of each block size."""
-    return {(r, c): f"panel_{r}x{c}" for r in row_sizes for c in column_sizes}
-
-
-def panel_calls(names: dict[tuple[int, int], str], arguments: str, indent: str) -> str:
-    """Return C that calls the panel for a block of ``height`` rows and ``width`` columns."""
-    smallest_rows, smallest_columns = min(r for r, _ in names), min(c for _, c in names)
-    text = ""
-    for position, ((rows, columns), name) in enumerate(names.items()):
-        conditions = [f"height == {rows}"] if rows != smallest_rows else []
-        conditions += [f"width == {columns}"] if columns != smallest_columns else []
-        test = "" if position == len(names) - 1 else f"if ({' && '.join(conditions)}) "
-        text += f"{indent}{'else ' if position else ''}{test}{name}({arguments});\n"
-    return text
-
-
-def block_sizes_with_rests(block: int, rests: set[int]) -> list[int]:
-    """Return the block size and what may be left over, largest first."""
-    return sorted({block, *rests} - {0}, reverse=True)

@@ -7,8 +7,8 @@ window is no whole number of words, its last word reaches into what follows, whe
 
 from __future__ import annotations
 
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_calls, panel_names
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue, dot_panel_source
-from tvm_pulp.schedules.microkernels.panel import block_sizes_with_rests, panel_calls, panel_names
 
 
 def quantized_conv2d_source(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_names
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue, dot_panel_source
-from tvm_pulp.schedules.microkernels.panel import block_sizes_with_rests, panel_names
 
 
 def quantized_matmul_source(

@@ -8,7 +8,8 @@ block read is loaded once.
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.edge_panel import PanelShape
-from tvm_pulp.schedules.microkernels.panel import STRUCT, Distances, PanelWriter, panel_assembly
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
+from tvm_pulp.schedules.microkernels.panel import STRUCT, PanelWriter, panel_assembly
 
 _MOST_INSTRUCTIONS = 126
 """Instructions that stay in a core's own cache of 512 B."""

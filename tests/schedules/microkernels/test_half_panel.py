@@ -15,7 +15,7 @@ from tvm_pulp.schedules.microkernels.half_panel import (
     half_panel_source,
     weave,
 )
-from tvm_pulp.schedules.microkernels.panel import Distances
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
 from tvm_pulp.target import features, parse
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find

@@ -9,15 +9,10 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
+from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_calls, panel_names
 from tvm_pulp.schedules.microkernels.flat_panel import flat_panel_assembly, flat_panel_source
-from tvm_pulp.schedules.microkernels.panel import (
-    Distances,
-    block_sizes_with_rests,
-    panel_assembly,
-    panel_calls,
-    panel_names,
-    panel_source,
-)
+from tvm_pulp.schedules.microkernels.operand_walk import Distances
+from tvm_pulp.schedules.microkernels.panel import panel_assembly, panel_source
 from tvm_pulp.target import Features
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
