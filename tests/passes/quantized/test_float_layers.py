@@ -29,7 +29,14 @@ from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target.errors import UserError
 
 RANDOM = np.random.default_rng(7)
+START = RANDOM.bit_generator.state
 IMAGE, ROW = (1, 4, 6, 6), (1, 16)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """Every test has the same numbers, whichever tests ran before it."""
+    RANDOM.bit_generator.state = START
 
 
 def weights(*shape):
@@ -40,9 +47,12 @@ def scales(count):
     return 2.0 ** -RANDOM.integers(6, 9, count)
 
 
-def convolution(net, x, name="conv", outputs=8, channels=4, **attributes):
+def convolution(net, x, name="conv", outputs=8, channels=4, scale=2**-4, **attributes):
+    """A layer on data of a scale; its biases are whole numbers of its sums' units."""
     units = scales(outputs)
-    net.initializers[f"{name}.bias"] = (RANDOM.integers(-900, 900, outputs) * units / 16).astype(np.float32)
+    net.initializers[f"{name}.bias"] = (RANDOM.integers(-900, 900, outputs) * units * scale).astype(
+        np.float32
+    )
     weight = net.weight(f"{name}.weight", weights(outputs, channels, 3, 3), units)
     return net.node("Conv", [x, weight, f"{name}.bias"], name, **attributes)
 
@@ -98,7 +108,8 @@ def float_first_layer(net):
 def two_readers(net):
     """A sum that is quantised, and read in float32 too."""
     y = convolution(net, net.quantized("x", 2**-4, 2), outputs=4, pads=[1, 1, 1, 1])
-    z = convolution(net, net.quantized(y, 2**-2, 1), "second", outputs=4, pads=[1, 1, 1, 1])
+    y_bytes = net.quantized(y, 2**-2, 1)
+    z = convolution(net, y_bytes, "second", outputs=4, scale=2**-2, pads=[1, 1, 1, 1])
     return net.node("Add", [y, z], "sum")
 
 
