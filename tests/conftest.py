@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # there is a worker a processor: libraries that take all of them would only get into each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a busy machine must not fail a property
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
