@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.computation import Axis, Stage
@@ -219,9 +219,9 @@ class RegisterBlock:
         return sequence(binds, puts)
 
 
-def _unique(items: object) -> list[Expr]:
+def _unique(items: Iterable[Expr]) -> list[Expr]:
     found: list[Expr] = []
-    for item in items:  # type: ignore[attr-defined]
+    for item in items:
         if not any(same(item, other) for other in found):
             found.append(item)
     return found
