@@ -28,6 +28,7 @@ KERNELS = [
     "matmul:m=128,n=96,k=80,dtype=float16",
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
+    "conv2d:cin=8,cout=16,h=48,w=48,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8",
