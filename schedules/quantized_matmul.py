@@ -24,7 +24,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
-from tvm_pulp.schedules.microkernels.stationary_panel import stationary_source
+from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
@@ -166,7 +166,8 @@ class _Builder:
         w, b = self.w, self.b
         signed = buffer_dtype(w.function.params[0]) == "int8"
         if b.block_rows == STATIONARY:
-            return stationary_source(b.stationary_panel(w, signed=signed), assembly=self.features.has_xpulp)
+            panel = w.stationary_panel(b.tile_n, signed=signed)
+            return stationary_matmul_source(panel, assembly=self.features.has_xpulp)
         rows, columns = b.block
         return quantized_matmul_source(
             block=b.block,

@@ -18,11 +18,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
-from tvm_pulp.schedules.microkernels.stationary_panel import (
-    StationaryPanel,
-    is_stationary,
-    stationary_cycles,
-)
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
@@ -79,7 +75,18 @@ class QuantizedMatmulWorkload:
 
     def can_be_stationary(self, tile_n: int) -> bool:
         """Tell whether the weights of a tile can stay in registers."""
-        return not self.rearranged and is_stationary(self.words, self.n, tile_n, self.epilogue_of)
+        panel = self.stationary_panel(tile_n)
+        return not self.rearranged and panel.takes(self.n, tile_n)
+
+    def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        e = replace(self.epilogue_of, multipliers=4 * bias_elements(tile_n))
+        return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
+
+
+def bias_elements(tile_n: int) -> int:
+    """Return the words from the first bias of a tile of columns to its first multiplier."""
+    return ceil_div(4 * tile_n, ALIGNMENT) * ALIGNMENT // 4
 
 
 def segments_of(k: int) -> int | None:
@@ -137,15 +144,10 @@ class QuantizedMatmulBlocking:
         """Rows and columns of the register block."""
         return self.block_rows, min(_COLUMNS, self.tile_n)
 
-    def stationary_panel(self, w: QuantizedMatmulWorkload, *, signed: bool = False) -> StationaryPanel:
-        """Return the sizes of a panel whose weights stay in registers."""
-        e = replace(w.epilogue_of, multipliers=4 * self.bias_elements)
-        return StationaryPanel(w.words, self.tile_n, e, signed)
-
     @property
     def bias_elements(self) -> int:
         """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+        return bias_elements(self.tile_n)
 
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
@@ -271,7 +273,7 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
         if b.block_rows == STATIONARY:
-            each = stationary_cycles(ceil_div(m, cores), n, b.stationary_panel(w))
+            each = stationary_cycles(ceil_div(m, cores), n, w.stationary_panel(b.tile_n))
         else:
             each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
         compute += each * m_count * n_count

@@ -132,24 +132,25 @@ def test_assembly_in_tiles(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    m=st.integers(1, 70), groups=st.integers(1, 6), words=st.integers(1, 4), tile=st.integers(1, 70),
-    dtype=st.sampled_from(["uint8", "int8"]), order=st.integers(0, 1),
+    m=st.integers(1, 70), groups=st.integers(1, 6), words=st.integers(1, 10), tile=st.integers(1, 70),
+    form=st.sampled_from(["halfword", "short"]), order=st.integers(0, 1),
+    dtype=st.sampled_from(["uint8", "int8"]),
     bounds=st.tuples(st.integers(0, 255), st.integers(0, 100), st.integers(100, 255)),
 )  # fmt: skip
 def test_weights_in_registers(
-    m: int, groups: int, words: int, tile: int, dtype: str, order: int, bounds: tuple[int, int, int],
-    chip: Features,
+    m: int, groups: int, words: int, tile: int, form: str, dtype: str, order: int,
+    bounds: tuple[int, int, int], chip: Features,
 ) -> None:  # fmt: skip
-    """Sums of up to four words, with the simulator's checks on."""
+    """Short sums, with the simulator's checks on."""
     sizes = (m, 4 * groups, 4 * words)
     tile_n = 4 if groups % 2 else 2 * groups
     knobs = {"tile_m": tile, "tile_n": tile_n, "block_rows": STATIONARY, "order": order}
     with tempfile.TemporaryDirectory() as folder:
-        simulate(sizes, "halfword", chip, Path(folder), knobs, seed=m, dtype=dtype, bounds=bounds)
+        simulate(sizes, form, chip, Path(folder), knobs, seed=m, dtype=dtype, bounds=bounds)
 
 
 @pytest.mark.parametrize(
-    "sizes,form", [((64, 16, 20), "halfword"), ((64, 18, 8), "halfword"), ((64, 16, 8), "wide")]
+    "sizes,form", [((64, 16, 44), "halfword"), ((64, 18, 8), "halfword"), ((64, 16, 8), "wide")]
 )
 def test_other_products_take_register_blocks(sizes: tuple[int, int, int], form: str) -> None:
     template = QuantizedMatmulTemplate()
