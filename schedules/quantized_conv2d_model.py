@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
@@ -16,12 +16,15 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
-from tvm_pulp.schedules.quantized_matmul_model import block_cycles, read_epilogue
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles, read_epilogue
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
 
 BLOCKS = (5, 4, 3)
 """Pixels that a register block may have; it has four output channels."""
+STATIONARY = 0
+"""In place of pixels of a register block: the weights stay in registers, see ``stationary_panel``."""
 _OUTPUTS = LARGEST_BLOCK[1]
 _CYCLES_A_TILE = 200.0
 _CYCLES_A_PANEL = 100.0
@@ -77,13 +80,21 @@ class QuantizedConv2dSizes:
 
     @property
     def pitch(self) -> int:
-        """Bytes of a row of the padded image."""
-        return self.padded_width * self.channels
+        """Bytes of a row of the padded image: whole words, so that every row is aligned like the first."""
+        return ceil_div(self.padded_width * self.channels, 4) * 4
 
     @property
     def slack(self) -> int:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
+
+    def stationary_panel(self, tile_n: int) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        return StationaryPanel(
+            self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
+            self.row_dilation * self.pitch, self.chunk, tile_n,
+            replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
+        )  # fmt: skip
 
     @property
     def has_rows_of_padding(self) -> bool:
@@ -150,7 +161,7 @@ class QuantizedConv2dBlocking:
     """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
-    weights stay.
+    weights stay. With `STATIONARY` pixels the weights stay in registers.
     """
 
     tile_y: int
@@ -162,10 +173,14 @@ class QuantizedConv2dBlocking:
     def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedConv2dBlocking:
         """Return the blocking for knobs, clipped to the workload's extents and the instructions' reach."""
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
-        pixels = min(knobs["block_pixels"], s.columns, reach)
-        return QuantizedConv2dBlocking(
-            min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs), pixels, knobs["order"]
+        tile_y, tile_n, pixels = (
+            min(knobs["tile_y"], s.rows),
+            min(knobs["tile_n"], s.outputs),
+            knobs["block_pixels"],
         )
+        if pixels == STATIONARY and not s.stationary_panel(tile_n).takes(s.outputs, tile_n):
+            pixels = BLOCKS[-1]
+        return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -179,7 +194,7 @@ class QuantizedConv2dBlocking:
     @property
     def bias_elements(self) -> int:
         """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+        return bias_elements(self.tile_n)
 
     def segments(self, s: QuantizedConv2dSizes) -> int:
         """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
@@ -263,6 +278,11 @@ def _tile_cycles(
     s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
 ) -> float:
     """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    if b.block_pixels == STATIONARY:
+        pixels = ceil_div(rows * s.columns, cores)
+        runs = ceil_div(pixels, s.columns) + (pixels % s.columns > 0)
+        each = stationary_cycles(0, outputs, s.stationary_panel(b.tile_n))
+        return stationary_cycles(pixels, outputs, s.stationary_panel(b.tile_n)) + (runs - 1) * each
     d = b.distances(s)
     misaligned = d.segments * d.depth if s.channels % 4 else 0
 
@@ -298,7 +318,7 @@ def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBl
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
     for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), tile_sizes(s.outputs, 4), BLOCKS, (0, 1)
+        tile_sizes(s.rows, 1), tile_sizes(s.outputs, 4), (*BLOCKS, STATIONARY), (0, 1)
     ):
         knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
         b = QuantizedConv2dBlocking.of(s, knobs)
