@@ -11,8 +11,7 @@ from functools import lru_cache
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
-from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
-from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import STRIP
+from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape, row_cycles
 from tvm_pulp.schedules.quantized_conv2d_model import (
     QuantizedConv2dSizes,
     QuantizedConv2dWorkload,
@@ -149,7 +148,8 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, core
     compute = 0.0
     for rows, count in ((b.tile_y, row_tiles - 1), (rest, 1)):
         words = ceil_div(s.source_rows(rows) * shape.words * ceil_div(b.tile_c, 4), cores)
-        strips = [STRIP] * (s.columns // STRIP) + [s.columns % STRIP] * (s.columns % STRIP > 0)
+        strips = [shape.strip] * (s.columns // shape.strip)
+        strips += [s.columns % shape.strip] * (s.columns % shape.strip > 0)
         mean = sum(_channel_cycles(s, shape, width, rows) for width in strips) / len(strips)
         work = ceil_div(len(strips) * b.tile_c, cores) * mean + 2 * _CYCLES_A_RUN
         compute += count * (words * _CYCLES_A_WORD * (1.5 if b.tile_c % 4 else 1.0) + work)
@@ -166,9 +166,11 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, core
 
 def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, rows: int) -> float:
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
-    words = shape.words_of(width)
-    image_row = words + (words - 1)
     e = s.epilogue
+    if not shape.keeps_sums:
+        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0)
+    words = shape.window_row(width).words
+    image_row = words + (words - 1)
     each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
     each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
