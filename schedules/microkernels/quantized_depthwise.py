@@ -8,6 +8,7 @@ are innermost.
 Of windows up to 3x3 a strip has four columns, and each row of the image goes into the sums of all the results
 that it takes part in, which stay in registers, as the weights do. Of larger ones a strip is wider, and a loop
 over the window's rows sums up one row of results after the other; it loads a row's weights for all columns.
+Dilated windows are taken apart into convolutions without dilation, see `DepthwiseShape`.
 
 What bounds them, in instructions a result, all of one cycle, with three for a requantisation by half words,
 one for the store and 1.1 of the rearrangement with stride 1, 4.5 with stride 2:
@@ -21,6 +22,8 @@ A channel of a strip adds 45, and the first tile's transfer and the last one's a
 """
 
 from __future__ import annotations
+
+from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.byte_planes import BytePlanes, byte_planes_source
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
@@ -71,51 +74,70 @@ def quantized_depthwise_source(s: DepthwiseShape, p: BytePlanes, e: Epilogue, *,
 
 
 def _share(s: DepthwiseShape) -> str:
-    """Return C that shares out a tile: channels where strips differ in width, else strips too."""
-    strip = s.strip
-    whole, rest = divmod(s.columns, strip)
-    strips = whole + (rest > 0)
-    run = f"""\
-    struct depthwise_run run = {{
-        .image = planes + strip * {strip // 4 * s.strides[1] * s.pixel} + channel,
-        .result = result + strip * {strip * s.channels} + channel,
-        .weight = weight + channel * {4 * s.kernel[0] * s.weight_words},
-        .bias = bias + channel,
-        .channels = channels,
-        .image_bytes = (rows * {s.strides[0]} + {s.read_rows}) * {s.image_pitch},
-        .result_bytes = rows * {s.result_pitch},
-        .rows = rows}};"""
+    """Return C that shares out a tile: channels of classes; where strips are alike, those one by one."""
+    strip, widths = s.strip, s.widths
     head = """\
 static void quantized_depthwise_tile(int core, const uint32_t *planes, const int8_t *weight,
                                      const int32_t *bias, uint8_t *result, int32_t rows) {"""
-    if whole and rest:
+    if len(widths) == 1 and s.classes == (1, 1):
+        strips = -(-s.columns // strip)
         return f"""\
-/* The share of worker `core` in rows x {s.columns} x {s.channels} results: some channels, in strips of
- * {strip} columns and one of {rest}. */
-{head}
-  const int32_t channel = pulp_chunk(core, PULP_CORES, {s.channels});
-  const int32_t channels = pulp_chunk(core + 1, PULP_CORES, {s.channels}) - channel;
-  for (int32_t strip = 0; channels > 0 && strip < {strips}; ++strip) {{
-{run}
-    if (strip < {whole}) depthwise_strip_{strip}(&run);
-    else depthwise_strip_{rest}(&run);
-  }}
-}}
-"""
-    return f"""\
-/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of {rest or strip} columns,
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: strips of {widths[0]} columns,
  * some channels of one after the other. */
 {head}
   const int32_t end = pulp_chunk(core + 1, PULP_CORES, {strips * s.channels});
   for (int32_t at = pulp_chunk(core, PULP_CORES, {strips * s.channels}); at < end;) {{
     const int32_t strip = at / {s.channels}, channel = at - strip * {s.channels};
     const int32_t channels = pulp_min({s.channels} - channel, end - at);
-{run}
+{_run(s, "planes", "result", "rows")}
     at += channels;
-    depthwise_strip_{rest or strip}(&run);
+    depthwise_strip_{widths[0]}(&run);
   }}
 }}
 """
+    y_classes, x_classes = s.classes
+    total = f"pulp_min(rows, {y_classes}) * {min(s.columns, x_classes) * s.channels}"
+    row, column = s.strides[0] * s.words_of_row * s.pixel, s.words * s.pixel
+    *wider, narrowest = widths
+    calls = "      else ".join(f"if (width == {width}) depthwise_strip_{width}(&run);\n" for width in wider)
+    calls = f"      {calls}      else " if wider else "      "
+    width = f"      const int32_t width = pulp_min({strip}, extent - strip * {strip});\n" if wider else ""
+    classes = f"""
+ * Those whose windows begin at equal places modulo the dilation, every row of {y_classes} and every column of
+ * {x_classes}, are a convolution by themselves."""
+    return f"""\
+/* The share of worker `core` in rows x {s.columns} x {s.channels} results: some channels, in strips of
+ * {" or ".join(map(str, widths))} columns.{classes if s.classes != (1, 1) else ""} */
+{head}
+  const int32_t total = {total}, end = pulp_chunk(core + 1, PULP_CORES, total);
+  for (int32_t at = pulp_chunk(core, PULP_CORES, total); at < end;) {{
+    const int32_t number = at / {s.channels}, y = number / {x_classes}, x = number - y * {x_classes};
+    const int32_t channel = at - number * {s.channels}, channels = pulp_min({s.channels} - channel, end - at);
+    const int32_t height = (rows - 1 - y) / {y_classes} + 1, extent = ({s.columns - 1} - x) / {x_classes} + 1;
+    const uint32_t *const image = planes + y * {row} + x * {column};
+    uint8_t *const first = result + y * {s.columns * s.channels} + x * {s.channels};
+    for (int32_t strip = 0; strip * {strip} < extent; ++strip) {{
+{width}{indent(_run(s, "image", "first", "height"), "  ")}
+{calls}depthwise_strip_{narrowest}(&run);
+    }}
+    at += channels;
+  }}
+}}
+"""
+
+
+def _run(s: DepthwiseShape, image: str, result: str, rows: str) -> str:
+    """Return C that defines the run of a strip; the arguments are expressions."""
+    return f"""\
+    struct depthwise_run run = {{
+        .image = {image} + strip * {s.strip // 4 * s.steps[1] * s.pixel} + channel,
+        .result = {result} + strip * {s.strip * s.column_distance} + channel,
+        .weight = weight + channel * {4 * s.kernel[0] * s.weight_words},
+        .bias = bias + channel,
+        .channels = channels,
+        .image_bytes = ({rows} * {s.steps[0]} + {s.read_rows}) * {s.image_pitch},
+        .result_bytes = {rows} * {s.result_pitch},
+        .rows = {rows}}};"""
 
 
 def _strip_c(s: DepthwiseShape, e: Epilogue, width: int) -> str:
@@ -131,14 +153,14 @@ static void depthwise_strip_{width}(const struct depthwise_run *run) {{
         int32_t sum = run->bias[c];
         for (int32_t i = 0; i < {s.kernel[0]}; ++i)
           for (int32_t j = 0; j < {s.kernel[1]}; ++j) {{
-            const int32_t column = x * {s.strides[1]} + j;
-            const uint32_t word = image[(i * {s.words} + column / 4) * {s.pixel}];
+            const int32_t column = x * {s.steps[1]} + j;
+            const uint32_t word = image[i * {s.image_pitch // 4} + column / 4 * {s.pixel}];
             const int8_t weight = run->weight[(c * {s.kernel[0]} + i) * {4 * s.weight_words} + j];
             sum += (int32_t)(word >> column % 4 * 8 & 255) * weight;
           }}
-        result[x * {s.channels}] = {e.c_value("sum", *vectors)};
+        result[x * {s.column_distance}] = {e.c_value("sum", *vectors)};
       }}
-      image += {s.strides[0] * s.words * s.pixel};
+      image += {s.steps[0] * s.image_pitch // 4};
     }}
   }}
 }}"""

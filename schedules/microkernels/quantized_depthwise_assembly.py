@@ -215,7 +215,7 @@ class StripWriter(ABC):
             if bound != neutral:
                 text.add(f"li t0, {bound}", *(f"P_{name}({total}, {total}, t0)" for total in sums))
         for column in range(1, self.width):
-            text.add(f"sb {sums[column]}, {column * self.s.channels}({OUT})")
+            text.add(f"sb {sums[column]}, {column * self.s.column_distance}({OUT})")
         text.add(f"P_SBR({sums[0]}, {OUT_PITCH}, {OUT})")
 
 

@@ -44,7 +44,7 @@ class KeptSumsWriter(StripWriter):
         s, e = self.s, self.e
         taps = s.kernel[0]
         used = {*SCRATCH[: self.words], *_WEIGHTS[:taps]}
-        if s.strides[1] == 1:
+        if s.steps[1] == 1:
             used |= {*_WEIGHTS[3 : 3 + taps]}
         if e.own_shifts or self.constant:
             used |= {SHIFT, ZERO_POINT}
@@ -59,9 +59,9 @@ class KeptSumsWriter(StripWriter):
         """Write the rows of results of a channel."""
         text, s = self.text, self.s
         text.add(f"addi {_END}, {_END}, 1")
-        if s.strides[1] == 1:  # the windows of the second and fourth column start in a word's second byte
+        if s.steps[1] == 1:  # the windows of the second and fourth column start in a word's second byte
             text.add(*(f"slli {_WEIGHTS[3 + i]}, {_WEIGHTS[i]}, 8" for i in range(s.kernel[0])))
-        for row in range(s.kernel[0] - s.strides[0]):
+        for row in range(s.kernel[0] - s.steps[0]):
             self.image_row(row, self.entry)
         if self.moves_sums:
             self.loop_over_rows()
@@ -102,21 +102,21 @@ class KeptSumsWriter(StripWriter):
     def image_rows(self, row: int) -> None:
         """Add the last rows of the image that a row of results needs."""
         s = self.s
-        for above in range(s.strides[0], 0, -1):
-            self.image_row(row * s.strides[0] + s.kernel[0] - above)
+        for above in range(s.steps[0], 0, -1):
+            self.image_row(row * s.steps[0] + s.kernel[0] - above)
 
     def image_row(self, row: int, first: int = 0) -> None:
         """Add a row's products to the sums of its windows, which begin with a row of sums."""
         s, text = self.s, self.text
         rows = []  # rows of sums that it belongs to, and its row in their windows
-        for result in range(row // s.strides[0] + 1):
-            tap = row - result * s.strides[0]
+        for result in range(row // s.steps[0] + 1):
+            tap = row - result * s.steps[0]
             if 0 <= tap < s.kernel[0]:
                 rows.append(((result + first) % s.rows_of_sums, tap))
         self.load_row(SCRATCH)
         straddles = False
         for column in range(self.width):
-            number, byte = divmod(column * s.strides[1], 4)
+            number, byte = divmod(column * s.steps[1], 4)
             if byte >= 2 and not straddles:
                 text.add(self.straddle(SCRATCH, number))
             straddles = byte >= 2

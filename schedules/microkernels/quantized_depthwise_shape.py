@@ -89,20 +89,28 @@ class DepthwiseShape:
 
     Attributes
     ----------
-    kernel, strides : pair of int
-        Rows and columns of the window, and its steps.
+    kernel, strides, dilation : pair of int
+        Rows and columns of the window, its steps, and the distances of its taps.
     channels : int
         Of a tile.
     columns : int
         Of the results.
     words : int
-        Of a row of the image.
+        Of a class of columns in a row of the image.
     rests : tuple of int
-        What numbers of rows of results leave over after whole `rows_of_sums`, over all tiles.
+        What numbers of rows of results leave over after whole `rows_of_sums`, over all tiles and classes.
+
+    Notes
+    -----
+    With a dilation d, results whose windows begin at equal places modulo d are those of a convolution without
+    dilation on every d-th row or column of the image. Such a *class* of columns lies together in words. With
+    a stride that divides the dilation, d / stride classes have results, whose windows make steps of one; with
+    another stride there would be steps of several in a class that does not begin with a word.
     """
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
+    dilation: tuple[int, int]
     channels: int
     columns: int
     words: int
@@ -119,14 +127,45 @@ class DepthwiseShape:
         return -(-self.kernel[1] // 4)
 
     @property
+    def steps(self) -> tuple[int, int]:
+        """Steps of the windows of a class."""
+        y, x = (stride if d == 1 else 1 for stride, d in zip(self.strides, self.dilation, strict=True))
+        return y, x
+
+    @property
+    def classes(self) -> tuple[int, int]:
+        """Classes of rows and of columns of results."""
+        y, x = (max(1, d // stride) for stride, d in zip(self.strides, self.dilation, strict=True))
+        return y, x
+
+    @property
+    def columns_of_classes(self) -> list[int]:
+        """Columns of the results of each class that has some."""
+        return _shares(self.columns, self.classes[1])
+
+    def rows_of_classes(self, rows: int) -> list[int]:
+        """Return the rows of each class that has some of so many rows of results."""
+        return _shares(rows, self.classes[0])
+
+    @property
+    def words_of_row(self) -> int:
+        """Words of a row of the image, of all classes."""
+        return self.words * self.classes[1]
+
+    @property
     def image_pitch(self) -> int:
-        """Bytes of a row of the image."""
-        return 4 * self.pixel * self.words
+        """Bytes from a row of a window to the next one."""
+        return 4 * self.pixel * self.words_of_row * self.dilation[0]
 
     @property
     def result_pitch(self) -> int:
-        """Bytes of a row of results."""
-        return self.columns * self.channels
+        """Bytes from a row of results to the next one of its class."""
+        return self.columns * self.channels * self.classes[0]
+
+    @property
+    def column_distance(self) -> int:
+        """Bytes from a result to the next one of its class."""
+        return self.channels * self.classes[1]
 
     @property
     def keeps_sums(self) -> bool:
@@ -135,12 +174,12 @@ class DepthwiseShape:
         So are the weights; else a row of results is computed after the other, by a loop over the window.
         """
         rows, columns = self.kernel
-        return self.strides[0] <= rows <= 3 and columns <= 3 and max(self.strides) <= 2
+        return self.steps[0] <= rows <= 3 and columns <= 3 and max(self.steps) <= 2
 
     @property
     def rows_of_sums(self) -> int:
         """Rows of results whose sums are in registers."""
-        return -(-self.kernel[0] // self.strides[0]) if self.keeps_sums else 1
+        return -(-self.kernel[0] // self.steps[0]) if self.keeps_sums else 1
 
     @property
     def read_rows(self) -> int:
@@ -148,32 +187,42 @@ class DepthwiseShape:
 
         Those of the windows that begin later have been read, too, where sums are kept.
         """
-        return self.kernel[0] - self.strides[0] if self.keeps_sums else 0
+        return self.kernel[0] - self.steps[0] if self.keeps_sums else 0
 
     @property
     def strip(self) -> int:
         """Columns of a strip."""
         return _best_strip(self)
 
+    def strips(self, columns: int) -> list[int]:
+        """Return the columns of each strip of so many columns of results."""
+        whole, rest = divmod(columns, self.strip)
+        return [self.strip] * whole + [rest] * (rest > 0)
+
     @property
     def widths(self) -> list[int]:
-        """Columns of the strips that occur."""
-        whole, rest = divmod(self.columns, self.strip)
-        return [self.strip] * (whole > 0) + [rest] * (rest > 0)
+        """Columns of the strips that occur, the widest first."""
+        found = {width for columns in self.columns_of_classes for width in self.strips(columns)}
+        return sorted(found, reverse=True)
 
     def window_row(self, width: int) -> WindowRow:
         """Return a row of the windows of a strip."""
-        return WindowRow(self.kernel[1], self.strides[1], width)
+        return WindowRow(self.kernel[1], self.steps[1], width)
 
     def reaches(self, width: int) -> bool:
         """Tell whether immediate operands reach across a strip."""
-        width = min(width, self.columns)
+        width = min(width, self.columns_of_classes[0])
         image = (self.window_row(width).words - 1) * 4 * self.pixel
-        return max(image, (width - 1) * self.channels) <= LARGEST_IMMEDIATE
+        return max(image, (width - 1) * self.column_distance) <= LARGEST_IMMEDIATE
 
     def is_supported(self) -> bool:
         """Tell whether registers and immediate operands suffice."""
-        return self.strip > 0
+        divides = all(d % stride == 0 for d, stride in zip(self.dilation, self.strides, strict=True) if d > 1)
+        return divides and self.strip > 0
+
+
+def _shares(extent: int, classes: int) -> list[int]:
+    return [-(-(extent - first) // classes) for first in range(min(extent, classes))]
 
 
 def row_cycles(s: DepthwiseShape, width: int, requantization: float) -> float:
@@ -199,14 +248,16 @@ def _best_strip(s: DepthwiseShape) -> int:
     if s.keeps_sums:
         return STRIP if s.reaches(STRIP) else 0
 
+    columns = s.columns_of_classes
+
     def fits(width: int) -> bool:
-        row = s.window_row(min(width, s.columns))
-        needed = min(width, s.columns) + row.words + row.weights + row.shifted_weights
+        row = s.window_row(min(width, columns[0]))
+        needed = row.width + row.words + row.weights + row.shifted_weights
         return needed <= _REGISTERS and s.reaches(width)
 
     def cycles(width: int) -> float:
-        whole, rest = divmod(s.columns, width)
-        found = whole * row_cycles(s, width, _REQUANTIZATION) if whole else 0.0
-        return found + (row_cycles(s, rest, _REQUANTIZATION) if rest else 0.0)
+        parts = [divmod(number, width) for number in columns]
+        found = sum(whole * row_cycles(s, width, _REQUANTIZATION) for whole, _ in parts if whole)
+        return found + sum(row_cycles(s, rest, _REQUANTIZATION) for _, rest in parts if rest)
 
     return min((width for width in _WIDE_STRIPS if fits(width)), key=cycles, default=0)

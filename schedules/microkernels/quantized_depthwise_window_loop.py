@@ -57,7 +57,7 @@ class WindowLoopWriter(StripWriter):
         self.image_row()
         self.close_loop(0, "t0", inner)
         text.add(*add_constant(_WEIGHT, -window, "t0"))
-        text.add(*add_constant(IN, (s.strides[0] - s.kernel[0]) * s.image_pitch, "t0"))
+        text.add(*add_constant(IN, (s.steps[0] - s.kernel[0]) * s.image_pitch, "t0"))
         self.requantize(self.sums)
         self.close_loop(1, rows, outer)
         text.add(*add_constant(_WEIGHT, window, "t0"))

@@ -34,6 +34,7 @@ KERNELS = [
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,stride=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=7,pad=3,dtype=int8",
+    "depthwise:channels=32,h=16,w=16,pad=2,dilation=2,dtype=int8",
     "linear:inputs=256,outputs=64",
     "linear:inputs=64,outputs=10,batch=8,step=weight-grad",
     *(f"conv2d:cin=16,cout=16,h=16,w=16,pad=1,step={step}" for step in STEPS),
