@@ -92,7 +92,7 @@ class QuantizedConv2dSizes:
         """Return the sizes of a panel whose weights stay in registers."""
         return StationaryPanel(
             self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
-            self.row_dilation * self.pitch, self.chunk, tile_n,
+            self.dilation[0] * self.pitch, self.chunk, tile_n,
             replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
         )  # fmt: skip
 
