@@ -59,7 +59,7 @@ class PaddedImage:
 
     def write_sides(self, places: list[Expr]) -> list[Stmt]:
         """Return the writing of the columns of padding of copies of the tile, once for all tiles."""
-        if self.sizes.filled == self.sizes.padded_width and not self.sizes.slack:
+        if self.sizes.filled * self.sizes.channels == self.sizes.pitch and not self.sizes.slack:
             return []
         return [self._workers("quantized_pad_sides", place) for place in places]
 
@@ -84,7 +84,7 @@ class PaddedImage:
         first, _, low, valid = source_rows(s, row, self.analyzer)
         line = s.width * s.channels
         place, at = start + (low - first) * s.pitch + s.left * s.channels, (image * s.height + low) * line
-        if s.filled == s.padded_width == s.width:
+        if s.filled == s.width and line == s.pitch:
             move = dma_1d(slot, l1, place, source, at, self.analyzer.simplify(valid * line), TO_L1)
             return [move if self.analyzer.can_prove(valid > 0) else when(valid > 0, move)]
         step = Var("source_row", "int32")
