@@ -151,10 +151,10 @@ class _Builder(ConvolutionBuilder[DepthwiseQuadsBlocking]):
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding else None
+        prepare = self._prepare if s.has_rows_of_padding and not self.image.pads_rows_once else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
-        sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=sides)
+        padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
+        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=padding)
         source = depthwise_quads_source(_quads(s), assembly=self.features.has_xpulp)
         tile = f"rows {b.tile_y}/{s.rows}; four channels of a column at a time"
         return self.finish(body, tile, f"{source}\n{self.image.micro_kernel()}", "quantized_depthwise_quads")
