@@ -74,6 +74,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
+    from tvm_pulp.schedules.linear_sum import LinearSumTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.max_pool import MaxPoolTemplate
     from tvm_pulp.schedules.movement import MovementTemplate
@@ -95,6 +96,7 @@ def templates() -> list[Template]:
         QuantizedDepthwiseTemplate(),
         QuantizeTemplate(),
         UnpackWeightTemplate(),
+        LinearSumTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),

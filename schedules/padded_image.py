@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_pulp.schedules.dialect import TO_L1, dma_1d, index, parallel, serial, when
+from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
@@ -64,13 +64,14 @@ class PaddedImage:
 
     def write_once(self, places: list[Expr]) -> list[Stmt]:
         """Return the writing of the padding of copies of the tile that stays for all tiles."""
-        s, writes = self.sizes, []
-        if s.filled * s.channels != s.pitch or s.slack:
-            writes += [self._workers("quantized_pad_sides", place) for place in places]
+        s, rows = self.sizes, []
         if self.pads_rows_once:
             everything = TileAxis(index(0), index(s.rows), s.rows)
-            writes += [self.write_rows(place, everything)[1] for place in places]
-        return writes
+            rows = [self.write_rows(place, everything)[1] for place in places]
+        if s.filled * s.channels == s.pitch and not s.slack:
+            return rows
+        sides = [self._workers("quantized_pad_sides", place) for place in places]
+        return [*sides, *([barrier(), *rows] if rows else [])]  # the sides of these rows are written twice
 
     def write_rows(self, place: Expr, row: TileAxis) -> tuple[Expr, Stmt]:
         """Return the condition that a tile has padding above or below, and the writing of it."""

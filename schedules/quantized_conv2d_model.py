@@ -49,7 +49,7 @@ class QuantizedConv2dSizes:
     kernel: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
-    row_dilation: int
+    dilation: tuple[int, int]
     zero_point: int
     epilogue: Epilogue
 
@@ -71,7 +71,7 @@ class QuantizedConv2dSizes:
     @property
     def padded_width(self) -> int:
         """Columns of the padded image that windows reach."""
-        return (self.columns - 1) * self.strides[1] + self.kernel[1]
+        return (self.columns - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
 
     @property
     def filled(self) -> int:
@@ -92,7 +92,7 @@ class QuantizedConv2dSizes:
         """Return the sizes of a panel whose weights stay in registers."""
         return StationaryPanel(
             self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
-            self.row_dilation * self.pitch, self.chunk, tile_n,
+            self.dilation[0] * self.pitch, self.chunk, tile_n,
             replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
         )  # fmt: skip
 
@@ -103,7 +103,7 @@ class QuantizedConv2dSizes:
 
     def source_rows(self, rows: int) -> int:
         """Return the rows of the padded image that so many rows of the result need."""
-        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.row_dilation + 1
+        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,8 @@ class QuantizedConv2dWorkload:
     sizes: QuantizedConv2dSizes
 
 
-def read_sizes(
-    function: PrimFunc, attribute: str, takes_sums: bool = False
-) -> tuple[QuantizedConv2dSizes, int] | None:
-    """Read a function's attribute; returns the sizes and the dilation of columns too.
+def read_sizes(function: PrimFunc, attribute: str, takes_sums: bool = False) -> QuantizedConv2dSizes | None:
+    """Read a function's attribute.
 
     None for rare shifts, and for sums that are not requantised if the template does not take them.
     """
@@ -132,24 +130,20 @@ def read_sizes(
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
     epilogue = read_epilogue(value)
-    dilation = pair("dilation")
+    kernel, (row_dilation, column_dilation) = pair("kernel"), pair("dilation")
+    dilation = (row_dilation if kernel[0] > 1 else 1, column_dilation if kernel[1] > 1 else 1)
     top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(
-        images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
-        (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
+        images, height, width, channels, rows, columns, outputs, kernel, pair("strides"),
+        (top, left, bottom, right), dilation, int(value["data_zero_point"]), epilogue,
     )  # fmt: skip
-    if not epilogue.is_supported():
-        return None
-    return sizes, dilation[1]
+    return sizes if epilogue.is_supported() else None
 
 
 def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None where the panels do not serve."""
-    read = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
-    if read is None:
-        return None
-    s, column_dilation = read
-    if (column_dilation > 1 and s.kernel[1] > 1) or s.chunk > longest_distance(_OUTPUTS):
+    s = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
+    if s is None or s.dilation[1] > 1 or s.chunk > longest_distance(_OUTPUTS):
         return None
     if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]):
         return None
@@ -205,7 +199,7 @@ class QuantizedConv2dBlocking:
         whole = self.segments(s) == 1
         column = s.kernel[0] * s.chunk if whole else s.chunk
         b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
-        a_skip = s.row_dilation * s.pitch - s.chunk
+        a_skip = s.dilation[0] * s.pitch - s.chunk
         a_row, depth = s.strides[1] * s.channels, s.chunk // 4
         return DotDistances(a_row, column, depth, s.kernel[0], a_skip, b_skip, along_rows=False)
 

@@ -44,9 +44,11 @@ _DMA_BYTES_A_CYCLE = 8.0
 def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None for other windows, strides, channels and requantisations."""
     workload = read_depthwise(function)
-    if workload is None or workload.sizes.kernel != (3, 3) or workload.sizes.strides != (2, 2):
+    if workload is None:
         return None
-    return workload if _quads(workload.sizes).is_supported() else None
+    s = workload.sizes
+    window = s.kernel == (3, 3) and s.strides == (2, 2) and s.dilation == (1, 1)
+    return workload if window and _quads(s).is_supported() else None
 
 
 def _quads(s: QuantizedConv2dSizes) -> DepthwiseQuads:

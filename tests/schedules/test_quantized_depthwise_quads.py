@@ -67,6 +67,7 @@ def test_any_geometry_and_tiles(
         ((1, 8, 8, 6), GEOMETRY, "halfword"),
         ((1, 8, 8, 8), QuantizedConv2d((3, 3), (1, 1), SAME), "halfword"),
         ((1, 8, 8, 8), QuantizedConv2d((3, 2), (2, 2), SAME), "halfword"),
+        ((1, 8, 8, 8), QuantizedConv2d((3, 3), (2, 2), SAME, (2, 1)), "halfword"),
         ((1, 8, 8, 8), GEOMETRY, "wide"),
         ((1, 8, 8, 8), GEOMETRY, "rounded twice"),
         ((1, 8, 140, 16), GEOMETRY, "halfword"),  # a row is longer than an instruction's step
