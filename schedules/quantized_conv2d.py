@@ -51,6 +51,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
     """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
 
     name = "quantized_conv2d"
+    attribute = "pulp.quantized_conv2d"
     model = ConvolutionModel(read_workload, search, QuantizedConv2dBlocking.of, l1_bytes, estimate_cycles)
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
@@ -84,10 +85,10 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding else None
+        prepare = self._prepare if s.has_rows_of_padding and not self.image.pads_rows_once else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
-        sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=sides)
+        padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
+        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=padding)
         block = "weights stay in registers"
         if b.block_pixels != STATIONARY:
             block = f"register block {b.block_pixels}x{b.block[1]}"
