@@ -29,7 +29,7 @@
  *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MAC, P_MSU      sum = sum + a * b, sum - a * b, 32 bits
- *   P_ADDU_SHIFT      (a + b) >> shift, unsigned
+ *   P_ADDU_SHIFT, P_SUBU_SHIFT  (a + b) >> shift, (a - b) >> shift, unsigned
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
  *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
@@ -59,6 +59,7 @@
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) "p.adduN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) "p.subuN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
@@ -110,6 +111,7 @@
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) ".insn r 0x5b, 2, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) ".insn r 0x5b, 3, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
