@@ -82,6 +82,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+    from tvm_pulp.schedules.quantized_pool import QuantizedPoolTemplate
     from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
@@ -95,6 +96,7 @@ def templates() -> list[Template]:
         QuantizeTemplate(),
         UnpackWeightTemplate(),
         LinearSumTemplate(),
+        QuantizedPoolTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),
