@@ -38,6 +38,7 @@
  *                     into the low or the high half of `to`
  *   PV_SRA_SC_B       each byte shifted right by the register `shift`, signs extended; PV_SRL_SC_H: each half, with zeros
  *   PV_MIN_SC_H, PV_MAX_SC_H  of each half and the low one of `scalar`, signed
+ *   PV_MAXU_B         the larger one of each byte, unsigned
  *   PV_MIN_MINUS_ONE_B  of each byte and -1, signed
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
@@ -70,6 +71,7 @@
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
 #define PV_SRL_SC_H(to, from, shift) "pv.srl.sc.h " #to ", " #from ", " #shift "\n"
 #define PV_SRA_SC_B(to, from, shift) "pv.sra.sc.b " #to ", " #from ", " #shift "\n"
+#define PV_MAXU_B(to, a, b) "pv.maxu.b " #to ", " #a ", " #b "\n"
 #define PV_MIN_MINUS_ONE_B(to, from) "pv.min.sci.b " #to ", " #from ", -1\n"
 #define PV_MIN_SC_H(to, from, scalar) "pv.min.sc.h " #to ", " #from ", " #scalar "\n"
 #define PV_MAX_SC_H(to, from, scalar) "pv.max.sc.h " #to ", " #from ", " #scalar "\n"
@@ -122,6 +124,7 @@
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
 #define PV_SRL_SC_H(to, from, shift) ".insn r 0x57, 4, 0x20, " #to ", " #from ", " #shift "\n"
 #define PV_SRA_SC_B(to, from, shift) ".insn r 0x57, 5, 0x24, " #to ", " #from ", " #shift "\n"
+#define PV_MAXU_B(to, a, b) ".insn r 0x57, 1, 0x1c, " #to ", " #a ", " #b "\n"
 #define PV_MIN_MINUS_ONE_B(to, from) ".insn r 0x57, 7, 0x11, " #to ", " #from ", x31\n"
 #define PV_MIN_SC_H(to, from, scalar) ".insn r 0x57, 4, 0x10, " #to ", " #from ", " #scalar "\n"
 #define PV_MAX_SC_H(to, from, scalar) ".insn r 0x57, 4, 0x18, " #to ", " #from ", " #scalar "\n"
