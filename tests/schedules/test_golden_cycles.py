@@ -48,6 +48,7 @@ KERNELS = [
     "add:elements=8192",
     "sgd:elements=8192,momentum=yes",
     *(f"batch_norm:channels=16,h=16,w=16,batch=2,relu=yes,step={step}" for step in ("forward", "data-grad")),
+    *(f"batch_norm:channels=16,h=32,w=32,batch=4,step={step}" for step in ("forward", "data-grad")),
     *(f"max_pool:channels=16,h=16,w=16,batch=2,step={step}" for step in ("forward", "data-grad")),
     "max_pool:channels=16,h=16,w=16,batch=2,window=3,pad=1,step=data-grad",
     "mean:channels=64,h=8,w=8,batch=2",
