@@ -83,6 +83,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
     from tvm_pulp.schedules.quantized_depthwise_quads import DepthwiseQuadsTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+    from tvm_pulp.schedules.quantized_pool import QuantizedPoolTemplate
     from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
@@ -97,6 +98,7 @@ def templates() -> list[Template]:
         QuantizeTemplate(),
         UnpackWeightTemplate(),
         LinearSumTemplate(),
+        QuantizedPoolTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),

@@ -7,6 +7,7 @@ tiles have them in the same places; else padding above and below is written for 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
@@ -15,9 +16,30 @@ from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
 from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, call_extern, tirx
 
 
-def source_rows(
-    s: QuantizedConv2dSizes, row: TileAxis, analyzer: arith.Analyzer
-) -> tuple[Expr, Expr, Expr, Expr]:
+class RowWindows(Protocol):
+    """What `source_rows` reads of windows over images."""
+
+    @property
+    def height(self) -> int:
+        """Rows of an image."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Of rows and columns."""
+        ...
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right."""
+        ...
+
+    def source_rows(self, rows: int) -> int:
+        """Return the rows of an image, with its padding, that some rows of results need."""
+        ...
+
+
+def source_rows(s: RowWindows, row: TileAxis, analyzer: arith.Analyzer) -> tuple[Expr, Expr, Expr, Expr]:
     """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
     first and the number of those that are there.
     """
