@@ -29,6 +29,8 @@ KERNELS = [
     "matmul:m=64,n=64,k=64,layout=nt,dtype=int8,source=l1",
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=16,w=16,pad=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=16,w=16,pad=2,dilation=2,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,groups=4,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,dtype=int8",
