@@ -11,11 +11,14 @@ from functools import lru_cache
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
+from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
 from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
-from tvm_pulp.schedules.quantized_matmul_model import block_cycles
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Var
 
+STATIONARY = 0
+"""In place of pixels of a register block: the weights stay in registers, see ``stationary_panel``."""
 _CYCLES_A_TILE = 200.0
 _CYCLES_A_PANEL = 100.0
 _CYCLES_A_SIZE = 200.0
@@ -30,7 +33,7 @@ class QuantizedConv2dBlocking:
     """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
-    weights stay.
+    weights stay. With `STATIONARY` pixels the weights stay in registers.
     """
 
     tile_y: int
@@ -42,10 +45,11 @@ class QuantizedConv2dBlocking:
     def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedConv2dBlocking:
         """Return the blocking for knobs, clipped to the workload's extents and the instructions' reach."""
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
-        pixels = min(knobs["block_pixels"], s.columns, reach)
-        return QuantizedConv2dBlocking(
-            min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs_of_group), pixels, knobs["order"]
-        )
+        tile_y, tile_n = min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs_of_group)
+        pixels = knobs["block_pixels"]
+        if pixels == STATIONARY and not s.can_be_stationary(tile_n):
+            pixels = BLOCKS[-1]
+        return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -59,7 +63,7 @@ class QuantizedConv2dBlocking:
     @property
     def bias_elements(self) -> int:
         """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+        return bias_elements(self.tile_n)
 
     def segments(self, s: QuantizedConv2dSizes) -> int:
         """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
@@ -148,6 +152,11 @@ def _tile_cycles(
     s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
 ) -> float:
     """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    if b.block_pixels == STATIONARY:
+        pixels = ceil_div(rows * s.columns, cores)
+        runs = ceil_div(pixels, s.columns) + (pixels % s.columns > 0)
+        each = stationary_cycles(0, outputs, s.stationary_panel(b.tile_n))
+        return stationary_cycles(pixels, outputs, s.stationary_panel(b.tile_n)) + (runs - 1) * each
     d = b.distances(s)
     misaligned = d.turns * d.segments * d.depth if s.channels % 4 else 0
 
@@ -193,7 +202,7 @@ def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBl
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
     for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), output_tiles(s), BLOCKS, (0, 1)
+        tile_sizes(s.rows, 1), output_tiles(s), (*BLOCKS, STATIONARY), (0, 1)
     ):
         knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
         b = QuantizedConv2dBlocking.of(s, knobs)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.dot_panel import LARGEST_BLOCK, Epilogue, longest_distance
-from tvm_pulp.schedules.quantized_matmul_model import read_epilogue
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements, read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 BLOCKS = (5, 4, 3)
@@ -79,13 +80,26 @@ class QuantizedConv2dSizes:
 
     @property
     def pitch(self) -> int:
-        """Bytes of a row of the padded image."""
-        return self.padded_width * self.channels
+        """Bytes of a row of the padded image: whole words, so that every row is aligned like the first."""
+        return ceil_div(self.padded_width * self.channels, 4) * 4
 
     @property
     def slack(self) -> int:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.inputs
+
+    def stationary_panel(self, tile_n: int) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        return StationaryPanel(
+            self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
+            self.dilation[0] * self.pitch, self.chunk, tile_n,
+            replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
+        )  # fmt: skip
+
+    def can_be_stationary(self, tile_n: int) -> bool:
+        """Tell whether the weights of a tile can stay in registers."""
+        side_by_side = self.groups == 1 and not self.taps_apart
+        return side_by_side and self.stationary_panel(tile_n).takes(self.outputs, tile_n)
 
     @property
     def has_rows_of_padding(self) -> bool:

@@ -52,6 +52,7 @@ class QuantizedDepthwiseTemplate(ConvolutionTemplate[QuantizedDepthwiseBlocking]
     """The template of functions with the attribute ``"pulp.quantized_depthwise"``, but very wide windows."""
 
     name = "quantized_depthwise"
+    attribute = "pulp.quantized_depthwise"
     model = ConvolutionModel(read_workload, search, QuantizedDepthwiseBlocking.of, l1_bytes, estimate_cycles)
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
