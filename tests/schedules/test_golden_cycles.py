@@ -30,6 +30,8 @@ KERNELS = [
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=8,cout=16,h=48,w=48,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=16,w=16,pad=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=16,w=16,pad=2,dilation=2,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,groups=4,dtype=int8",
     "conv2d:cin=3,cout=8,h=48,w=48,pad=1,stride=2,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8",
