@@ -62,6 +62,10 @@ KERNELS = [
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
     "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
+    "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,dtype=int8",
+    "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,stride=2,dtype=int8",
+    "depthwise:channels=32,h=16,w=16,kernel=7,pad=3,dtype=int8",
+    "depthwise:channels=32,h=32,w=32,pad=2,dilation=2,dtype=int8",
     "add:elements=16384,dtype=int8,source=l1",
     *(
         f"add:elements=65536,dtype=int8,rounding={rounding}"

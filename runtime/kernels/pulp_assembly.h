@@ -12,6 +12,7 @@
 
 /* The forms of one instruction stand together below, in this order:
  *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
+ *   P_SH              store a half word and add `step` to the address register
  *   P_LWR, P_SWR, P_SBR  load or store a word, store a byte, and add the register `step` to the address register
  *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
  *                     `label`'s
@@ -28,7 +29,7 @@
  *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MAC, P_MSU      sum = sum + a * b, sum - a * b, 32 bits
- *   P_ADDU_SHIFT      (a + b) >> shift, unsigned
+ *   P_ADDU_SHIFT, P_SUBU_SHIFT  (a + b) >> shift, (a - b) >> shift, unsigned
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
  *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
@@ -47,6 +48,7 @@
 #ifdef PULP_MNEMONICS
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
+#define P_SH(from, step, address) "p.sh " #from ", " #step "(" #address "!)\n"
 #define P_LWR(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SWR(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
 #define P_SBR(from, step, address) "p.sb " #from ", " #step "(" #address "!)\n"
@@ -58,6 +60,7 @@
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) "p.adduN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) "p.subuN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
@@ -98,6 +101,7 @@
 #else
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
+#define P_SH(from, step, address) ".insn s 0x2b, 1, " #from ", " #step "(" #address ")\n"
 #define P_LWR(to, step, address) ".insn r 0x0b, 7, 0x10, " #to ", " #address ", " #step "\n"
 #define P_SWR(from, step, address) ".insn r 0x2b, 6, 0, " #step ", " #address ", " #from "\n"
 #define P_SBR(from, step, address) ".insn r 0x2b, 4, 0, " #step ", " #address ", " #from "\n"
@@ -109,6 +113,7 @@
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) ".insn r 0x5b, 2, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) ".insn r 0x5b, 3, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
