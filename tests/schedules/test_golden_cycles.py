@@ -65,6 +65,9 @@ KERNELS = [
     "latents_pack:elements=8192,bits=7",
     "latents_repack:elements=8192,bits=6",
     "latents_unpack:elements=8192,bits=7,floats=l1",
+    *(f"latents_{way}:elements=8192,bits=7,source=l1" for way in ("pack", "unpack")),
+    *(f"latents_{way}:elements=8192,bits=6,floats=l1" for way in ("pack", "unpack")),
+    "latents_gather:elements=8192,samples=4,bits=7",
 ]
 
 

@@ -43,6 +43,7 @@ TEXTS = [
     *(f"latents_{way}:elements=37,bits={bits}"
       for way in ("pack", "repack", "unpack") for bits in (8, 7, 6, 1)),
     "latents_pack:elements=37,relu=no",
+    *(f"latents_gather:elements=37,samples=5,bits={bits}" for bits in (8, 7)),
 ]  # fmt: skip
 
 
