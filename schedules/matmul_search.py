@@ -104,7 +104,7 @@ def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int, model: Matmul
     few = ceil_div(w.m, rows[0]) * ceil_div(w.n, 4) * w.batch < 4 * cores
     ways = list(itertools.product(copy_numbers, {1, splits[-1]} if few else {1}, [min(4, w.n)]))
     if w.m == 1:  # little work: how it is shared out matters more than the tiles' sizes
-        ways = list(itertools.product(copy_numbers[-1:], splits, columns))
+        ways = list(itertools.product(copy_numbers[-1:], {1, splits[-1]}, columns))
     candidates = ((w.m, 4, least), (w.n, 4, least), (w.k, 1, 4 * least), (w.batch, 1, 1))
     sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
     for m, n, k, images in itertools.product(*sizes):
