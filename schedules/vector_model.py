@@ -23,10 +23,10 @@ _CYCLES_A_TILE = 40.0
 """Of a worker beside its products: a barrier, the call."""
 _CYCLES_OF_CORE_0 = 22.0
 """More of the worker that waits for the DMA."""
-_CYCLES_A_TRANSFER = 28.0
+_CYCLES_A_TRANSFER = 30.0
 """Of starting one."""
 _CYCLES_OF_LOOKING = 25.0
-"""More of a tile where only some tiles load an operand."""
+"""More of a tile where only some tiles load an operand, or store."""
 _CYCLES_IN_PARTS = 20.0
 """More of a tile where a sum runs over several."""
 _CYCLES_OF_THREE = 15.0
@@ -74,7 +74,7 @@ def estimate_vector_cycles(
         dma_in += _CYCLES_A_GAP * (max(loads) - 1)
         dma_out += _CYCLES_A_GAP * (total / periods[2] - 1)
     transfers = (sum(count for count in loads if count > 1) + stores) / total
-    looks = any(1 < count < total for count in loads)
+    looks = any(1 < count < total for count in (*loads, stores))
     core_0 = _CYCLES_OF_CORE_0 + _CYCLES_A_TRANSFER * transfers
     core_0 += _CYCLES_OF_LOOKING * looks + _CYCLES_OF_THREE * (b.copies == 3)
     around = _CYCLES_UNEVEN * ((w.n % b.tile_n > 0) + (w.k % b.tile_k > 0))
