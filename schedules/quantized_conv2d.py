@@ -17,11 +17,12 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
-from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source
+from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source, stationary_conv2d_source
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_model import (
     BLOCKS,
     BUFFER_AXES,
+    STATIONARY,
     QuantizedConv2dBlocking,
     QuantizedConv2dWorkload,
     estimate_cycles,
@@ -50,6 +51,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
     """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
 
     name = "quantized_conv2d"
+    attribute = "pulp.quantized_conv2d"
     model = ConvolutionModel(read_workload, search, QuantizedConv2dBlocking.of, l1_bytes, estimate_cycles)
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
@@ -57,7 +59,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
             "tile_n": tile_sizes(workload.sizes.outputs, 4),
-            "block_pixels": list(BLOCKS),
+            "block_pixels": [*BLOCKS, STATIONARY],
             "order": [0, 1],
         }
 
@@ -83,16 +85,26 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding else None
+        prepare = self._prepare if s.has_rows_of_padding and not self.image.pads_rows_once else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
-        sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=sides)
-        block = f"register block {b.block_pixels}x{b.block[1]}"
+        padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
+        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=padding)
+        block = "weights stay in registers"
+        if b.block_pixels != STATIONARY:
+            block = f"register block {b.block_pixels}x{b.block[1]}"
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
 
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
+        if b.block_pixels == STATIONARY:
+            work = stationary_conv2d_source(
+                s.stationary_panel(b.tile_n),
+                width=s.columns,
+                row_stride=s.strides[0] * s.pitch,
+                assembly=self.features.has_xpulp,
+            )
+            return f"{work}\n{self.image.micro_kernel()}"
         work = quantized_conv2d_source(
             width=s.columns,
             row_stride=s.strides[0] * s.pitch,
