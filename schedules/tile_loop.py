@@ -20,7 +20,8 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.target.tvm_names import EQ, Expr, For, Stmt, Var, arith, tirx
 
-_TILE = "tile"
+TILE = "tile"
+"""Name of the variable of a loop over tiles."""
 
 Transfers = Callable[[Expr, Expr], list[Stmt]]
 """Transfers of a tile: number of the tile and DMA slot → statements."""
@@ -71,7 +72,7 @@ class TileLoop:
         self.analyzer = analyzer
         self.total = math.prod(axis.count for axis in axes)
         self.reduction_tiles = math.prod(axis.count for axis in axes if axis.var in reduction)
-        self.tile = Var(_TILE, "int32")
+        self.tile = Var(TILE, "int32")
         self._range(self.tile, 0, self.total - 1)
 
     def _range(self, var: Var, low: int, high: int) -> None:
@@ -248,7 +249,7 @@ class TileLoop:
 
 def tile_count(node: Stmt) -> int:
     """Return the most tiles of a loop over tiles in a function's body."""
-    own = int(node.extent.value) if isinstance(node, For) and str(node.loop_var.name) == _TILE else 1
+    own = int(node.extent.value) if isinstance(node, For) and str(node.loop_var.name) == TILE else 1
     return max([own, *map(tile_count, parts_of(node))])
 
 

@@ -19,10 +19,14 @@ class Instruction:
         return self.text.startswith(("f", "VF"))
 
     @property
+    def is_load(self) -> bool:
+        """Whether it loads from memory."""
+        return self.text.startswith(("l", "P_L")) and not self.text.startswith(("li ", "lui "))
+
+    @property
     def late(self) -> frozenset[str]:
         """What the next instruction should not use: a load's result, but not a pointer that it moves on."""
-        is_load = self.text.startswith(("l", "P_L")) and not self.text.startswith(("li ", "lui "))
-        return self.writes - self.reads if is_load else frozenset()
+        return self.writes - self.reads if self.is_load else frozenset()
 
 
 def share_fpu(body: list[Instruction]) -> list[Instruction]:
