@@ -1,4 +1,4 @@
-"""Quantised depthwise convolutions, channels innermost: windows up to 3x3, strides up to 2, any padding.
+"""Quantised depthwise convolutions, channels innermost: any window that registers serve, stride and padding.
 
 A tile of rows of the image arrives in L1, is rearranged, with padding, to words of four columns of a channel
 (``microkernels/byte_planes.py``), and makes room for the next one while the windows are computed.
@@ -21,7 +21,7 @@ from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.microkernels.quantized_depthwise import quantized_depthwise_source
 from tvm_pulp.schedules.padded_image import source_rows
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,
@@ -49,9 +49,10 @@ from tvm_pulp.target.tvm_names import (
 
 
 class QuantizedDepthwiseTemplate(ConvolutionTemplate[QuantizedDepthwiseBlocking]):
-    """The template of functions with the attribute ``"pulp.quantized_depthwise"``: not of large windows."""
+    """The template of functions with the attribute ``"pulp.quantized_depthwise"``, but very wide windows."""
 
     name = "quantized_depthwise"
+    attribute = "pulp.quantized_depthwise"
     model = ConvolutionModel(read_workload, search, QuantizedDepthwiseBlocking.of, l1_bytes, estimate_cycles)
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:

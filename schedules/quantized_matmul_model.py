@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,17 +18,22 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
 BLOCKS = (5, 4)
 """Rows that a register block may have; it has four columns."""
+STATIONARY = 0
+"""In place of rows of a register block: the weights stay in registers, see ``stationary_panel``."""
 _COLUMNS = LARGEST_BLOCK[1]
 _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 18.0
+_CYCLES_A_TURN = 12.0
+"""Of a sum, where it has several."""
 _CACHE_LINES = 32
 _CYCLES_A_MISSED_LINE = 3.5
 _CYCLES_A_LONG_BLOCK = 8.0
@@ -70,6 +75,21 @@ class QuantizedMatmulWorkload:
         """Words of a sum."""
         return ceil_div(self.k, 4)
 
+    def can_be_stationary(self, tile_n: int) -> bool:
+        """Tell whether the weights of a tile can stay in registers."""
+        panel = self.stationary_panel(tile_n)
+        return not self.rearranged and panel.takes(self.n, tile_n)
+
+    def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        e = replace(self.epilogue_of, multipliers=4 * bias_elements(tile_n))
+        return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
+
+
+def bias_elements(tile_n: int) -> int:
+    """Return the words from the first bias of a tile of columns to its first multiplier."""
+    return ceil_div(4 * tile_n, ALIGNMENT) * ALIGNMENT // 4
+
 
 def segments_of(k: int) -> int | None:
     """Return the number of equal pieces of whole words for a sum of k bytes, None where it would be large."""
@@ -93,13 +113,16 @@ def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
         return Epilogue()
     names = [field.name for field in fields(Epilogue) if field.name in attributes]
     value: dict[str, Any] = {name: int(attributes[name]) for name in names}
-    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword", "spare_bit")}
     return Epilogue(**value | flags)
 
 
 @dataclass(frozen=True)
 class QuantizedMatmulBlocking:
-    """Bound knobs: tile sizes, rows of the register block, order of the tile loops (0: rows outside)."""
+    """Bound knobs: tile sizes, rows of the register block, order of the tile loops (0: rows outside).
+
+    With `STATIONARY` rows the weights stay in registers.
+    """
 
     tile_m: int
     tile_n: int
@@ -109,8 +132,10 @@ class QuantizedMatmulBlocking:
     @staticmethod
     def of(w: QuantizedMatmulWorkload, knobs: Mapping[str, int]) -> QuantizedMatmulBlocking:
         """Return the blocking for knobs, clipped to the workload's extents."""
-        tile_m, tile_n = min(knobs["tile_m"], w.m), min(knobs["tile_n"], w.n)
-        return QuantizedMatmulBlocking(tile_m, tile_n, min(knobs["block_rows"], tile_m), knobs["order"])
+        tile_m, tile_n, rows = min(knobs["tile_m"], w.m), min(knobs["tile_n"], w.n), knobs["block_rows"]
+        if rows == STATIONARY and not w.can_be_stationary(tile_n):
+            rows = BLOCKS[-1]
+        return QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), knobs["order"])
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -124,7 +149,7 @@ class QuantizedMatmulBlocking:
     @property
     def bias_elements(self) -> int:
         """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
+        return bias_elements(self.tile_n)
 
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
@@ -204,7 +229,8 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
     missed = code / 4 - _CACHE_LINES
     fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
-    return d.segments * (d.depth * step + 2) + fixed + results * (0.75 + e.cycles)
+    turns = d.turns * (d.segments * (d.depth * step + 2) + _CYCLES_A_TURN * (d.turns > 1))
+    return turns + fixed + results * (0.75 + e.cycles)
 
 
 def tile_cycles(
@@ -246,10 +272,14 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods = _periods(w, b)
     d, e = b.distances(w), w.epilogue_of
-    along_rows = b.along_rows(w, cores)
+    along_rows = b.block_rows != STATIONARY and b.along_rows(w, cores)
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
-        compute += tile_cycles(m, n, b.block, along_rows, d, e, cores) * m_count * n_count
+        if b.block_rows == STATIONARY:
+            each = stationary_cycles(ceil_div(m, cores), n, w.stationary_panel(b.tile_n))
+        else:
+            each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
+        compute += each * m_count * n_count
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
@@ -295,7 +325,9 @@ def _search(
     w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
-    for tile_m, tile_n, rows, order in itertools.product(heights, widths, BLOCKS, (0, 1)):
+    for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):
+        if rows == STATIONARY and not w.can_be_stationary(tile_n):
+            continue
         b = QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), order)
         if l1_bytes(w, b) <= limit:
             cycles = estimate_cycles(w, b, cores)

@@ -31,18 +31,20 @@ Transfers = Callable[[Expr, Expr], list[Stmt]]
 class TiledAxis:
     """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller.
 
-    So is the first one by ``lacks`` values: the work on it starts the sooner.
+    So is the first one by ``lacks`` values: the work on it starts the sooner. Tiles of any sizes, ``tile``
+    the largest, are given by where they end, see `TileLoop.run_apart`.
     """
 
     var: Var
     extent: int
     tile: int
     lacks: int = 0
+    ends: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
         """Number of tiles."""
-        return ceil_div(self.extent + self.lacks, self.tile)
+        return len(self.ends) or ceil_div(self.extent + self.lacks, self.tile)
 
 
 class TileLoop:
@@ -87,6 +89,10 @@ class TileLoop:
             remaining //= axis.count
             digit = tirx.floormod(rest, axis.count) if remaining > 1 else rest
             rest = tirx.floordiv(rest, axis.count)
+            if axis.ends:
+                start, end = (0, *axis.ends)[int(tile) : int(tile) + 2]
+                found[axis.var] = TileAxis(index(start), index(end - start), axis.tile)
+                continue
             offset = self.analyzer.simplify(digit * axis.tile)
             size = self.size(axis, offset)
             if axis.lacks:
@@ -201,6 +207,26 @@ class TileLoop:
             waits = [dma_wait(number) for number in range(self.ahead)] if streams else [dma_wait(after)]
             steps = sequence(steps, barrier(), *stores(last, after), *waits)
         return steps
+
+    def run_apart(
+        self, loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]
+    ) -> Stmt:
+        """Return the tiles one by one, for few of them, each with a place of its own in L1.
+
+        All loads start at once, those of a tile in the slot of its number; stores, in a slot of their own,
+        are waited for at the end only.
+        """
+        tiles = [index(number) for number in range(self.total)]
+        steps = [step for tile in tiles for step in (loads(tile, tile) if loads else [])]
+        for number, tile in enumerate(tiles):
+            steps += [dma_wait(tile)] if loads else []
+            steps += [barrier()] if loads or number else []
+            if stores and number:
+                steps += stores(tiles[number - 1], index(self.total))
+            steps.append(compute(tile))
+        if stores:
+            steps += [barrier(), *stores(tiles[-1], index(self.total)), dma_wait(self.total)]
+        return sequence(*steps)
 
     def _slot(self, tile: Expr) -> Expr:
         """Return the slot of the transfers that start beside a tile."""

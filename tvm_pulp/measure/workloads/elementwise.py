@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
+from tvm_pulp.measure.workloads.quantized_elementwise import ROUNDING, make_quantized
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.operators.kernel import number
@@ -38,15 +39,14 @@ class _Operation:
 
 _FORWARD = {
     "relu": _Operation(1, lambda x: tirx.max(x, number(0.0)), lambda x: np.maximum(x, 0), 1),
+    # positive floats are in order as integers, which the cores clip in one instruction
     "relu6": _Operation(
-        1, lambda x: tirx.min(tirx.max(x, number(0.0)), number(6.0)), lambda x: np.clip(x, 0, 6), 2
+        1, lambda x: tirx.min(tirx.max(x, number(0.0)), number(6.0)), lambda x: np.clip(x, 0, 6), 1
     ),
     "add": _Operation(2, lambda x, y: x + y, lambda x, y: x + y, 1, 1),
     "multiply": _Operation(2, lambda x, y: x * y, lambda x, y: x * y, 1, 1),
     # an exponential takes a reduction to a small range and a polynomial: five fused operations at least
-    "sigmoid": _Operation(
-        1, lambda x: number(1.0) / (number(1.0) + tirx.exp(-x)), lambda x: 1 / (1 + np.exp(-x)), 8, 8
-    ),
+    "sigmoid": _Operation(1, tirx.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 8, 8),
     "tanh": _Operation(1, tirx.tanh, np.tanh, 8, 8),
 }
 _BACKWARD = {
@@ -63,6 +63,8 @@ _BACKWARD = {
 
 
 def _make(s: Specification) -> Workload:
+    if s.values.get("dtype") == "int8":
+        return make_quantized(s)
     backward = s.values.get("step") == "data-grad"
     operation = (_BACKWARD if backward else _FORWARD)[s.kind]
     elements = s.number("elements")
@@ -81,7 +83,9 @@ def _make(s: Specification) -> Workload:
 
 def _kind(name: str) -> Kind:
     step = [Key("step", "forward", ("forward", "data-grad"))] if name in _BACKWARD else []
-    return Kind([Key("elements"), *step, SOURCE], _make)
+    dtype = [Key("dtype", "float32", ("float32", "int8"))] if name in ("add", "multiply") else []
+    rounding = [ROUNDING] if name == "add" else []
+    return Kind([Key("elements"), *step, *dtype, *rounding, SOURCE], _make)
 
 
 KINDS = {name: _kind(name) for name in _FORWARD}
