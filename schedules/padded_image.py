@@ -1,23 +1,45 @@
 """A tile of rows of an image of bytes in L1, with its padding around it.
 
-The DMA puts each row between the padding's columns, which are written once; padding above and below is
-written for the tiles that have it.
+The DMA puts each row between the padding's columns, which are written once, as are rows of padding where all
+tiles have them in the same places; else padding above and below is written for the tiles that have it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from tvm_pulp.schedules.dialect import TO_L1, dma_1d, parallel, serial, when
+from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes
 from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, call_extern, tirx
 
 
-def source_rows(
-    s: QuantizedConv2dSizes, row: TileAxis, analyzer: arith.Analyzer
-) -> tuple[Expr, Expr, Expr, Expr]:
+class RowWindows(Protocol):
+    """What `source_rows` reads of windows over images."""
+
+    @property
+    def height(self) -> int:
+        """Rows of an image."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Of rows and columns."""
+        ...
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right."""
+        ...
+
+    def source_rows(self, rows: int) -> int:
+        """Return the rows of an image, with its padding, that some rows of results need."""
+        ...
+
+
+def source_rows(s: RowWindows, row: TileAxis, analyzer: arith.Analyzer) -> tuple[Expr, Expr, Expr, Expr]:
     """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
     first and the number of those that are there.
     """
@@ -57,11 +79,21 @@ class PaddedImage:
         above = s.has_rows_of_padding
         return padding_source(s.zero_point, s.pitch, s.left * c, s.filled * c, rows, s.slack, above)
 
-    def write_sides(self, places: list[Expr]) -> list[Stmt]:
-        """Return the writing of the columns of padding of copies of the tile, once for all tiles."""
-        if self.sizes.filled * self.sizes.channels == self.sizes.pitch and not self.sizes.slack:
-            return []
-        return [self._workers("quantized_pad_sides", place) for place in places]
+    @property
+    def pads_rows_once(self) -> bool:
+        """Whether all tiles have the same rows, so that padding above and below stays."""
+        return self.sizes.has_rows_of_padding and self.rows >= self.sizes.rows
+
+    def write_once(self, places: list[Expr]) -> list[Stmt]:
+        """Return the writing of the padding of copies of the tile that stays for all tiles."""
+        s, rows = self.sizes, []
+        if self.pads_rows_once:
+            everything = TileAxis(index(0), index(s.rows), s.rows)
+            rows = [self.write_rows(place, everything)[1] for place in places]
+        if s.filled * s.channels == s.pitch and not s.slack:
+            return rows
+        sides = [self._workers("quantized_pad_sides", place) for place in places]
+        return [*sides, *([barrier(), *rows] if rows else [])]  # the sides of these rows are written twice
 
     def write_rows(self, place: Expr, row: TileAxis) -> tuple[Expr, Stmt]:
         """Return the condition that a tile has padding above or below, and the writing of it."""

@@ -18,7 +18,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -74,14 +74,15 @@ class ConvolutionModel(Generic[B]):
 
 
 class ConvolutionTemplate(Generic[B]):
-    """A template of the functions with the attribute ``"pulp.NAME"``; its subclass gives knobs and builds."""
+    """A template of the functions with an attribute; its subclass gives knobs and builds."""
 
     name: str
+    attribute: str
     model: ConvolutionModel[B]
 
     def match(self, function: PrimFunc) -> QuantizedConv2dWorkload | None:
         """Return the workload, None for anything else and for what the micro-kernels do not serve."""
-        if function.attrs is None or f"pulp.{self.name}" not in function.attrs:
+        if function.attrs is None or self.attribute not in function.attrs:
             return None
         return self.model.read_workload(function)
 

@@ -115,14 +115,28 @@ def _with_offset(
     table: np.ndarray, left: int, right: int, shift: int, bounds: tuple[int, int]
 ) -> LinearSum | None:
     """Return the form with some multipliers, and an offset that makes all results right."""
+    offset = fitting_offset(table, left * BYTES[:, None] + right * BYTES, shift, bounds)
+    return None if offset is None else LinearSum(left, right, offset, shift, *bounds)
+
+
+def fitting_offset(
+    table: np.ndarray, products: np.ndarray, shift: int, bounds: tuple[int, int]
+) -> int | None:
+    """Return an offset with which ``clip((products + offset) >> shift, *bounds)`` is a table, if there is.
+
+    Parameters
+    ----------
+    table, products
+        uint8 and int64, of one shape.
+    """
     if shift < 0:
         return None
     low, high = bounds
     # of each result the least offset that gives it: the greatest one is 2^shift - 1 more
-    least = (table.astype(np.int64) << shift) - left * BYTES[:, None] - right * BYTES
+    least = (table.astype(np.int64) << shift) - products
     first = least[table > low].max(initial=-_MOST)
     last = least[table < high].min(initial=_MOST) + (1 << shift) - 1
-    return LinearSum(left, right, int(first + last) // 2, shift, low, high) if first <= last else None
+    return int(first + last) // 2 if first <= last else None
 
 
 def linear_sum_kernel(

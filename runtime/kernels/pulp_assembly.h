@@ -29,7 +29,7 @@
  *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
  *   P_MAC, P_MSU      sum = sum + a * b, sum - a * b, 32 bits
- *   P_ADDU_SHIFT      (a + b) >> shift, unsigned
+ *   P_ADDU_SHIFT, P_SUBU_SHIFT  (a + b) >> shift, (a - b) >> shift, unsigned
  *   P_MULU_SHIFT      (low half of a * low half of b) >> shift, unsigned
  *   P_MULS_ROUND      (low half of a * low half of b + 2^(shift-1)) >> shift, signed
  *   P_MACHHS_ROUND    to = (to + high half of a * high half of b + 2^(shift-1)) >> shift, signed
@@ -38,6 +38,7 @@
  *                     into the low or the high half of `to`
  *   PV_SRA_SC_B       each byte shifted right by the register `shift`, signs extended; PV_SRL_SC_H: each half, with zeros
  *   PV_MIN_SC_H, PV_MAX_SC_H  of each half and the low one of `scalar`, signed
+ *   PV_MAXU_B         the larger one of each byte, unsigned
  *   PV_MIN_MINUS_ONE_B  of each byte and -1, signed
  *   PV_PACK_H, PV_SHUFFLE2_H  low halves of two registers; halves of `from` and `to` by selectors
  *   VFDOTPEX_S_H      sum of two products of half-precision numbers, added to a single-precision `sum`
@@ -59,6 +60,7 @@
 #define P_MAC(sum, a, b) "p.mac " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) "p.msu " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) "p.adduN " #to ", " #a ", " #b ", " #shift "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) "p.subuN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULU_SHIFT(to, a, b, shift) "p.muluN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MULS_ROUND(to, a, b, shift) "p.mulsRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) "p.machhsRN " #to ", " #a ", " #b ", " #shift "\n"
@@ -69,6 +71,7 @@
 #define PV_PACKHI_B(to, fourth, third) "pv.packhi.b " #to ", " #fourth ", " #third "\n"
 #define PV_SRL_SC_H(to, from, shift) "pv.srl.sc.h " #to ", " #from ", " #shift "\n"
 #define PV_SRA_SC_B(to, from, shift) "pv.sra.sc.b " #to ", " #from ", " #shift "\n"
+#define PV_MAXU_B(to, a, b) "pv.maxu.b " #to ", " #a ", " #b "\n"
 #define PV_MIN_MINUS_ONE_B(to, from) "pv.min.sci.b " #to ", " #from ", -1\n"
 #define PV_MIN_SC_H(to, from, scalar) "pv.min.sc.h " #to ", " #from ", " #scalar "\n"
 #define PV_MAX_SC_H(to, from, scalar) "pv.max.sc.h " #to ", " #from ", " #scalar "\n"
@@ -110,6 +113,7 @@
 #define P_MAC(sum, a, b) ".insn r 0x33, 0, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_MSU(sum, a, b) ".insn r 0x33, 1, 0x21, " #sum ", " #a ", " #b "\n"
 #define P_ADDU_SHIFT(to, a, b, shift) ".insn r 0x5b, 2, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
+#define P_SUBU_SHIFT(to, a, b, shift) ".insn r 0x5b, 3, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULU_SHIFT(to, a, b, shift) ".insn r 0x5b, 0, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_MULS_ROUND(to, a, b, shift) ".insn r 0x5b, 4, 0x40+" #shift ", " #to ", " #a ", " #b "\n"
 #define P_MACHHS_ROUND(to, a, b, shift) ".insn r 0x5b, 5, 0x60+" #shift ", " #to ", " #a ", " #b "\n"
@@ -120,6 +124,7 @@
 #define PV_PACKHI_B(to, fourth, third) ".insn r 0x57, 1, 0x6c, " #to ", " #fourth ", " #third "\n"
 #define PV_SRL_SC_H(to, from, shift) ".insn r 0x57, 4, 0x20, " #to ", " #from ", " #shift "\n"
 #define PV_SRA_SC_B(to, from, shift) ".insn r 0x57, 5, 0x24, " #to ", " #from ", " #shift "\n"
+#define PV_MAXU_B(to, a, b) ".insn r 0x57, 1, 0x1c, " #to ", " #a ", " #b "\n"
 #define PV_MIN_MINUS_ONE_B(to, from) ".insn r 0x57, 7, 0x11, " #to ", " #from ", x31\n"
 #define PV_MIN_SC_H(to, from, scalar) ".insn r 0x57, 4, 0x10, " #to ", " #from ", " #scalar "\n"
 #define PV_MAX_SC_H(to, from, scalar) ".insn r 0x57, 4, 0x18, " #to ", " #from ", " #scalar "\n"

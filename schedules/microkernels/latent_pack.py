@@ -16,7 +16,7 @@ from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteC
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_WORKING = 7
+_WORKING = 6
 """Registers for values beside the spread ones."""
 
 
@@ -145,8 +145,8 @@ static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t co
                          int32_t driving{declared}) {{
   const {item} *values = tile;
 {share(values)}
-  if (end > first)
-    latents_pack_blocks(values + first * {values}, packed + first * {size}, end - first{passed});
+  if (number > 0)
+    latents_pack_blocks(values + first * {values}, packed + first * {size}, number{passed});
   if (core == PULP_CORES - 1 && count > blocks * {values})
     latents_pack_rest(values + blocks * {values}, packed + blocks * {size},
                       count - blocks * {values}{passed});
@@ -204,15 +204,15 @@ class _Block(BlockCode):
         self.release(*spread.values())
 
     def group_in_a_loop(self) -> None:
-        """Write the way of a group of 7 bits in code that stays in the cache: pairs of words are alike.
+        """Write the way of a group of 7 bits in code that stays in the cache: three words are like the next.
 
-        The spread values move down, so that the next two of their bits are always the lowest ones.
+        The spread values move down, so that the next three of their bits are always the lowest ones.
         """
         words = self.layout.words
         spread = self.spread(4 * words)
-        for first, count, alike in ((0, 1, 1), (1, words // 2, 2)):
+        for first, count, alike in ((0, 1, 1), (1, words // 3, 3)):
             if first:
-                self.section(count, 8 * self.item_bytes, 8)
+                self.section(count, 12 * self.item_bytes, 12)
             for bit in range(alike):
                 word = self.four(4 * (first + bit))
                 self.join(word, spread, 1 << bit, 7 - bit)
