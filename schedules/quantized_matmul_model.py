@@ -18,6 +18,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.dot_panel_assembly import keeps_multipliers
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
@@ -223,7 +224,7 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     if e.requantize:
-        fixed += 2 * columns + (0 if peeled else results)
+        fixed += columns * (2 - keeps_multipliers(rows, columns, d, e)) + (0 if peeled else results)
     code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
     missed = code / 4 - _CACHE_LINES
     fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
@@ -241,6 +242,7 @@ def tile_cycles(
     heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
     widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
     shares = [0.0] * cores
+    d = replace(d, along_rows=along_rows)
     regions = [pair for pair in itertools.product(heights, widths) if pair[0][1] * pair[1][1]]
     for number, ((height, down), (width, across)) in enumerate(regions):
         inner = down if along_rows else across
