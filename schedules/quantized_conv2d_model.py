@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dot_panel_model import block_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import (
     LARGEST_BLOCK,
@@ -17,7 +18,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     longest_distance,
 )
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
-from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles, read_epilogue
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements, read_epilogue
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
 
