@@ -2,8 +2,9 @@
 
 A *panel* computes blocks of ``rows x columns`` results. Result (r, c) is the sum of products of two byte
 strings, row r of A and column c of B, which lie along the sum: ``segments`` pieces of ``depth`` words of four
-bytes, something skipped after each piece. A step takes a word of each row and of each column and multiplies
-all with all by packed dot products: a block of 5 x 4 has 80 products in 29 instructions.
+bytes, something skipped after each piece, and all this in ``turns``, more skipped after each. A step takes a
+word of each row and of each column and multiplies all with all by packed dot products: a block of 5 x 4 has
+80 products in 29 instructions.
 
 Sums are stored as they are, or start from a bias and are requantised to a byte (see ``Epilogue``).
 """
@@ -43,9 +44,11 @@ class DotDistances:
     depth : int
         Words of a segment.
     segments : int
-        Segments of the sum.
+        Segments of the sum, or of each of its turns.
     a_skip, b_skip : int
         Bytes from the end of a segment to the start of the next.
+    turns, a_turn : int
+        Turns, and bytes of A skipped after each, beside those after its last segment: 0 with one turn.
     along_rows : bool
         Whether the next block is that of the next rows or of the next columns.
     a_step, b_step : int
@@ -59,6 +62,8 @@ class DotDistances:
     segments: int = 1
     a_skip: int = 0
     b_skip: int = 0
+    turns: int = 1
+    a_turn: int = 0
     along_rows: bool = False
     a_step: int = 4
     b_step: int = 4
@@ -66,12 +71,12 @@ class DotDistances:
     @property
     def a_path(self) -> int:
         """Bytes that A's pointer moves along a sum."""
-        return self.segments * (self.a_step * self.depth + self.a_skip)
+        return self.turns * (self.segments * (self.a_step * self.depth + self.a_skip) + self.a_turn)
 
     @property
     def b_path(self) -> int:
         """Bytes that B's pointer moves along a sum."""
-        return self.segments * (self.b_step * self.depth + self.b_skip)
+        return self.turns * self.segments * (self.b_step * self.depth + self.b_skip)
 
     def moves(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the bytes from the end of a block's sum to the next block, of A and B."""
@@ -233,6 +238,9 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
     bias = f", bias += {columns}" if e.requantize and not d.along_rows else ""
+    turns = ""
+    if d.turns > 1:
+        turns = f"for (int32_t turn = 0; turn < {d.turns}; ++turn, x += {d.a_turn})\n            "
     bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
     start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
@@ -249,7 +257,7 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
           const {a_type} *x = a + i * {d.a_row};
           const int8_t *y = b + j * {d.b_column};
           int32_t sum = {start};
-          for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
+          {turns}for (int32_t part = 0; part < {d.segments}; ++part, x += {d.a_skip}, y += {d.b_skip})
             for (int32_t k = 0; k < {d.depth}; ++k, x += {d.a_step}, y += {d.b_step})
               for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
           {result};
