@@ -50,7 +50,16 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
     """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
 
     name = "quantized_conv2d"
-    model = ConvolutionModel(read_workload, search, QuantizedConv2dBlocking.of, l1_bytes, estimate_cycles)
+    model = ConvolutionModel(
+        read_workload,
+        search,
+        QuantizedConv2dBlocking.of,
+        l1_bytes,
+        estimate_cycles,
+        channels="tile_n",
+        scratch="data",
+        takes_tensors=lambda s, b: b.segments(s) == 1,
+    )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, register blocks and loop orders to choose from."""
@@ -61,32 +70,45 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
             "order": [0, 1],
         }
 
-    def build(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    def build_blocking(
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedConv2dBlocking,
+        features: ClusterFeatures,
+        in_place: bool,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, QuantizedConv2dBlocking.of(workload.sizes, knobs), features).build()
+        return _Builder(workload, blocking, features, self.model.scratch if in_place else None).build()
 
 
 class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
     def __init__(
-        self, workload: QuantizedConv2dWorkload, blocking: QuantizedConv2dBlocking, features: ClusterFeatures
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedConv2dBlocking,
+        features: ClusterFeatures,
+        scratch: str | None,
     ) -> None:
-        super().__init__(workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v))
+        super().__init__(
+            workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
+        )
         self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
         periods = {
             name: self.loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
             for name in self.elements
         }
-        copies = {name: 2 if same_for < self.loop.total else 1 for name, same_for in periods.items()}
+        copies = {
+            name: 2 if same_for < self.loop.total and not self.in_place else 1
+            for name, same_for in periods.items()
+        }
         self.allocate(periods, copies)
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding else None
+        prepare = self._prepare if s.has_rows_of_padding or self.in_place else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=sides)
+        body = self.run(self._loads, self._compute, prepare, sides)
         block = f"register block {b.block_pixels}x{b.block[1]}"
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
@@ -102,19 +124,32 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             e=self._epilogue(),
             assembly=self.features.has_xpulp,
         )
-        return f"{work}\n{self.image.micro_kernel()}"
+        copying = self.image.copying(assembly=self.features.has_xpulp) if self.in_place else ""
+        return f"{work}\n{copying}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
         words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
-        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements, words=words)
+        return replace(self.s.epilogue, multipliers=4 * self.b.tile_n, words=words)
 
     def _prepare(self, tile: Expr) -> Stmt:
+        """Copy the rows of an image in L1; write the padding above and below."""
+        copied, padded = (
+            self._copy_image(tile) if self.in_place else None,
+            self._pad_rows(tile) if self.s.has_rows_of_padding else None,
+        )
+        return sequence(copied, padded)
+
+    def _pad_rows(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
         row = self.loop.at(tile)[self.variables["row"]]
         condition, write = self.image.write_rows(self.place("data", tile), row)
         if self.periods["data"] > 1:
             condition = tirx.all(condition, EQ(tirx.floormod(tile, self.periods["data"]), 0))
         return when(self.analyzer.simplify(condition), write)
+
+    def _copy_image(self, tile: Expr) -> Stmt | None:
+        image, row = self.axis(tile, "image", "row")
+        return self.image.copy(self.buffers["data"], self.start("data", tile), self.data, image.offset, row)
 
     def _load_image(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
@@ -136,11 +171,10 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
                 self.analyzer,
             ),
         }  # fmt: skip
-        if self.vectors:
+        for terms in self.terms:
             steps["bias"] = load_vectors(
-                slot, self.buffers["bias"], self.start("bias", tile), self.vectors, s.outputs, channel,
-                b.bias_elements, self.analyzer,
-            )  # fmt: skip
+                slot, self.buffers["bias"], self.start("bias", tile), terms, s.outputs, channel, self.analyzer
+            )
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 

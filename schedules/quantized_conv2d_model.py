@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import (
     LARGEST_BLOCK,
@@ -176,11 +176,6 @@ class QuantizedConv2dBlocking:
         """Pixels and output channels of the register block."""
         return self.block_pixels, min(_OUTPUTS, self.tile_n)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
-
     def segments(self, s: QuantizedConv2dSizes) -> int:
         """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
         return 1 if s.kernel[0] * s.chunk <= longest_distance(_OUTPUTS) else s.kernel[0]
@@ -199,10 +194,10 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
-            "bias": s.epilogue.vectors * self.bias_elements if s.epilogue.requantize else 0,
+            "bias": s.epilogue.vectors * self.tile_n if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items() if size}
+        return {name: aligned(size, _item(s, name)) for name, size in sizes.items() if size}
 
 
 _AXES = {name: Var(name, "int32") for name in ("image", "row", "channel")}
@@ -225,12 +220,16 @@ def loop_axes(
     return [channel, image, row] if b.order else [image, row, channel]
 
 
+def _item(s: QuantizedConv2dSizes, name: str) -> int:
+    """Return the bytes of an element of a buffer."""
+    return {"bias": 4, "result": s.epilogue.item}.get(name, 1)
+
+
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
     """Return the number of tiles, for how many in a row each box stays the same, and the bytes of each."""
     axes = loop_axes(s, b, _AXES)
     periods = {name: period(axes, [_AXES[a] for a in used]) for name, used in BUFFER_AXES.items()}
-    items = {"bias": 4, "result": s.epilogue.item}
-    sizes = {name: size * items.get(name, 1) for name, size in b.tile_elements(s).items()}
+    sizes = {name: size * _item(s, name) for name, size in b.tile_elements(s).items()}
     return math.prod(axis.count for axis in axes), periods, sizes
 
 

@@ -52,17 +52,30 @@ class QuantizedDepthwiseTemplate(ConvolutionTemplate[QuantizedDepthwiseBlocking]
     """The template of functions with the attribute ``"pulp.quantized_depthwise"``: not of large windows."""
 
     name = "quantized_depthwise"
-    model = ConvolutionModel(read_workload, search, QuantizedDepthwiseBlocking.of, l1_bytes, estimate_cycles)
+    model = ConvolutionModel(
+        read_workload,
+        search,
+        QuantizedDepthwiseBlocking.of,
+        l1_bytes,
+        estimate_cycles,
+        channels="tile_c",
+        scratch="planes",
+        takes_tensors=lambda s, b: not b.slack(s),
+    )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes to choose from."""
         return {"tile_y": tile_sizes(workload.sizes.rows, 1), "tile_c": channel_tiles(workload.sizes)}
 
-    def build(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    def build_blocking(
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedDepthwiseBlocking,
+        features: ClusterFeatures,
+        in_place: bool,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, QuantizedDepthwiseBlocking.of(workload.sizes, knobs), features).build()
+        return _Builder(workload, blocking, features, self.model.scratch if in_place else None).build()
 
 
 class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
@@ -71,8 +84,11 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         workload: QuantizedConv2dWorkload,
         blocking: QuantizedDepthwiseBlocking,
         features: ClusterFeatures,
+        scratch: str | None,
     ) -> None:
-        super().__init__(workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v))
+        super().__init__(
+            workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
+        )
         self.shape, self.planes = blocking.shape(self.s), blocking.planes(self.s)
         periods = dict.fromkeys(self.elements, self.loop.total) | {"result": 1}
         self.allocate(periods, copies(self.s, blocking))
@@ -80,8 +96,8 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
         meanwhile = [self._pad(index(0))] if self.pads_once else []
-        body = self.loop.run(self._loads, self.stores, self._compute, self._prepare, meanwhile=meanwhile)
-        epilogue = replace(s.epilogue, multipliers=4 * b.bias_elements(s))
+        body = self.run(self._loads, self._compute, self._prepare, meanwhile)
+        epilogue = replace(s.epilogue, multipliers=4 * s.channels)
         source = quantized_depthwise_source(
             self.shape, self.planes, epilogue, assembly=self.features.has_xpulp
         )
@@ -92,7 +108,7 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         return self.finish(body, tile, source, "quantized_depthwise")
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, b = self.s, self.b
+        s = self.s
         image_axis, row, channel = self.axis(tile, "image", "row", "channel")
         _, _, low, valid = source_rows(s, row, self.analyzer)
         box = Box(
@@ -109,9 +125,8 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
             slot, self.buffers["weight"], index(0), self.weight, shape, everything, self.analyzer
         )
         weights += load_vectors(
-            slot, self.buffers["bias"], index(0), self.vectors, s.channels, everything, b.bias_elements(s),
-            self.analyzer,
-        )  # fmt: skip
+            slot, self.buffers["bias"], index(0), self.terms[0], s.channels, everything, self.analyzer
+        )
         new = self.loop.when_new(tile, self.loop.total, sequence(weights))
         return [image, *([] if new is None else [new])]
 

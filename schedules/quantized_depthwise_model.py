@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
@@ -61,10 +61,6 @@ class QuantizedDepthwiseBlocking:
         """Return the knobs."""
         return asdict(self)
 
-    def bias_elements(self, s: QuantizedConv2dSizes) -> int:
-        """Return the words from the first bias to the first multiplier."""
-        return ceil_div(4 * s.channels, ALIGNMENT) * ALIGNMENT // 4
-
     def shape(self, s: QuantizedConv2dSizes) -> DepthwiseShape:
         """Return what the micro-kernel depends on."""
         shape = _shape(s, self.tile_c)
@@ -88,10 +84,10 @@ class QuantizedDepthwiseBlocking:
             "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
             "weight": s.channels * s.kernel[0] * s.chunk_of_channel,
-            "bias": s.epilogue.vectors * self.bias_elements(s),
+            "bias": s.epilogue.vectors * s.channels,
             "result": self.tile_y * s.columns * self.tile_c,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, ITEM[name]) for name, size in sizes.items()}
 
 
 ITEM = {"data": 1, "planes": 4, "weight": 1, "bias": 4, "result": 1}

@@ -113,7 +113,7 @@ class _Builder:
     def build(self) -> PrimFunc:
         w, b, loop = self.w, self.b, self.loop
         arguments = [flat_argument(p) for p in w.function.params]
-        self.data, self.weight, *self.vectors, self.result = arguments
+        self.data, self.weight, *self.terms, self.result = arguments
         self.periods = {
             "data": loop.period([self.row]),
             "weight": loop.period([self.column]),
@@ -164,7 +164,7 @@ class _Builder:
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
-            e=replace(w.epilogue_of, multipliers=4 * b.bias_elements, words=not (w.n % 4 or b.tile_n % 4)),
+            e=replace(w.epilogue_of, multipliers=4 * b.tile_n, words=not (w.n % 4 or b.tile_n % 4)),
             signed=buffer_dtype(w.function.params[0]) == "int8",
             assembly=self.features.has_xpulp,
         )
@@ -193,11 +193,10 @@ class _Builder:
             steps[name] = load_segments(
                 slot, self.buffers[name], self._start(name, tile), source, shape, axis, self.analyzer
             )
-        if self.vectors:
+        for terms in self.terms:
             steps["bias"] = load_vectors(
-                slot, self.buffers["bias"], self._start("bias", tile), self.vectors, self.w.n, column,
-                self.b.bias_elements, self.analyzer,
-            )  # fmt: skip
+                slot, self.buffers["bias"], self._start("bias", tile), terms, self.w.n, column, self.analyzer
+            )
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 
@@ -222,7 +221,7 @@ class _Builder:
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
-        bias = self._place("bias", tile) if self.vectors else index(0)
+        bias = self._place("bias", tile) if self.terms else index(0)
         data, weight, result = (self._place(name, tile) for name in ("data", "weight", "result"))
         sizes = (axes[self.row].size, axes[self.column].size)
         return self._workers("quantized_matmul_tile", data, weight, bias, result, *sizes)

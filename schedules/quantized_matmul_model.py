@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel import (
@@ -121,11 +121,6 @@ class QuantizedMatmulBlocking:
         """Rows and columns of the register block."""
         return self.block_rows, min(_COLUMNS, self.tile_n)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return ceil_div(4 * self.tile_n, ALIGNMENT) * ALIGNMENT // 4
-
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
         d, e = self.distances(w), w.epilogue_of
@@ -158,14 +153,18 @@ class QuantizedMatmulBlocking:
         sizes = {name: tile * 4 * w.words for name, tile in tiles.items()}
         sizes |= {f"{name}_stored": tiles[name] * w.k for name in w.rearranged}
         if w.epilogue_of.requantize:
-            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.tile_n
         sizes["result"] = self.tile_m * self.tile_n
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, _item(w, name)) for name, size in sizes.items()}
 
 
 def _tile_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> dict[str, int]:
-    item = {"bias": 4, "result": w.epilogue_of.item}
-    return {name: elements * item.get(name, 1) for name, elements in b.tile_elements(w).items()}
+    return {name: elements * _item(w, name) for name, elements in b.tile_elements(w).items()}
+
+
+def _item(w: QuantizedMatmulWorkload, name: str) -> int:
+    """Return the bytes of an element of a buffer."""
+    return {"bias": 4, "result": w.epilogue_of.item}.get(name, 1)
 
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:

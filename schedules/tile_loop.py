@@ -215,6 +215,8 @@ class TileLoop:
     ) -> Stmt:
         zero = index(0)
         before = [*loads(zero, zero), *meanwhile, dma_wait(zero), barrier()] if loads else [*meanwhile]
+        if meanwhile and prepare and not loads:
+            before.append(barrier())
         between = [prepare(zero), barrier()] if prepare else []
         after = [barrier(), *stores(zero, index(1)), dma_wait(1)] if stores else []
         return sequence(*before, *between, compute(zero), *after)

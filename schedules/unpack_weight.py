@@ -10,6 +10,7 @@ from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
     L1Allocator,
+    aligned,
     ceil_div,
     dma_1d,
     element,
@@ -75,9 +76,7 @@ class UnpackWeightTemplate:
         """Return the L1 that the tiles need."""
         size = knobs["tile_values"]
         copies = 2 if size < workload.values else 1
-        return sum(
-            ceil_div(copies * _aligned(item), ALIGNMENT) * ALIGNMENT for item in (size, packed_bytes(size))
-        )
+        return sum(copies * aligned(item) for item in (size, packed_bytes(size)))
 
     def estimate_cycles(
         self, workload: UnpackWeightWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -96,15 +95,11 @@ class UnpackWeightTemplate:
         return _build(workload, knobs["tile_values"], features)
 
 
-def _aligned(size: int) -> int:
-    return ceil_div(size, ALIGNMENT) * ALIGNMENT
-
-
 def _build(w: UnpackWeightWorkload, tile_values: int, features: ClusterFeatures) -> PrimFunc:
     analyzer, l1, value = arith.Analyzer(), L1Allocator(), Var("value", "int32")
     loop = TileLoop([TiledAxis(value, w.values, tile_values)], [], analyzer)
     packed, weight = arguments = [flat_argument(parameter) for parameter in w.function.params]
-    copies, values, bytes_ = min(loop.total, 2), _aligned(tile_values), _aligned(packed_bytes(tile_values))
+    copies, values, bytes_ = min(loop.total, 2), aligned(tile_values), aligned(packed_bytes(tile_values))
     weight_l1, declare_weight = l1.allocate("weight_l1", values * copies, "int8")
     packed_l1, declare_packed = l1.allocate("packed_l1", bytes_ * copies, "uint8")
 

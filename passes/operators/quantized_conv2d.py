@@ -115,8 +115,9 @@ def quantized_conv2d(
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_conv2d"``: data uint8, weight int8 as by `pack_weight`, bias and
-        multiplier int32 [outputs], result uint8 [images, rows, columns, outputs].
+        Operator class ``"quantized_conv2d"``: data uint8, weight int8 as by `pack_weight`,
+        requantization int32 [vectors, outputs] (see `Requantization.terms`), result uint8
+        [images, rows, columns, outputs].
     """
     images, height, width, channels = data_shape
     rows, columns = geometry.output_size(height, width)

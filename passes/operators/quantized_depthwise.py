@@ -45,8 +45,9 @@ def quantized_depthwise(
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_depthwise"``: data uint8, weight int8 as by `pack_depthwise_weight`, bias
-        and multiplier int32 [channels], result uint8 [images, rows, columns, channels].
+        Operator class ``"quantized_depthwise"``: data uint8, weight int8 as by `pack_depthwise_weight`,
+        requantization int32 [vectors, channels] (see `Requantization.terms`), result uint8
+        [images, rows, columns, channels].
     """
     images, height, width, channels = data_shape
     shape = (images, *geometry.output_size(height, width), channels)

@@ -44,8 +44,8 @@ def quantized_matmul(
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_matmul"``: data, weight, bias int32 [n], multiplier int32 [n], result
-        uint8; without requantisation data, weight, result int32.
+        Operator class ``"quantized_matmul"``: data, weight, requantization int32 [vectors, n] (see
+        `Requantization.terms`), result uint8; without requantisation data, weight, result int32.
     """
     data = argument("data", (k, m) if transpose_data else (m, k), data_dtype)
     weight = argument("weight", (n, k) if transpose_weight else (k, n), "int8")

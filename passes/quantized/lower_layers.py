@@ -35,10 +35,10 @@ def layer_constants(operator: Layer) -> dict[str, np.ndarray]:
         weight = (
             pack_depthwise_weight(weight) if depthwise else pack_weight(_dense(weight, attributes.groups))
         )
-    found = {"weight": weight, "bias": _bias(operator)}
+    bias = _bias(operator)
     if isinstance(operator, DequantizedLayer):
-        return {**found, "scale": operator.scales}
-    return {**found, "multiplier": operator.multipliers}
+        return {"weight": weight, "bias": bias, "scale": operator.scales}
+    return {"weight": weight, "requantization": operator.requantization.terms(bias, operator.multipliers)}
 
 
 def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Var]) -> relax.Var:
@@ -49,7 +49,7 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
     lowering : Lowering
     operator : Layer
     constants : sequence of Var
-        Weight, and bias and multiplier of what is requantised.
+        Weight, and what the requantisation reads.
     """
     requantization = None if isinstance(operator, DequantizedLayer) else operator.requantization
     outputs, source, layer = len(operator.weight), lowering.value(operator.source), operator.layer

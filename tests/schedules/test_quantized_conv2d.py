@@ -37,7 +37,7 @@ def workload(
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
     result = np.zeros(sums.shape, np.uint8)
     expected = requantization.reference(sums + bias, multiplier)
-    return function, [data, pack_weight(weight), bias, multiplier, result], expected
+    return function, [data, pack_weight(weight), requantization.terms(bias, multiplier), result], expected
 
 
 def simulate(

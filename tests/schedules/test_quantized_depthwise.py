@@ -37,7 +37,12 @@ def workload(
     sums = depthwise_sums(data, weight, g)
     bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
     function = quantized_depthwise("layer", "forward", g, shape, requantization)
-    arguments = [data, pack_depthwise_weight(weight), bias, multiplier, np.zeros(sums.shape, np.uint8)]
+    arguments = [
+        data,
+        pack_depthwise_weight(weight),
+        requantization.terms(bias, multiplier),
+        np.zeros(sums.shape, np.uint8),
+    ]
     return function, arguments, requantization.reference(sums + bias, multiplier)
 
 
@@ -129,7 +134,7 @@ def test_halves_are_rounded_away_from_zero(low: int, chip: Features, tmp_path: P
     )
     assert (expected != half_up).any() == (low < 128)
     function = quantized_depthwise("layer", "forward", g, shape, requantization)
-    arrays = [data, pack_depthwise_weight(weight), bias, pairs, np.zeros(sums.shape, np.uint8)]
+    arrays = [data, pack_depthwise_weight(weight), requantization.terms(bias, pairs), np.zeros_like(expected)]
     lowered = lower(function, chip)
     assert str(lowered.attrs["pulp.schedule"]) == "quantized_depthwise"
     measure_kernel(lowered, arrays, chip, tmp_path)

@@ -44,7 +44,11 @@ def workload(
     bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
     function = quantized_matmul("layer", "product", m, n, k, requantization, dtype, **transposes)
     expected = requantization.reference(sums + bias, multiplier)
-    return function, [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)], expected
+    return (
+        function,
+        [data, weight, requantization.terms(bias, multiplier), np.zeros((m, n), np.uint8)],
+        expected,
+    )
 
 
 def simulate(

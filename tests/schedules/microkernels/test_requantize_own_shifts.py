@@ -38,7 +38,7 @@ def matmul(
     sums = data.astype(np.int32) @ weight.astype(np.int32).T
     bias, pairs, requantization = twice(sums, zero_point, low)
     function = quantized_matmul("layer", "product", m, n, k, requantization)
-    arrays = [data, weight, bias, pairs, np.zeros((m, n), np.uint8)]
+    arrays = [data, weight, requantization.terms(bias, pairs), np.zeros((m, n), np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
 
 
@@ -51,7 +51,7 @@ def convolution(
     sums = conv2d_sums(data, weight, g)
     bias, pairs, requantization = twice(sums, 128)
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
-    arrays = [data, pack_weight(weight), bias, pairs, np.zeros(sums.shape, np.uint8)]
+    arrays = [data, pack_weight(weight), requantization.terms(bias, pairs), np.zeros(sums.shape, np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
 
 
