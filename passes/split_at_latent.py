@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 
 from tvm import relax
@@ -51,7 +50,7 @@ def split_at_latent(model: Model, latent_layer: str) -> Split:
     latent_layer : str
         Name of a layer or a prefix of names ("blocks.2"), or its number in a MobileNetV1 as the papers on
         latent replay count: 0 is the first convolution, 2k - 1 and 2k are the depthwise and pointwise one of
-        block k, and the last number is the pooling (27 for 13 blocks).
+        block k, and the last number is the pooling (27 for 13 blocks). In other networks a number is a name.
 
     Raises
     ------
@@ -59,8 +58,7 @@ def split_at_latent(model: Model, latent_layer: str) -> Split:
         If there is no such layer, if nothing is left on one side, or if more than the latents crosses the
         cut: the message names the tensors.
     """
-    by_number = re.fullmatch(r"\d+", latent_layer) is not None
-    last = _by_number(model, int(latent_layer)) if by_number else _by_name(model, latent_layer)
+    last = _by_number(model, latent_layer) if latent_layer.isdecimal() else _by_name(model, latent_layer)
     latent = _with_followers(model, last)
     before = _ancestors(model, latent)
     _check_cut(model, latent_layer, latent, before)
@@ -89,16 +87,20 @@ def split_at_softmax(model: Model) -> Split | None:
     return Split(frozen, with_part(model, {logits: logits.name}, result), logits.name)
 
 
-def _by_number(model: Model, number: int) -> relax.Var:
-    """The convolution, or the pooling, of a number in MobileNetV1."""
+def _by_number(model: Model, layer: str) -> relax.Var:
+    """The convolution, or the pooling, of a number in MobileNetV1; in other networks the layer named so."""
     convolutions = [item for item in bindings(model.function) if operator_name(item[1]) == "nn.conv2d"]
     kinds = [_kind(value) for _, value in convolutions]
     blocks = (len(kinds) - 1) // 2
     if not kinds or kinds[1:] != ["depthwise", "pointwise"] * blocks:
+        named = _find(model, layer)[0]
+        if named is not None:
+            return named
         raise UserError(
             f"{model.name}: layer numbers are those of MobileNetV1, a convolution and then depthwise and "
             "pointwise ones in turn, which this network is not: give the latent layer's name"
         )
+    number = int(layer)
     if number < len(convolutions):
         return convolutions[number][0]
     pools = [variable for variable, value in bindings(model.function) if operator_name(value) in _POOLS]
@@ -117,7 +119,14 @@ def _kind(value: relax.Call) -> str:
 
 
 def _by_name(model: Model, layer: str) -> relax.Var:
-    """The last variable of a layer, or of the layers below a prefix."""
+    found, known = _find(model, layer)
+    if found is None:
+        raise UserError(f"{model.name}: there is no layer '{layer}'; {near_names(layer, known)}")
+    return found
+
+
+def _find(model: Model, layer: str) -> tuple[relax.Var | None, dict[str, None]]:
+    """The last variable of a layer, or of the layers below a prefix, if there is one; all layers' names."""
     names = layer_names(model)
     found: relax.Var | None = None
     known: dict[str, None] = {}
@@ -128,9 +137,7 @@ def _by_name(model: Model, layer: str) -> relax.Var:
             known[name] = None
             if name == layer or name.startswith(layer + "."):
                 found = variable
-    if found is None:
-        raise UserError(f"{model.name}: there is no layer '{layer}'; {near_names(layer, known)}")
-    return found
+    return found, known
 
 
 def _with_followers(model: Model, variable: relax.Var) -> relax.Var:

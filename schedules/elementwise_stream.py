@@ -89,7 +89,6 @@ class _Converter:
     scalars: list[float | Buffer | RowScalar] = field(default_factory=list)
     values: dict[Var, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    rectified: set[str] = field(default_factory=set)
 
     @property
     def elements(self) -> int:
@@ -167,7 +166,7 @@ class _Converter:
         if isinstance(node, Var) and node in self.values:
             return self.values[node]
         if isinstance(node, FloatImm):
-            return "zero" if float(node.value) == 0.0 else self.scalar(float(node.value))
+            return "zero" if _is_zero(node) else self.scalar(float(node.value))
         if isinstance(node, BufferLoad):
             return self.load(node)
         if isinstance(node, Add):
@@ -217,19 +216,17 @@ class _Converter:
         return name
 
     def bound(self, node: Expr) -> str:
+        positive = isinstance(node.b, FloatImm) and float(node.b.value) > 0.0
+        if isinstance(node, Min) and isinstance(node.a, Max) and _is_zero(node.a.b) and positive:
+            return self.step("clip", self.value(node.a.a), self.value(node.b))
         first, second = self.value(node.a), self.value(node.b)
         if isinstance(node, Max) and second == "zero":
-            result = self.step("rectify", first)
-            self.rectified.add(result)
-            return result
-        positive = isinstance(node.b, FloatImm) and float(node.b.value) > 0.0
-        if isinstance(node, Min) and first in self.rectified and positive:
-            return self.step("limit", first, second)
+            return self.step("rectify", first)
         return self.step("maximum" if isinstance(node, Max) else "minimum", first, second)
 
     def choose(self, node: Expr) -> str:
         """``x > 0 ? value : 0`` and ``x > 0 && x < limit ? value : 0``."""
-        if not (isinstance(node.false_value, FloatImm) and float(node.false_value.value) == 0.0):
+        if not _is_zero(node.false_value):
             raise _NotFlat
         found = passed_range(node.condition)
         if found is None:
@@ -261,6 +258,10 @@ class _Converter:
             stream, (found[0].source,), (True,), (False,), (False,), tuple(self.scalars), elements, elements,
             (self.stage.stores[0].out,),
         )  # fmt: skip
+
+
+def _is_zero(node: Expr) -> bool:
+    return isinstance(node, FloatImm) and float(node.value) == 0.0
 
 
 def _last_below(limit: float) -> float:

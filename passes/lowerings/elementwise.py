@@ -42,7 +42,7 @@ def lower_unary(lowering: Lowering, variable: relax.Var, call: relax.Call) -> re
     else:
         expression = {
             "relu": lambda value: tirx.max(value, number(0.0)),
-            "sigmoid": lambda value: number(1.0) / (number(1.0) + tirx.exp(-value)),
+            "sigmoid": tirx.sigmoid,
             "tanh": tirx.tanh,
         }[operator]
     kernel = elementwise(

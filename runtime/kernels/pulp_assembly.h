@@ -21,6 +21,7 @@
  *   P_ADDN            (a + b) >> shift
  *   P_ADDRNR          to = (to + a + 2^(shift-1)) >> shift, by the register `shift`
  *   P_CLIPU           clamp to 0 .. 2^(bits-1) - 1
+ *   P_CLIPUR          clamp to 0 .. a register
  *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
@@ -82,6 +83,7 @@
 #define P_ADDRN(to, a, b, shift) "p.addRN " #to ", " #a ", " #b ", " #shift "\n"
 #define P_ADDRNR(to, a, shift) "p.addRNr " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) "p.clipu " #to ", " #from ", " #bits "\n"
+#define P_CLIPUR(to, from, high) "p.clipur " #to ", " #from ", " #high "\n"
 #define P_CLIP(to, from, bits) "p.clip " #to ", " #from ", " #bits "\n"
 #define P_MIN(to, a, b) "p.min " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) "p.max " #to ", " #a ", " #b "\n"
@@ -126,6 +128,7 @@
 #define P_ADDRN(to, a, b, shift) ".insn r 0x5b, 6, " #shift ", " #to ", " #a ", " #b "\n"
 #define P_ADDRNR(to, a, shift) ".insn r 0x5b, 6, 0x20, " #to ", " #a ", " #shift "\n"
 #define P_CLIPU(to, from, bits) ".insn r 0x33, 2, 0x0a, " #to ", " #from ", x" #bits "\n"
+#define P_CLIPUR(to, from, high) ".insn r 0x33, 6, 0x0a, " #to ", " #from ", " #high "\n"
 #define P_CLIP(to, from, bits) ".insn r 0x33, 1, 0x0a, " #to ", " #from ", x" #bits "\n"
 #define P_MIN(to, a, b) ".insn r 0x33, 4, 0x02, " #to ", " #a ", " #b "\n"
 #define P_MAX(to, a, b) ".insn r 0x33, 6, 0x02, " #to ", " #a ", " #b "\n"

@@ -87,10 +87,10 @@ def _forward_streams(activation: int, separate: bool) -> NormStreams:
         Step("multiply_add", "squares", ("deviation", "deviation", "squares")),
     )
     steps = [load, Step("multiply_add", "normal", ("value", "factor", "shift"))]
-    if activation != NONE:
-        steps.append(Step("rectify", "positive", (steps[-1].result,)))
     if activation == CLIP:
-        steps.append(Step("limit", "limited", (steps[-1].result, "limit")))
+        steps.append(Step("clip", "clipped", (steps[-1].result, "limit")))
+    elif activation != NONE:
+        steps.append(Step("rectify", "positive", (steps[-1].result,)))
     pointers = ("x", "y") if separate else ("x",)
     steps.append(Step("store", "", (pointers[-1], steps[-1].result)))
     scalars = ("factor", "shift", "limit") if activation == CLIP else ("factor", "shift")

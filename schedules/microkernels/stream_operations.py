@@ -27,10 +27,10 @@ OPERATIONS = {
     "multiply_subtract": Operation(("fnmsub.s {d}, {0}, {1}, {2}",), "{2} - {0} * {1}"),
     "maximum": Operation(("fmax.s {d}, {0}, {1}",), "{0} > {1} ? {0} : {1}"),
     "minimum": Operation(("fmin.s {d}, {0}, {1}",), "{0} < {1} ? {0} : {1}"),
-    # the larger of the source and 0, the smaller of two that are not negative: floats are in integer
-    # registers, and compare as integers without the FPU
+    # the larger of the source and 0, the source within 0 .. source 1: floats are in integer registers, and
+    # those above 0 are in order as integers, without the FPU
     "rectify": Operation(("P_MAX({d}, {0}, zero)",), "{0} > 0.0f ? {0} : 0.0f"),
-    "limit": Operation(("P_MIN({d}, {0}, {1})",), "{0} < {1} ? {0} : {1}"),
+    "clip": Operation(("P_CLIPUR({d}, {0}, {1})",), "{0} > 0.0f ? {0} < {1} ? {0} : {1} : 0.0f"),
     # source 1 where source 0 is above 0, else 0: as integers, too, positive floats are above 0. In place,
     # source 1 less itself or less nothing
     "where_positive": Operation(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
+from onnxruntime.quantization import QuantFormat, QuantType
+from torch import nn
 
 import tvm_pulp
-from tests.tvm_pulp.frontends.quantized_onnx_models import Network
+from tests.tvm_pulp.frontends.quantized_onnx_models import Network, quantized_by_onnxruntime
 from tvm_pulp.check import check
 from tvm_pulp.command_line import main
 from tvm_pulp.frontends import load_network
@@ -76,6 +79,21 @@ def test_it_infers_like_the_quantised_network_but_for_activations(tmp_path):
     bytes_ = integer_output(load_network(proto), {"x": x})
     inside = np.abs(bytes_) < 5.5
     assert inside.any() and np.abs(found - bytes_)[inside].max() <= step
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_rectifiers_that_the_converter_left_to_the_integers_train(form, tmp_path):
+    layers = [nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU6()]
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3))
+    x = RANDOM.normal(size=(64, *IMAGE[1:])).astype(np.float32)
+    path = quantized_by_onnxruntime(network, x, tmp_path, form, QuantType.QUInt8)
+    assert "Relu" not in {node.op_type for node in onnx.load(path).graph.node}
+    package = tvm_pulp.compile(path, train=TrainConfig(batch_size=4, latent_layer="0"))
+    found = package.run({"x": x[:8]}, function="infer").outputs
+    expected = network.eval()(torch.from_numpy(x[:8])).detach().numpy()
+    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+    report = check(package, {"x": x[:8], "labels": np.arange(8) % 3}, steps=2)
+    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize(

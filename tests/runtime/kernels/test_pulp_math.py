@@ -24,6 +24,7 @@ ONE_ARGUMENT: list[tuple[str, Callable[..., np.ndarray], tuple[float, float], fl
     ("log1p", np.log1p, (-0.9, 10.0), 2.5),
     ("tanh", np.tanh, (-10.0, 10.0), 2.5),
     ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), (-30.0, 30.0), 2.5),
+    ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), (-86.0, 86.0), 2.5),
     ("sqrt", np.sqrt, (0.0, 1e9), 0.5),
     ("reciprocal", lambda x: 1 / x, (1e-30, 1e30), 1.5),
     ("rsqrt", lambda x: 1 / np.sqrt(x), (1e-6, 1e6), 1.5),
@@ -44,10 +45,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
             f"void run_{name}(const float *x, float *y, int n) "
             f"{{ for (int i = 0; i < n; ++i) y[i] = pulp_{name}f(x[i]); }}\n"
         )
-    text += (
-        "void run_pow(const float *x, const float *e, float *y, int n) "
-        "{ for (int i = 0; i < n; ++i) y[i] = pulp_powf(x[i], e[i]); }\n"
-    )
+    for name in ("pow", "quotient"):
+        text += (
+            f"void run_{name}(const float *x, const float *e, float *y, int n) "
+            f"{{ for (int i = 0; i < n; ++i) y[i] = pulp_{name}f(x[i], e[i]); }}\n"
+        )
     (folder / "math.c").write_text(text)
     flags = ["-std=gnu99", "-O2", "-Wall", "-Werror", "-fPIC", "-shared", "-I", str(KERNELS)]
     subprocess.run(["gcc", *flags, "math.c", "-o", "math.so", "-lm"], cwd=folder, check=True)
@@ -111,6 +113,12 @@ def test_pow(library: ctypes.CDLL) -> None:
     assert error_in_ulp(got[usual], want[usual]) <= 1.5
 
 
+def test_quotient(library: ctypes.CDLL) -> None:
+    random = np.random.default_rng(2)
+    a, b = (np.exp(random.uniform(-30, 30, 200_000)).astype(np.float32) for _ in range(2))
+    assert error_in_ulp(run(library, "quotient", a, b), a.astype(np.float64) / b) <= 1.0
+
+
 def test_values_at_the_edges(library: ctypes.CDLL) -> None:
     infinity, nan = np.inf, np.nan
     with np.errstate(all="ignore"):
@@ -118,6 +126,9 @@ def test_values_at_the_edges(library: ctypes.CDLL) -> None:
         np.testing.assert_allclose(run(library, "exp", x), np.exp(x), rtol=1e-6)
         np.testing.assert_allclose(run(library, "log", x), np.log(x), rtol=1e-6)
         np.testing.assert_allclose(run(library, "tanh", x), np.tanh(x), rtol=1e-6)
+        np.testing.assert_allclose(
+            run(library, "sigmoid", x), 1 / (1 + np.exp(-x.astype(np.float64))), rtol=1e-6, atol=2e-38
+        )
         base = np.array([-2, -2, -2, 0, 0, 2, 2, -0.5, 1, 0, -infinity, 0.5], np.float32)
         power = np.array([3, 2, 0.5, 2, -1, infinity, -infinity, infinity, nan, 0, 3, 200], np.float32)
         np.testing.assert_allclose(run(library, "pow", base, power), np.power(base, power), rtol=1e-6)

@@ -60,8 +60,7 @@ STREAMS = [
         (),
         (
             Step("load", "value", ("x",)),
-            Step("rectify", "positive", ("value",)),
-            Step("limit", "result", ("positive", "p")),
+            Step("clip", "result", ("value", "p")),
             Step("store", "", ("y", "result")),
         ),
     ),
