@@ -5,6 +5,7 @@ No im2col: a tile of rows of the image lies in L1 with its padding.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
@@ -24,18 +25,21 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     BUFFER_AXES,
     QuantizedConv2dBlocking,
     QuantizedConv2dWorkload,
+    channel_tiles,
+    copies,
     estimate_cycles,
     l1_bytes,
     loop_axes,
     read_workload,
     search,
+    work_cycles,
 )
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,
     ConvolutionTemplate,
 )
-from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.quantized_transfers import load_vectors
 from tvm_pulp.target.tvm_names import (
     EQ,
     Expr,
@@ -56,16 +60,17 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         QuantizedConv2dBlocking.of,
         l1_bytes,
         estimate_cycles,
+        work_cycles,
         channels="tile_n",
         scratch="data",
-        takes_tensors=lambda s, b: b.segments(s) == 1,
+        takes_tensors=lambda s, _: s.segments == 1,
     )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, register blocks and loop orders to choose from."""
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
-            "tile_n": tile_sizes(workload.sizes.outputs, 4),
+            "tile_n": channel_tiles(workload.sizes),
             "block_pixels": list(BLOCKS),
             "order": [0, 1],
         }
@@ -75,10 +80,10 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         workload: QuantizedConv2dWorkload,
         blocking: QuantizedConv2dBlocking,
         features: ClusterFeatures,
-        in_place: bool,
+        scratch: Collection[str] | None,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, blocking, features, self.model.scratch if in_place else None).build()
+        return _Builder(workload, blocking, features, scratch).build()
 
 
 class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
@@ -87,7 +92,7 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         workload: QuantizedConv2dWorkload,
         blocking: QuantizedConv2dBlocking,
         features: ClusterFeatures,
-        scratch: str | None,
+        scratch: Collection[str] | None,
     ) -> None:
         super().__init__(
             workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
@@ -97,18 +102,19 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             name: self.loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
             for name in self.elements
         }
-        copies = {
-            name: 2 if same_for < self.loop.total and not self.in_place else 1
-            for name, same_for in periods.items()
-        }
-        self.allocate(periods, copies)
+        if self.in_place:
+            self.allocate(periods, dict.fromkeys(periods, 1))
+        else:
+            self.allocate(periods, copies(self.s, self.loop.total, periods))
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding or self.in_place else None
+        prepare = self._prepare if s.has_rows_of_padding or s.packed or self.in_place else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.run(self._loads, self._compute, prepare, sides)
+        only_unpacks = not (s.has_rows_of_padding or self.in_place)
+        every = self.periods["weight"] if only_unpacks else 1
+        body = self.run(self._loads, self._compute, prepare, sides, every)
         block = f"register block {b.block_pixels}x{b.block[1]}"
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
@@ -132,12 +138,13 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         return replace(self.s.epilogue, multipliers=4 * self.b.tile_n, words=words)
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Copy the rows of an image in L1; write the padding above and below."""
-        copied, padded = (
+        """Unpack weights, copy the rows of an image in L1, write the padding above and below."""
+        s = self.s
+        return sequence(
+            self.unpack_weights(tile, s.kernel[0] * s.chunk, self.axis(tile, "channel")[0]),
             self._copy_image(tile) if self.in_place else None,
-            self._pad_rows(tile) if self.s.has_rows_of_padding else None,
+            self._pad_rows(tile) if s.has_rows_of_padding else None,
         )
-        return sequence(copied, padded)
 
     def _pad_rows(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
@@ -160,17 +167,13 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
     # pipeline
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, b = self.s, self.b
+        s = self.s
         channel = self.loop.at(tile)[self.variables["channel"]]
-        segments = b.segments(s)
-        shape = (s.outputs, segments, s.kernel[0] * s.chunk // segments)
+        shape = (s.outputs, s.segments, s.kernel[0] * s.chunk // s.segments)
         steps = {
             "data": self._load_image(tile, slot),
-            "weight": load_segments(
-                slot, self.buffers["weight"], self.start("weight", tile), self.weight, shape, channel,
-                self.analyzer,
-            ),
-        }  # fmt: skip
+            "weight": self.load_weights(tile, slot, shape, channel),
+        }
         for terms in self.terms:
             steps["bias"] = load_vectors(
                 slot, self.buffers["bias"], self.start("bias", tile), terms, s.outputs, channel, self.analyzer

@@ -16,6 +16,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.quantized_matmul_model import block_cycles, read_epilogue
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
@@ -49,6 +50,8 @@ class QuantizedConv2dSizes:
     row_dilation: int
     zero_point: int
     epilogue: Epilogue
+    packed: bool = False
+    """Whether the weight has 4 bits a value."""
 
     @property
     def chunk(self) -> int:
@@ -84,6 +87,11 @@ class QuantizedConv2dSizes:
     def slack(self) -> int:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
+
+    @property
+    def segments(self) -> int:
+        """Pieces that a channel's weights lie in: one where the instructions reach across it."""
+        return 1 if self.kernel[0] * self.chunk <= longest_distance(_OUTPUTS) else self.kernel[0]
 
     @property
     def has_rows_of_padding(self) -> bool:
@@ -126,6 +134,7 @@ def read_sizes(
     sizes = QuantizedConv2dSizes(
         images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
         (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
+        int(value["weight_bits"]) == 4,
     )  # fmt: skip
     if not epilogue.is_supported():
         return None
@@ -140,7 +149,7 @@ def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     s, column_dilation = read
     if (column_dilation > 1 and s.kernel[1] > 1) or s.chunk > longest_distance(_OUTPUTS):
         return None
-    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]):
+    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]) or (s.packed and s.segments > 1):
         return None
     return QuantizedConv2dWorkload(function, s)
 
@@ -176,13 +185,9 @@ class QuantizedConv2dBlocking:
         """Pixels and output channels of the register block."""
         return self.block_pixels, min(_OUTPUTS, self.tile_n)
 
-    def segments(self, s: QuantizedConv2dSizes) -> int:
-        """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
-        return 1 if s.kernel[0] * s.chunk <= longest_distance(_OUTPUTS) else s.kernel[0]
-
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
-        whole = self.segments(s) == 1
+        whole = s.segments == 1
         column = s.kernel[0] * s.chunk if whole else s.chunk
         b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
         a_skip = s.row_dilation * s.pitch - s.chunk
@@ -194,6 +199,7 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
+            "weight_stored": packed_bytes(self.tile_n * s.kernel[0] * s.chunk) if s.packed else 0,
             "bias": s.epilogue.vectors * self.tile_n if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
@@ -204,6 +210,7 @@ _AXES = {name: Var(name, "int32") for name in ("image", "row", "channel")}
 BUFFER_AXES = {
     "data": ("image", "row"),
     "weight": ("channel",),
+    "weight_stored": ("channel",),
     "bias": ("channel",),
     "result": ("image", "row", "channel"),
 }
@@ -228,7 +235,8 @@ def _item(s: QuantizedConv2dSizes, name: str) -> int:
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
     """Return the number of tiles, for how many in a row each box stays the same, and the bytes of each."""
     axes = loop_axes(s, b, _AXES)
-    periods = {name: period(axes, [_AXES[a] for a in used]) for name, used in BUFFER_AXES.items()}
+    names = b.tile_elements(s)
+    periods = {name: period(axes, [_AXES[a] for a in BUFFER_AXES[name]]) for name in names}
     sizes = {name: size * _item(s, name) for name, size in b.tile_elements(s).items()}
     return math.prod(axis.count for axis in axes), periods, sizes
 
@@ -236,26 +244,47 @@ def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, di
 def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
     """Return the bytes of all tiles, two copies of those that change from tile to tile."""
     total, periods, sizes = _tiles(s, b)
-    return sum(size * (2 if periods[name] < total else 1) for name, size in sizes.items())
+    number = copies(s, total, periods)
+    return sum(size * number[name] for name, size in sizes.items())
+
+
+def copies(s: QuantizedConv2dSizes, total: int, periods: Mapping[str, int]) -> dict[str, int]:
+    """Return the copies of each buffer: two of what changes from tile to tile.
+
+    One will do of weights that are unpacked, before and after: the next ones are loaded in between.
+    """
+    single = ("weight", "weight_stored") if s.packed else ()
+    return {name: 1 if same_for >= total or name in single else 2 for name, same_for in periods.items()}
 
 
 def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods, sizes = _tiles(s, b)
-    compute = 0.0
-    for (rows, row_count), (n, n_count) in itertools.product(
-        _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
-    ):
-        compute += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
-    lines = {"data": s.source_rows(b.tile_y), "weight": 2, "bias": 2, "result": 1}
+    work = work_cycles(s, b, cores)
+    lines = {"data": s.source_rows(b.tile_y), "weight": 2, "weight_stored": 2, "bias": 2, "result": 1}
     if b.tile_n < s.outputs:
         lines["result"] = b.tile_y * s.columns // 8
     cost = {name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] for name, size in sizes.items()}
+    if s.packed:
+        cost["weight"] = cost.pop("weight_stored")
     store = cost.pop("result")
     dma_in = sum(total / periods[name] * value for name, value in cost.items())
     # core 0 starts the transfers
     issue = total / periods["data"] * lines["data"] * _CYCLES_A_LINE
-    return max(compute + issue + total * _CYCLES_A_TILE, dma_in, total * store) + sum(cost.values()) + store
+    return max(work + issue, dma_in, total * store) + sum(cost.values()) + store
+
+
+def work_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
+    """Estimate the cycles of the work on all tiles, transfers apart."""
+    total, periods, sizes = _tiles(s, b)
+    work = total * _CYCLES_A_TILE
+    for (rows, row_count), (n, n_count) in itertools.product(
+        _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
+    ):
+        work += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
+    if s.packed:
+        work += total / periods["weight"] * sizes["weight"] * CYCLES_A_VALUE / cores
+    return work
 
 
 def _tile_cycles(
@@ -292,12 +321,19 @@ def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
     return [(tile, whole), (rest, 1)] if rest else [(tile, whole)]
 
 
+def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
+    """Return the output channels that a tile may have."""
+    sizes = tile_sizes(s.outputs, 4)
+    row = s.kernel[0] * s.chunk
+    return [size for size in sizes if not s.packed or begins_words(size, s.outputs, row)]
+
+
 @lru_cache(maxsize=1024)
 def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
     for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), tile_sizes(s.outputs, 4), BLOCKS, (0, 1)
+        tile_sizes(s.rows, 1), channel_tiles(s), BLOCKS, (0, 1)
     ):
         knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
         b = QuantizedConv2dBlocking.of(s, knobs)

@@ -16,7 +16,6 @@ from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     TO_L2,
     L1Allocator,
-    ceil_div,
     element,
     flat_argument,
     index,
@@ -25,8 +24,10 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.padded_image import source_rows
 from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_transfers import load_packed, load_segments
 from tvm_pulp.schedules.remove_transfers import in_l1_note
 from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop, Transfers
@@ -44,7 +45,7 @@ from tvm_pulp.target.tvm_names import (
     dtype_bytes,
 )
 
-TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "bias": "int32"}
+TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "weight_stored": "uint8", "bias": "int32"}
 """Of the buffers in L1 but the result, which has its argument's."""
 
 
@@ -73,14 +74,15 @@ class ConvolutionModel(Generic[B]):
         Of a PrimFunc: the workload, or None; of sizes, cores and bytes of L1: the best blocking, or None.
     blocking
         Of sizes and knobs.
-    l1_bytes, estimate_cycles
-        Of sizes and a blocking (and cores).
+    l1_bytes, estimate_cycles, work_cycles
+        Of sizes and a blocking (and cores): work is without transfers.
     channels
         The knob of a tile's channels of results.
     scratch
-        The buffer that is there where the tensors are in L1, too.
+        The buffer of the image that is there where the tensors are in L1, too.
     takes_tensors
-        Of sizes and a blocking of all channels: whether image and weights can be read as they are in L2.
+        Of sizes and a blocking of all channels: whether image and weights can be read as they are in L2, or
+        copied, or unpacked.
     """
 
     read_workload: Callable[[PrimFunc], QuantizedConv2dWorkload | None]
@@ -88,6 +90,7 @@ class ConvolutionModel(Generic[B]):
     blocking: Callable[[QuantizedConv2dSizes, Mapping[str, int]], B]
     l1_bytes: Callable[[QuantizedConv2dSizes, B], int]
     estimate_cycles: Callable[[QuantizedConv2dSizes, B, int], float]
+    work_cycles: Callable[[QuantizedConv2dSizes, B, int], float]
     channels: str
     scratch: str
     takes_tensors: Callable[[QuantizedConv2dSizes, B], bool]
@@ -105,9 +108,13 @@ class ConvolutionTemplate(Generic[B]):
 
     @abstractmethod
     def build_blocking(
-        self, workload: QuantizedConv2dWorkload, blocking: B, features: ClusterFeatures, in_place: bool
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: B,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> PrimFunc:
-        """Return the function in the cluster dialect; with `in_place` all its tensors are in L1."""
+        """Return the function in the cluster dialect, see `ConvolutionBuilder`."""
 
     def match(self, function: PrimFunc) -> QuantizedConv2dWorkload | None:
         """Return the workload, None for anything else and for what the micro-kernels do not serve."""
@@ -135,38 +142,39 @@ class ConvolutionTemplate(Generic[B]):
         self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return self.build_blocking(workload, self.model.blocking(workload.sizes, knobs), features, False)
+        return self.build_blocking(workload, self.model.blocking(workload.sizes, knobs), features, None)
 
     def build_in_place(
         self, workload: QuantizedConv2dWorkload, features: ClusterFeatures, resident: Collection[int]
     ) -> PrimFunc | None:
         """Return the function for tensors in L1, see ``schedules.resident``.
 
-        In as few tiles as have room for their buffer in half of what the tensors leave, the other half is for
-        tensors that other kernels use; None where no tile has room, or where a tensor is in L2.
+        The image's buffer has half of what tensors and unpacked weights leave, if that will do: the other
+        half is for tensors that other kernels use. None where no tile has room, or where a tensor is in L2.
         """
         s, function = workload.sizes, workload.function
         if len(set(resident)) < len(function.params):
             return None
         left = features.kernel_l1_bytes - resident_bytes(function, resident)
-        item = dtype_bytes(TYPES[self.model.scratch])
+        image, names = self.model.scratch, [self.model.scratch, *(["weight"] if s.packed else [])]
         candidates = [
             blocking
             for blocking in self._blockings_of_all_channels(workload, features)
             if self.model.takes_tensors(s, blocking)
         ]
 
-        def cost(blocking: B) -> tuple[int, float]:
-            tiles = ceil_div(s.rows, blocking.knobs()["tile_y"])
-            return tiles, self.model.estimate_cycles(s, blocking, features.cores)
+        def fits(blocking: B, parts: int) -> bool:
+            elements = blocking.tile_elements(s)
+            sizes = {name: elements[name] * dtype_bytes(TYPES[name]) for name in names}
+            return parts * sizes[image] <= left - sum(sizes[name] for name in names[1:])
 
-        def scratch(blocking: B) -> int:
-            return item * blocking.tile_elements(s)[self.model.scratch]
+        def cost(blocking: B) -> float:
+            return self.model.work_cycles(s, blocking, features.cores)
 
-        fitting = [b for b in candidates if scratch(b) <= left]
-        small = [b for b in fitting if scratch(b) <= left // 2]
-        best = min(small, key=cost, default=min(fitting, key=scratch, default=None))
-        return None if best is None else self.build_blocking(workload, best, features, True)
+        fitting = [b for b in candidates if fits(b, 1)]
+        small = [b for b in fitting if fits(b, 2)]
+        best = min(small or fitting, key=cost, default=None)
+        return None if best is None else self.build_blocking(workload, best, features, names)
 
     def _blockings_of_all_channels(
         self, workload: QuantizedConv2dWorkload, features: ClusterFeatures
@@ -189,7 +197,7 @@ class ConvolutionBuilder(Generic[B]):
     axes
         Of the tile loop, outermost first, of variables ``image``, ``row`` and ``channel``.
     scratch
-        Where all tensors are in L1: the only buffer beside them.
+        Where all tensors are in L1: the buffers beside them; None where they are in L2.
     """
 
     def __init__(
@@ -198,7 +206,7 @@ class ConvolutionBuilder(Generic[B]):
         blocking: B,
         features: ClusterFeatures,
         axes: Callable[[Mapping[str, Var]], list[TiledAxis]],
-        scratch: str | None,
+        scratch: Collection[str] | None,
     ) -> None:
         self.scratch = scratch
         self.function, self.s, self.b, self.features = workload.function, workload.sizes, blocking, features
@@ -224,10 +232,12 @@ class ConvolutionBuilder(Generic[B]):
         self.buffers, self.declarations = {}, []
         types = TYPES | {"result": buffer_dtype(self.result)}
         tensors = {"data": self.data, "weight": self.weight, "result": self.result}
+        if self.s.packed:
+            tensors["weight_stored"] = self.weight
         if self.terms:
             tensors["bias"] = self.terms[0]
         for name, elements in self.elements.items():
-            if self.in_place and name != self.scratch:
+            if self.scratch is not None and name not in self.scratch:
                 self.buffers[name] = tensors[name]
                 continue
             buffer, declaration = self.l1.allocate(f"{name}_l1", elements * copies[name], types[name])
@@ -236,7 +246,8 @@ class ConvolutionBuilder(Generic[B]):
 
     def finish(self, body: Stmt, tile: str, source: str, schedule: str) -> PrimFunc:
         """Return the function, with what its comment says of the tiles and the micro-kernels' C."""
-        attributes = {"pulp.schedule": schedule, "pulp.tile": tile, "pulp.micro_kernels": [source]}
+        sources = [unpack_weight_source(assembly=self.features.has_xpulp)] if self.s.packed else []
+        attributes = {"pulp.schedule": schedule, "pulp.tile": tile, "pulp.micro_kernels": [*sources, source]}
         if self.in_place:
             attributes["pulp.notes"] = [in_l1_note(self.arguments)]
         return kernel_function(
@@ -260,7 +271,7 @@ class ConvolutionBuilder(Generic[B]):
 
     def start(self, name: str, tile: Expr) -> Expr:
         """Return the element of a buffer where a tile's copy starts, or the tile in a tensor in L1."""
-        if self.in_place and name != self.scratch:
+        if self.scratch is not None and name not in self.scratch:
             return self._offset(name, tile)
         return self.loop.copy_start(tile, self.periods[name], self.elements[name], self.copies[name])
 
@@ -285,16 +296,47 @@ class ConvolutionBuilder(Generic[B]):
         worker = Var("worker", "int32")
         return parallel(worker, self.features.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
 
+    def load_weights(self, tile: Expr, slot: Expr, shape: tuple[int, int, int], rows: TileAxis) -> list[Stmt]:
+        """Return the transfers of the weights of a tile's channels.
+
+        Parameters
+        ----------
+        tile, slot
+            See `TileLoop.run`.
+        shape
+            Channels, segments of each one's weights, and their bytes.
+        rows
+            What a tile has of the channels.
+        """
+        if not self.s.packed:
+            start = self.start("weight", tile)
+            return load_segments(slot, self.buffers["weight"], start, self.weight, shape, rows, self.analyzer)
+        values = shape[1] * shape[2]
+        stored, first, count = self.buffers["weight_stored"], rows.offset * values, rows.size * values
+        return [load_packed(slot, stored, index(0), self.weight, first, count, self.analyzer)]
+
+    def unpack_weights(self, tile: Expr, channel_values: int, rows: TileAxis) -> Stmt | None:
+        """Return the unpacking of what is new of weights of 4 bits, by the workers; None of others."""
+        if not self.s.packed:
+            return None
+        count = self.analyzer.simplify(rows.size * channel_values)
+        places = (self.place(name, tile) for name in ("weight_stored", "weight"))
+        call = self.workers("unpack_weight_tile", *places, count)
+        return self.loop.when_new(tile, self.periods["weight"], call)
+
     def run(
         self,
         loads: Transfers,
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None,
         meanwhile: Sequence[Stmt],
+        prepare_every: int = 1,
     ) -> Stmt:
-        """Return the tile loop, without transfers where the tensors are in L1."""
+        """Return the tile loop, see `TileLoop.run`, without transfers where the tensors are in L1."""
         transfers = (None, None) if self.in_place else (loads, self.stores)
-        return self.loop.run(transfers[0], transfers[1], compute, prepare, meanwhile=meanwhile)
+        return self.loop.run(
+            transfers[0], transfers[1], compute, prepare, prepare_every=prepare_every, meanwhile=meanwhile
+        )
 
     def stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         """Return the transfer of a tile of results."""

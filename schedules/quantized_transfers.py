@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from tvm_pulp.schedules.dialect import TO_L1, as_int, index
+from tvm_pulp.schedules.dialect import TO_L1, as_int, dma_1d, index
 from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.unpack_weight import GROUP
 from tvm_pulp.schedules.transfers import Box, transfer
-from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, arith, buffer_shape
+from tvm_pulp.target.tvm_names import Buffer, Expr, Stmt, arith, buffer_shape, tirx
 
 
 def load_segments(
@@ -29,6 +30,14 @@ def load_segments(
         place = start + segment * rows.tile * chunk
         steps.append(transfer(slot, l1, place, source, box, TO_L1, analyzer))
     return steps
+
+
+def load_packed(
+    slot: Expr, l1: Buffer, start: Expr, source: Buffer, first: Expr, count: Expr, analyzer: arith.Analyzer
+) -> Stmt:
+    """Return the transfer of some of the values of a weight of 4 bits, from a word's first one on."""
+    size = analyzer.simplify(tirx.floordiv(count + GROUP - 1, GROUP) * (GROUP // 2))
+    return dma_1d(slot, l1, start, source, analyzer.simplify(tirx.floordiv(first, 2)), size, TO_L1)
 
 
 def load_vectors(

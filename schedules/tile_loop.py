@@ -150,6 +150,7 @@ class TileLoop:
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None = None,
         *,
+        prepare_every: int = 1,
         store_once: bool = False,
         meanwhile: Sequence[Stmt] = (),
     ) -> Stmt:
@@ -161,7 +162,8 @@ class TileLoop:
         a tile is waited for ``ahead`` tiles later, so that one slot carries its loads and its stores.
 
         ``prepare`` is work of all workers on a tile's inputs, before the next loads start: what it has read
-        from a buffer need not be kept, so that such a buffer needs one copy only.
+        from a buffer need not be kept, so that such a buffer needs one copy only. It is done for the first of
+        each ``prepare_every`` tiles.
 
         With ``store_once`` the results of all tiles stay in L1 and leave together after the last one.
 
@@ -177,7 +179,8 @@ class TileLoop:
             body.append(dma_wait(slot))
         body.append(barrier())
         if prepare:
-            body += [prepare(tile), barrier()]
+            prepared = self.when_new(tile, prepare_every, sequence(prepare(tile), barrier()))
+            body += [] if prepared is None else [prepared]
         if loads and self.total > self.ahead:
             following, define = bind("following", tile + self.ahead)
             self._range(following, self.ahead, self.total - 1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     ALIGNMENT,
-    TO_L1,
     TO_L2,
     L1Allocator,
     aligned,
@@ -20,7 +19,13 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.matmul_model import tile_sizes
-from tvm_pulp.schedules.microkernels.unpack_weight import GROUP, packed_bytes, unpack_weight_source
+from tvm_pulp.schedules.microkernels.unpack_weight import (
+    CYCLES_A_VALUE,
+    GROUP,
+    packed_bytes,
+    unpack_weight_source,
+)
+from tvm_pulp.schedules.quantized_transfers import load_packed
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.target.tvm_names import (
     Evaluate,
@@ -31,12 +36,10 @@ from tvm_pulp.target.tvm_names import (
     address_of,
     arith,
     call_extern,
-    tirx,
 )
 
 _GRAIN = 4 * ALIGNMENT
 """A tile has a multiple of these values, so that its packed bytes fill whole lines of L1, too."""
-_CYCLES_A_VALUE = 0.8
 _CYCLES_OF_PLAIN_C = 12.0
 _CYCLES_A_TILE = 150.0
 _DMA_BYTES_A_CYCLE = 8.0
@@ -83,7 +86,7 @@ class UnpackWeightTemplate:
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         size = knobs["tile_values"]
-        a_value = _CYCLES_A_VALUE if features.has_xpulp else _CYCLES_OF_PLAIN_C
+        a_value = CYCLES_A_VALUE if features.has_xpulp else _CYCLES_OF_PLAIN_C
         work = ceil_div(size, 2 * GROUP * features.cores) * 2 * GROUP * a_value + _CYCLES_A_TILE
         move = size / _DMA_BYTES_A_CYCLE
         return ceil_div(workload.values, size) * max(work, move) + 1.5 * move
@@ -105,9 +108,7 @@ def _build(w: UnpackWeightWorkload, tile_values: int, features: ClusterFeatures)
 
     def loads(tile: Expr, slot: Expr) -> list[Stmt]:
         place, start = loop.at(tile)[value], loop.copy_start(tile, 1, bytes_)
-        size = analyzer.simplify(tirx.floordiv(place.size + GROUP - 1, GROUP) * (GROUP // 2))
-        offset = analyzer.simplify(tirx.floordiv(place.offset, 2))
-        return [dma_1d(slot, packed_l1, start, packed, offset, size, TO_L1)]
+        return [load_packed(slot, packed_l1, start, packed, place.offset, place.size, analyzer)]
 
     def stores(tile: Expr, slot: Expr) -> list[Stmt]:
         place, start = loop.at(tile)[value], loop.copy_start(tile, 1, values)

@@ -8,6 +8,7 @@ import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.passes.operators.packed_weights import weight_argument
 from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
@@ -93,6 +94,7 @@ def quantized_conv2d(
     data_shape: Shape,
     outputs: int,
     requantization: Requantization | None,
+    weight_bits: int = 8,
 ) -> PrimFunc:
     """Make the kernel of a quantised convolution without groups.
 
@@ -111,6 +113,8 @@ def quantized_conv2d(
         Channels of the result.
     requantization
         From the sums to bytes; None for the sums themselves, int32, without a bias.
+    weight_bits
+        8, or 4 for a weight of `pack_halves`.
 
     Returns
     -------
@@ -122,9 +126,8 @@ def quantized_conv2d(
     images, height, width, channels = data_shape
     rows, columns = geometry.output_size(height, width)
     data = argument("data", data_shape, "uint8")
-    weight = argument(
-        "weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels)), "int8"
-    )
+    packed_shape = (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels))
+    weight, weight_element = weight_argument(packed_shape, weight_bits)
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
     c = te.reduce_axis((0, channels), name="c")
@@ -132,7 +135,8 @@ def quantized_conv2d(
     total = te.compute(
         shape,
         lambda b, y, x, o: te.sum(
-            geometry.element(data, b, y, x, ky, kx, c) * tirx.Cast("int32", weight(o, ky, kx * channels + c)),
+            geometry.element(data, b, y, x, ky, kx, c)
+            * tirx.Cast("int32", weight_element(o, ky, kx * channels + c)),
             axis=[ky, kx, c],
         ),
         name="total",
@@ -145,5 +149,5 @@ def quantized_conv2d(
         layer=layer,
         work=work,
         macs=images * rows * columns * outputs * channels * geometry.kernel[0] * geometry.kernel[1],
-        details={"pulp.quantized_conv2d": {**geometry.attributes(), **details}},
+        details={"pulp.quantized_conv2d": {**geometry.attributes(), **details, "weight_bits": weight_bits}},
     )

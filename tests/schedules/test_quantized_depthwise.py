@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
 from tests.schedules.quantized_convolutions import depthwise_sums
-from tests.schedules.quantized_operands import FORMS, requantization_for
+from tests.schedules.quantized_operands import FORMS, random_weight, requantization_for, stored
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
@@ -28,18 +28,24 @@ SAME = (1, 1, 1, 1)
 
 
 def workload(
-    shape: Shape, g: QuantizedConv2d, form: str = "narrow", bounds: Bounds = (0, 0, 255), seed: int = 0
+    shape: Shape,
+    g: QuantizedConv2d,
+    form: str = "narrow",
+    bounds: Bounds = (0, 0, 255),
+    seed: int = 0,
+    bits: int = 8,
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, shape).astype(np.uint8)
-    weight = random.integers(-128, 128, (shape[3], 1, *g.kernel)).astype(np.int8)
+    weight = random_weight(random, (shape[3], 1, *g.kernel), bits)
+    packed = stored(pack_depthwise_weight(weight), bits)
     sums = depthwise_sums(data, weight, g)
     bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
-    function = quantized_depthwise("layer", "forward", g, shape, requantization)
+    function = quantized_depthwise("layer", "forward", g, shape, requantization, bits)
     arguments = [
         data,
-        pack_depthwise_weight(weight),
+        packed,
         requantization.terms(bias, multiplier),
         np.zeros(sums.shape, np.uint8),
     ]
