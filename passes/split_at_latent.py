@@ -135,7 +135,9 @@ def _find(model: Model, layer: str) -> tuple[relax.Var | None, dict[str, None]]:
             continue
         for name in (variable.name, names.layer(variable)):
             known[name] = None
-            if name == layer or name.startswith(layer + "."):
+            moves = found is not None and operator_name(value) == "permute_dims"
+            # what only moves the result of a layer is left to its reader
+            if name == layer or (name.startswith(layer + ".") and not moves):
                 found = variable
     return found, known
 

@@ -74,13 +74,16 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.elementwise import ElementwiseTemplate
     from tvm_pulp.schedules.float16_matmul import Float16MatmulTemplate
     from tvm_pulp.schedules.latents import LatentsTemplate
+    from tvm_pulp.schedules.linear_sum import LinearSumTemplate
     from tvm_pulp.schedules.matmul import MatmulTemplate
     from tvm_pulp.schedules.max_pool import MaxPoolTemplate
     from tvm_pulp.schedules.movement import MovementTemplate
     from tvm_pulp.schedules.quantize import QuantizeTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
+    from tvm_pulp.schedules.quantized_depthwise_quads import DepthwiseQuadsTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+    from tvm_pulp.schedules.quantized_pool import QuantizedPoolTemplate
     from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
@@ -90,9 +93,12 @@ def templates() -> list[Template]:
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
+        DepthwiseQuadsTemplate(),
         QuantizedDepthwiseTemplate(),
         QuantizeTemplate(),
         UnpackWeightTemplate(),
+        LinearSumTemplate(),
+        QuantizedPoolTemplate(),
         LatentsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),

@@ -129,15 +129,15 @@ def _tap_line(taps: int, rows: int, columns: int) -> float:
 
 def _depthwise_cycles(s: Conv2dSizes, n: int, y: int, o: int, cores: int) -> float:
     plans = depthwise_plans(s, True)
-    rows = plans[0].rows
-    units = ceil_div(y, rows.unit)
+    unit = plans[0].row_unit
+    units = ceil_div(y, unit)
     if s.kind == WEIGHT_GRADIENT:  # the channels are shared out
         shared = ceil_div(o, cores) * n * units
         starts = shared / units
     else:  # the results' rows, so that a worker may start within a channel and end within another
         shared = ceil_div(n * units * o, cores)
         starts = shared // units + (shared % units > 0) * 2
-    share = shared * rows.unit / rows.results
+    share = shared * unit / plans[0].rows.results
     return sum(starts * start + share * work for start, work in map(plane_parts, plans))
 
 

@@ -132,7 +132,7 @@ def tile_elements(s: Conv2dSizes, b: Conv2dBlocking) -> tuple[int, int, int]:
 def row_unit(s: Conv2dSizes) -> int:
     """Return of how many rows the number of a tile's rows is a multiple."""
     if s.depthwise:
-        return depthwise_plans(s, True)[0].rows.unit
+        return depthwise_plans(s, True)[0].row_unit
     return s.height.stride if s.kind == DATA_GRADIENT else 1
 
 

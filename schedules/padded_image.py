@@ -1,14 +1,16 @@
 """A tile of rows of an image of bytes in L1, with its padding around it.
 
 The DMA, or the workers where the image is in L1, put each row between the padding's columns, which are
-written once; padding above and below is written for the tiles that have it.
+written once, as are rows of padding where all tiles have them in the same places; else padding above and
+below is written for the tiles that have it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from tvm_pulp.schedules.dialect import TO_L1, dma_1d, element, parallel, serial, when
+from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, element, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.copy_rows import copy_rows_source
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
@@ -16,9 +18,30 @@ from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
 from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, address_of, arith, call_extern, tirx
 
 
-def source_rows(
-    s: QuantizedConv2dSizes, row: TileAxis, analyzer: arith.Analyzer
-) -> tuple[Expr, Expr, Expr, Expr]:
+class RowWindows(Protocol):
+    """What `source_rows` reads of windows over images."""
+
+    @property
+    def height(self) -> int:
+        """Rows of an image."""
+        ...
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Of rows and columns."""
+        ...
+
+    @property
+    def padding(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right."""
+        ...
+
+    def source_rows(self, rows: int) -> int:
+        """Return the rows of an image, with its padding, that some rows of results need."""
+        ...
+
+
+def source_rows(s: RowWindows, row: TileAxis, analyzer: arith.Analyzer) -> tuple[Expr, Expr, Expr, Expr]:
     """Return the first row of the image that a tile needs (it may lie above), how many it needs, and the
     first and the number of those that are there.
     """
@@ -64,11 +87,21 @@ class PaddedImage:
         line, source_line = s.filled * s.channels, s.width * s.channels
         return copy_rows_source(line, source_line, s.pitch, assembly=assembly) if line else ""
 
-    def write_sides(self, places: list[Expr]) -> list[Stmt]:
-        """Return the writing of the columns of padding of copies of the tile, once for all tiles."""
-        if self.sizes.filled == self.sizes.padded_width and not self.sizes.slack:
-            return []
-        return [self._workers("quantized_pad_sides", place) for place in places]
+    @property
+    def pads_rows_once(self) -> bool:
+        """Whether all tiles have the same rows, so that padding above and below stays."""
+        return self.sizes.has_rows_of_padding and self.rows >= self.sizes.rows
+
+    def write_once(self, places: list[Expr]) -> list[Stmt]:
+        """Return the writing of the padding of copies of the tile that stays for all tiles."""
+        s, rows = self.sizes, []
+        if self.pads_rows_once:
+            everything = TileAxis(index(0), index(s.rows), s.rows)
+            rows = [self.write_rows(place, everything)[1] for place in places]
+        if s.filled * s.channels == s.pitch and not s.slack:
+            return rows
+        sides = [self._workers("quantized_pad_sides", place) for place in places]
+        return [*sides, *([barrier(), *rows] if rows else [])]  # the sides of these rows are written twice
 
     def write_rows(self, place: Expr, row: TileAxis) -> tuple[Expr, Stmt]:
         """Return the condition that a tile has padding above or below, and the writing of it."""
@@ -105,7 +138,7 @@ class PaddedImage:
         first, _, low, valid = source_rows(s, row, self.analyzer)
         line = s.width * s.channels
         place, at = start + (low - first) * s.pitch + s.left * s.channels, (image * s.height + low) * line
-        if s.filled == s.padded_width == s.width:
+        if s.filled == s.width and line == s.pitch:
             move = dma_1d(slot, l1, place, source, at, self.analyzer.simplify(valid * line), TO_L1)
             return [move if self.analyzer.can_prove(valid > 0) else when(valid > 0, move)]
         step = Var("source_row", "int32")

@@ -18,11 +18,12 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
-from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source
+from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source, stationary_conv2d_source
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_model import (
     BLOCKS,
     BUFFER_AXES,
+    STATIONARY,
     QuantizedConv2dBlocking,
     QuantizedConv2dWorkload,
     channel_tiles,
@@ -54,6 +55,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
     """The template of functions with the attribute ``"pulp.quantized_conv2d"``."""
 
     name = "quantized_conv2d"
+    attribute = "pulp.quantized_conv2d"
     model = ConvolutionModel(
         read_workload,
         search,
@@ -71,7 +73,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
             "tile_n": channel_tiles(workload.sizes),
-            "block_pixels": list(BLOCKS),
+            "block_pixels": [*BLOCKS, STATIONARY],
             "order": [0, 1],
         }
 
@@ -98,6 +100,7 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
         )
         self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
+        self.pads_tiles = self.s.has_rows_of_padding and not self.image.pads_rows_once
         periods = {
             name: self.loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
             for name in self.elements
@@ -109,19 +112,31 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding or s.packed or self.in_place else None
+        prepare = self._prepare if self.pads_tiles or s.packed or self.in_place else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
-        sides = self.image.write_sides([address_of(element(self.buffers["data"], at)) for at in starts])
-        only_unpacks = not (s.has_rows_of_padding or self.in_place)
-        every = self.periods["weight"] if only_unpacks else 1
-        body = self.run(self._loads, self._compute, prepare, sides, every)
-        block = f"register block {b.block_pixels}x{b.block[1]}"
+        padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
+        every = 1 if self.pads_tiles or self.in_place else self.periods["weight"]
+        body = self.run(self._loads, self._compute, prepare, padding, every)
+        block = "weights stay in registers"
+        if b.block_pixels != STATIONARY:
+            block = f"register block {b.block_pixels}x{b.block[1]}"
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
 
     def _micro_kernel(self) -> str:
+        copying = self.image.copying(assembly=self.features.has_xpulp) if self.in_place else ""
+        return f"{self._panels()}\n{copying}\n{self.image.micro_kernel()}"
+
+    def _panels(self) -> str:
         s, b = self.s, self.b
-        work = quantized_conv2d_source(
+        if b.block_pixels == STATIONARY:
+            return stationary_conv2d_source(
+                s.stationary_panel(b.tile_n),
+                width=s.columns,
+                row_stride=s.strides[0] * s.pitch,
+                assembly=self.features.has_xpulp,
+            )
+        return quantized_conv2d_source(
             width=s.columns,
             row_stride=s.strides[0] * s.pitch,
             block=b.block,
@@ -130,8 +145,6 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             e=self._epilogue(),
             assembly=self.features.has_xpulp,
         )
-        copying = self.image.copying(assembly=self.features.has_xpulp) if self.in_place else ""
-        return f"{work}\n{copying}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
         words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
@@ -143,7 +156,7 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         return sequence(
             self.unpack_weights(tile, s.kernel[0] * s.chunk, self.axis(tile, "channel")[0]),
             self._copy_image(tile) if self.in_place else None,
-            self._pad_rows(tile) if s.has_rows_of_padding else None,
+            self._pad_rows(tile) if self.pads_tiles else None,
         )
 
     def _pad_rows(self, tile: Expr) -> Stmt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import aligned, ceil_div
@@ -16,6 +16,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.quantized_matmul_model import block_cycles, read_epilogue
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
@@ -23,6 +24,8 @@ from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
 
 BLOCKS = (5, 4, 3)
 """Pixels that a register block may have; it has four output channels."""
+STATIONARY = 0
+"""In place of pixels of a register block: the weights stay in registers, see ``stationary_panel``."""
 _OUTPUTS = LARGEST_BLOCK[1]
 _CYCLES_A_TILE = 200.0
 _CYCLES_A_PANEL = 100.0
@@ -47,7 +50,7 @@ class QuantizedConv2dSizes:
     kernel: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
-    row_dilation: int
+    dilation: tuple[int, int]
     zero_point: int
     epilogue: Epilogue
     packed: bool = False
@@ -71,7 +74,7 @@ class QuantizedConv2dSizes:
     @property
     def padded_width(self) -> int:
         """Columns of the padded image that windows reach."""
-        return (self.columns - 1) * self.strides[1] + self.kernel[1]
+        return (self.columns - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
 
     @property
     def filled(self) -> int:
@@ -80,13 +83,21 @@ class QuantizedConv2dSizes:
 
     @property
     def pitch(self) -> int:
-        """Bytes of a row of the padded image."""
-        return self.padded_width * self.channels
+        """Bytes of a row of the padded image: whole words, so that every row is aligned like the first."""
+        return ceil_div(self.padded_width * self.channels, 4) * 4
 
     @property
     def slack(self) -> int:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.channels
+
+    def stationary_panel(self, tile_n: int) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        return StationaryPanel(
+            self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
+            self.dilation[0] * self.pitch, self.chunk, tile_n,
+            replace(self.epilogue, multipliers=4 * tile_n),
+        )  # fmt: skip
 
     @property
     def segments(self) -> int:
@@ -100,7 +111,7 @@ class QuantizedConv2dSizes:
 
     def source_rows(self, rows: int) -> int:
         """Return the rows of the padded image that so many rows of the result need."""
-        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.row_dilation + 1
+        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,8 @@ class QuantizedConv2dWorkload:
     sizes: QuantizedConv2dSizes
 
 
-def read_sizes(
-    function: PrimFunc, attribute: str, takes_sums: bool = False
-) -> tuple[QuantizedConv2dSizes, int] | None:
-    """Read a function's attribute; returns the sizes and the dilation of columns too.
+def read_sizes(function: PrimFunc, attribute: str, takes_sums: bool = False) -> QuantizedConv2dSizes | None:
+    """Read a function's attribute.
 
     None for rare shifts, and for sums that are not requantised if the template does not take them.
     """
@@ -129,25 +138,21 @@ def read_sizes(
     images, height, width, channels = buffer_shape(function.params[0])
     _, rows, columns, outputs = buffer_shape(function.params[-1])
     epilogue = read_epilogue(value)
-    dilation = pair("dilation")
+    kernel, (row_dilation, column_dilation) = pair("kernel"), pair("dilation")
+    dilation = (row_dilation if kernel[0] > 1 else 1, column_dilation if kernel[1] > 1 else 1)
     top, left, bottom, right = (int(item) for item in value["padding"])
     sizes = QuantizedConv2dSizes(
-        images, height, width, channels, rows, columns, outputs, pair("kernel"), pair("strides"),
-        (top, left, bottom, right), dilation[0], int(value["data_zero_point"]), epilogue,
+        images, height, width, channels, rows, columns, outputs, kernel, pair("strides"),
+        (top, left, bottom, right), dilation, int(value["data_zero_point"]), epilogue,
         int(value["weight_bits"]) == 4,
     )  # fmt: skip
-    if not epilogue.is_supported():
-        return None
-    return sizes, dilation[1]
+    return sizes if epilogue.is_supported() else None
 
 
 def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None where the panels do not serve."""
-    read = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
-    if read is None:
-        return None
-    s, column_dilation = read
-    if (column_dilation > 1 and s.kernel[1] > 1) or s.chunk > longest_distance(_OUTPUTS):
+    s = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
+    if s is None or s.dilation[1] > 1 or s.chunk > longest_distance(_OUTPUTS):
         return None
     if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]) or (s.packed and s.segments > 1):
         return None
@@ -159,7 +164,7 @@ class QuantizedConv2dBlocking:
     """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
-    weights stay.
+    weights stay. With `STATIONARY` pixels the weights stay in registers.
     """
 
     tile_y: int
@@ -171,10 +176,14 @@ class QuantizedConv2dBlocking:
     def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedConv2dBlocking:
         """Return the blocking for knobs, clipped to the workload's extents and the instructions' reach."""
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
-        pixels = min(knobs["block_pixels"], s.columns, reach)
-        return QuantizedConv2dBlocking(
-            min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs), pixels, knobs["order"]
+        tile_y, tile_n, pixels = (
+            min(knobs["tile_y"], s.rows),
+            min(knobs["tile_n"], s.outputs),
+            knobs["block_pixels"],
         )
+        if pixels == STATIONARY and not s.stationary_panel(tile_n).takes(s.outputs, tile_n):
+            pixels = BLOCKS[-1]
+        return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -190,7 +199,7 @@ class QuantizedConv2dBlocking:
         whole = s.segments == 1
         column = s.kernel[0] * s.chunk if whole else s.chunk
         b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
-        a_skip = s.row_dilation * s.pitch - s.chunk
+        a_skip = s.dilation[0] * s.pitch - s.chunk
         a_row, depth = s.strides[1] * s.channels, s.chunk // 4
         return DotDistances(a_row, column, depth, s.kernel[0], a_skip, b_skip, along_rows=False)
 
@@ -291,6 +300,11 @@ def _tile_cycles(
     s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
 ) -> float:
     """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    if b.block_pixels == STATIONARY:
+        pixels = ceil_div(rows * s.columns, cores)
+        runs = ceil_div(pixels, s.columns) + (pixels % s.columns > 0)
+        each = stationary_cycles(0, outputs, s.stationary_panel(b.tile_n))
+        return stationary_cycles(pixels, outputs, s.stationary_panel(b.tile_n)) + (runs - 1) * each
     d = b.distances(s)
     misaligned = d.segments * d.depth if s.channels % 4 else 0
 
@@ -333,7 +347,7 @@ def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBl
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
     for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), channel_tiles(s), BLOCKS, (0, 1)
+        tile_sizes(s.rows, 1), channel_tiles(s), (*BLOCKS, STATIONARY), (0, 1)
     ):
         knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
         b = QuantizedConv2dBlocking.of(s, knobs)

@@ -77,7 +77,7 @@ class ConvolutionModel(Generic[B]):
     l1_bytes, estimate_cycles, work_cycles
         Of sizes and a blocking (and cores): work is without transfers.
     channels
-        The knob of a tile's channels of results.
+        The knob of a tile's channels of results; None where a tile has all of them.
     scratch
         The buffer of the image that is there where the tensors are in L1, too.
     takes_tensors
@@ -91,15 +91,16 @@ class ConvolutionModel(Generic[B]):
     l1_bytes: Callable[[QuantizedConv2dSizes, B], int]
     estimate_cycles: Callable[[QuantizedConv2dSizes, B, int], float]
     work_cycles: Callable[[QuantizedConv2dSizes, B, int], float]
-    channels: str
+    channels: str | None
     scratch: str
     takes_tensors: Callable[[QuantizedConv2dSizes, B], bool]
 
 
 class ConvolutionTemplate(Generic[B]):
-    """A template of the functions with the attribute ``"pulp.NAME"``; its subclass gives knobs and builds."""
+    """A template of the functions with an attribute; its subclass gives knobs and builds."""
 
     name: str
+    attribute: str
     model: ConvolutionModel[B]
 
     @abstractmethod
@@ -118,7 +119,7 @@ class ConvolutionTemplate(Generic[B]):
 
     def match(self, function: PrimFunc) -> QuantizedConv2dWorkload | None:
         """Return the workload, None for anything else and for what the micro-kernels do not serve."""
-        if function.attrs is None or f"pulp.{self.name}" not in function.attrs:
+        if function.attrs is None or self.attribute not in function.attrs:
             return None
         return self.model.read_workload(function)
 
@@ -181,9 +182,9 @@ class ConvolutionTemplate(Generic[B]):
     ) -> list[B]:
         """Return the blockings whose tiles have all channels of the results."""
         values, name, s = self.knobs(workload, features), self.model.channels, workload.sizes
-        if s.outputs not in values[name]:
-            return []
-        choices = itertools.product(*(values | {name: [s.outputs]}).values())
+        if name is not None:
+            values[name] = [outputs for outputs in values[name] if outputs == s.outputs]
+        choices = itertools.product(*values.values())
         return [self.model.blocking(s, dict(zip(values, chosen, strict=True))) for chosen in choices]
 
 

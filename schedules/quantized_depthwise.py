@@ -1,4 +1,4 @@
-"""Quantised depthwise convolutions, channels innermost: windows up to 3x3, strides up to 2, any padding.
+"""Quantised depthwise convolutions, channels innermost: any window that registers serve, stride and padding.
 
 A tile of rows of the image arrives in L1, is rearranged, with padding, to words of four columns of a channel
 (``microkernels/byte_planes.py``), and makes room for the next one while the windows are computed.
@@ -51,9 +51,10 @@ from tvm_pulp.target.tvm_names import (
 
 
 class QuantizedDepthwiseTemplate(ConvolutionTemplate[QuantizedDepthwiseBlocking]):
-    """The template of functions with the attribute ``"pulp.quantized_depthwise"``: not of large windows."""
+    """The template of functions with the attribute ``"pulp.quantized_depthwise"``, but very wide windows."""
 
     name = "quantized_depthwise"
+    attribute = "pulp.quantized_depthwise"
     model = ConvolutionModel(
         read_workload,
         search,

@@ -11,8 +11,7 @@ from functools import lru_cache
 from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
-from tvm_pulp.schedules.microkernels.quantized_depthwise import DepthwiseShape
-from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import STRIP
+from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape, row_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, packed_bytes
 from tvm_pulp.schedules.quantized_conv2d_model import (
     QuantizedConv2dSizes,
@@ -35,15 +34,10 @@ _CYCLES_A_STORED_LINE = 1.2
 
 def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     """Return the workload; None for windows that the strips do not serve."""
-    read = read_sizes(function, "pulp.quantized_depthwise")
-    if read is None:
+    sizes = read_sizes(function, "pulp.quantized_depthwise")
+    if sizes is None or not (sizes.filled and channel_tiles(sizes)):
         return None
-    sizes, column_dilation = read
-    rows, columns = sizes.kernel
-    if (column_dilation > 1 and columns > 1) or (sizes.row_dilation > 1 and rows > 1):
-        return None
-    workload = QuantizedConv2dWorkload(function, sizes)
-    return workload if sizes.filled and channel_tiles(sizes) else None
+    return QuantizedConv2dWorkload(function, sizes)
 
 
 @dataclass(frozen=True)
@@ -65,13 +59,15 @@ class QuantizedDepthwiseBlocking:
     def shape(self, s: QuantizedConv2dSizes) -> DepthwiseShape:
         """Return what the micro-kernel depends on."""
         shape = _shape(s, self.tile_c)
-        rows = {min(self.tile_y, s.rows), s.rows % self.tile_y or self.tile_y}
+        tiles = {min(self.tile_y, s.rows), s.rows % self.tile_y or self.tile_y}
+        rows = {number for tile in tiles for number in shape.rows_of_classes(tile)}
         return replace(shape, rests=tuple(sorted({number % shape.rows_of_sums for number in rows})))
 
     def planes(self, s: QuantizedConv2dSizes) -> BytePlanes:
         """Return what the image's rearrangement depends on."""
-        words = ceil_div(s.padded_width, 4)
-        return BytePlanes(self.tile_c, s.width, s.filled, s.left, words, s.zero_point)
+        shape = _shape(s, self.tile_c)
+        every = (s.strides[1], s.dilation[1]) if s.dilation[1] > 1 else (1, 1)
+        return BytePlanes(self.tile_c, s.width, s.filled, s.left, shape.words, s.zero_point, *every)
 
     def slack(self, s: QuantizedConv2dSizes) -> int:
         """Return the bytes behind the image that the last group of four channels reaches."""
@@ -80,7 +76,7 @@ class QuantizedDepthwiseBlocking:
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
         rows = s.source_rows(self.tile_y)
-        words = rows * ceil_div(s.padded_width, 4)
+        words = rows * _shape(s, self.tile_c).words_of_row
         sizes = {
             "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
@@ -97,7 +93,8 @@ ITEM = {"data": 1, "planes": 4, "weight": 1, "weight_stored": 1, "bias": 4, "res
 
 
 def _shape(s: QuantizedConv2dSizes, channels: int) -> DepthwiseShape:
-    return DepthwiseShape(s.kernel, s.strides, channels, s.columns, ceil_div(s.padded_width, 4))
+    words = ceil_div(ceil_div(s.padded_width, s.dilation[1]), 4)
+    return DepthwiseShape(s.kernel, s.strides, s.dilation, channels, s.columns, words)
 
 
 def channel_tiles(s: QuantizedConv2dSizes) -> list[int]:
@@ -157,14 +154,17 @@ def work_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, cores: i
     """Estimate the cycles of the work on all tiles, transfers apart."""
     row_tiles, _, total = _tiles(s, b)
     shape = b.shape(s)
-    rest = s.rows - (row_tiles - 1) * b.tile_y
+    last = s.rows - (row_tiles - 1) * b.tile_y
     compute = 0.0
-    for rows, count in ((b.tile_y, row_tiles - 1), (rest, 1)):
-        words = ceil_div(s.source_rows(rows) * shape.words * ceil_div(b.tile_c, 4), cores)
-        strips = [STRIP] * (s.columns // STRIP) + [s.columns % STRIP] * (s.columns % STRIP > 0)
-        mean = sum(_channel_cycles(s, shape, width, rows) for width in strips) / len(strips)
-        work = ceil_div(len(strips) * b.tile_c, cores) * mean + 2 * _CYCLES_A_RUN
-        compute += count * (words * _CYCLES_A_WORD * (1.5 if b.tile_c % 4 else 1.0) + work)
+    for rows, count in ((b.tile_y, row_tiles - 1), (last, 1)):
+        words = ceil_div(s.source_rows(rows) * shape.words_of_row * ceil_div(b.tile_c, 4), cores)
+        work = words * _CYCLES_A_WORD * (1.5 if b.tile_c % 4 else 1.0)
+        classes = list(itertools.product(shape.columns_of_classes, shape.rows_of_classes(rows)))
+        strips = [(width, height) for columns, height in classes for width in shape.strips(columns)]
+        mean = sum(_channel_cycles(s, shape, *strip) for strip in strips) / len(strips)
+        runs = 2 if len(classes) == 1 else len(strips) / cores + len(strips) / len(classes)
+        work += ceil_div(len(strips) * b.tile_c, cores) * mean + runs * _CYCLES_A_RUN
+        compute += count * work
     compute *= total / row_tiles
     compute += total * _CYCLES_A_TILE
     if s.packed:
@@ -174,13 +174,16 @@ def work_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, cores: i
 
 def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, rows: int) -> float:
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
-    words = shape.words_of(width)
-    image_row = words + (words - 1)
     e = s.epilogue
+    if not shape.keeps_sums:
+        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0)
+    words = shape.window_row(width).words
+    image_row = words + (words - 1)
     each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
     each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
-    row = image_row * s.strides[0] + s.kernel[0] * width + width * each + 2
-    return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - s.strides[0]) * (image_row + width)
+    stride, _ = shape.steps
+    row = image_row * stride + s.kernel[0] * width + width * each + 2
+    return _CYCLES_A_CHANNEL + rows * row + (s.kernel[0] - stride) * (image_row + width)
 
 
 @lru_cache(maxsize=1024)

@@ -24,10 +24,12 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
+from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
 from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
+    STATIONARY,
     QuantizedMatmulBlocking,
     QuantizedMatmulWorkload,
     estimate_cycles,
@@ -68,7 +70,7 @@ class QuantizedMatmulTemplate:
         return {
             "tile_m": tiles_of(workload, "data", [1]),
             "tile_n": tiles_of(workload, "weight", [4]),
-            "block_rows": list(BLOCKS),
+            "block_rows": [*BLOCKS, STATIONARY],
             "order": [0, 1],
         }
 
@@ -151,10 +153,15 @@ class _Builder:
             self.features.cores,
             {
                 "pulp.schedule": "quantized_matmul",
-                "pulp.tile": f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}; register block {b.block_rows}x4",
+                "pulp.tile": f"m {b.tile_m}/{w.m}, n {b.tile_n}/{w.n}; {self._shape()}",
                 "pulp.micro_kernels": [*self._rearrangements(), self._micro_kernel()],
             },
         )
+
+    def _shape(self) -> str:
+        if self.b.block_rows == STATIONARY:
+            return "weights stay in registers"
+        return f"register block {self.b.block_rows}x4"
 
     def _rearrangements(self) -> list[str]:
         w, sources = self.w, []
@@ -168,6 +175,10 @@ class _Builder:
 
     def _micro_kernel(self) -> str:
         w, b = self.w, self.b
+        signed = buffer_dtype(w.function.params[0]) == "int8"
+        if b.block_rows == STATIONARY:
+            panel = w.stationary_panel(b.tile_n, signed=signed)
+            return stationary_matmul_source(panel, assembly=self.features.has_xpulp)
         rows, columns = b.block
         return quantized_matmul_source(
             block=b.block,
@@ -176,7 +187,7 @@ class _Builder:
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
             e=replace(w.epilogue_of, multipliers=4 * b.tile_n, words=not (w.n % 4 or b.tile_n % 4)),
-            signed=buffer_dtype(w.function.params[0]) == "int8",
+            signed=signed,
             assembly=self.features.has_xpulp,
         )
 

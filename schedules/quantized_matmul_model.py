@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,12 +18,15 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     Epilogue,
     longest_distance,
 )
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
 BLOCKS = (5, 4)
 """Rows that a register block may have; it has four columns."""
+STATIONARY = 0
+"""In place of rows of a register block: the weights stay in registers, see ``stationary_panel``."""
 _COLUMNS = LARGEST_BLOCK[1]
 _LARGEST_SEGMENTS = 16
 
@@ -78,6 +81,16 @@ class QuantizedMatmulWorkload:
         """Words of a sum."""
         return ceil_div(self.k, 4)
 
+    def can_be_stationary(self, tile_n: int) -> bool:
+        """Tell whether the weights of a tile can stay in registers."""
+        panel = self.stationary_panel(tile_n)
+        return not self.rearranged and panel.takes(self.n, tile_n)
+
+    def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
+        """Return the sizes of a panel whose weights stay in registers."""
+        e = replace(self.epilogue_of, multipliers=4 * tile_n)
+        return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
+
 
 def segments_of(k: int) -> int | None:
     """Return the number of equal pieces of whole words for a sum of k bytes, None where it would be large."""
@@ -108,7 +121,10 @@ def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
 
 @dataclass(frozen=True)
 class QuantizedMatmulBlocking:
-    """Bound knobs: tile sizes, rows of the register block, order of the tile loops (0: rows outside)."""
+    """Bound knobs: tile sizes, rows of the register block, order of the tile loops (0: rows outside).
+
+    With `STATIONARY` rows the weights stay in registers.
+    """
 
     tile_m: int
     tile_n: int
@@ -118,8 +134,10 @@ class QuantizedMatmulBlocking:
     @staticmethod
     def of(w: QuantizedMatmulWorkload, knobs: Mapping[str, int]) -> QuantizedMatmulBlocking:
         """Return the blocking for knobs, clipped to the workload's extents."""
-        tile_m, tile_n = min(knobs["tile_m"], w.m), min(knobs["tile_n"], w.n)
-        return QuantizedMatmulBlocking(tile_m, tile_n, min(knobs["block_rows"], tile_m), knobs["order"])
+        tile_m, tile_n, rows = min(knobs["tile_m"], w.m), min(knobs["tile_n"], w.n), knobs["block_rows"]
+        if rows == STATIONARY and not w.can_be_stationary(tile_n):
+            rows = BLOCKS[-1]
+        return QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), knobs["order"])
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -256,10 +274,14 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods = _periods(w, b)
     d, e = b.distances(w), w.epilogue_of
-    along_rows = b.along_rows(w, cores)
+    along_rows = b.block_rows != STATIONARY and b.along_rows(w, cores)
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
-        compute += tile_cycles(m, n, b.block, along_rows, d, e, cores) * m_count * n_count
+        if b.block_rows == STATIONARY:
+            each = stationary_cycles(ceil_div(m, cores), n, w.stationary_panel(b.tile_n))
+        else:
+            each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
+        compute += each * m_count * n_count
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
@@ -316,7 +338,9 @@ def _search(
     w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
-    for tile_m, tile_n, rows, order in itertools.product(heights, widths, BLOCKS, (0, 1)):
+    for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):
+        if rows == STATIONARY and not w.can_be_stationary(tile_n):
+            continue
         b = QuantizedMatmulBlocking(tile_m, tile_n, min(rows, tile_m), order)
         if l1_bytes(w, b) <= limit:
             cycles = estimate_cycles(w, b, cores)

@@ -9,7 +9,7 @@ from tvm_pulp.frontends import Imported
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.integer_stage import ImportedStage, IntegerStage
+from tvm_pulp.passes.quantized.integer_stage import IntegerStage, QuantizedNetwork
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.training_graph import TrainingGraph, build_training
@@ -50,7 +50,7 @@ def build_graph(
 
     Parameters
     ----------
-    imported : Model, ImportedStage or QuantizedGraph
+    imported : Model or QuantizedNetwork
         Of `load_source`.
     train : TrainConfig or None
         What to train and how; None for inference.
@@ -76,20 +76,15 @@ def build_graph(
 
 
 def _quantized(
-    imported: ImportedStage | QuantizedGraph, train: TrainConfig | None, quantization: Quantization | None
+    imported: QuantizedNetwork, train: TrainConfig | None, quantization: Quantization | None
 ) -> BuiltGraph:
     """Build the graph of a network that came quantised."""
-    name = imported.model.name if isinstance(imported, ImportedStage) else imported.name
+    name = imported.name
     if quantization is not None:
         raise UserError(f"{name}: the model is quantised already: leave out the calibration")
     if train is None:
-        integers = imported.graph(1) if isinstance(imported, ImportedStage) else imported
+        integers = imported.graph(1)
         return BuiltGraph(build_integer_inference(integers), integers, integer_layers_report(integers))
-    if isinstance(imported, QuantizedGraph):
-        raise UserError(
-            f"{name}: the model is quantised: a float32 model is needed to train, so convert it without "
-            "optimisations"
-        )
     if train.latent_layer is None:
         raise UserError(
             f"{name}: the model is quantised: name the layer up to which it stays so (--latent-layer), those "

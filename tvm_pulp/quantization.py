@@ -13,7 +13,7 @@ from tvm_pulp.passes.fold_batch_norm import fold_batch_norm
 from tvm_pulp.passes.inference_graph import build_inference
 from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.integer_stage import ImportedStage, IntegerStage
+from tvm_pulp.passes.quantized.integer_stage import IntegerStage, QuantizedNetwork, Stage
 from tvm_pulp.passes.quantized.lower_graph import build_integer_inference
 from tvm_pulp.passes.remove_quantizers import remove_quantizers
 from tvm_pulp.passes.split_at_latent import split_at_latent, split_at_softmax
@@ -157,9 +157,7 @@ def train_on_latents(
     return build_training(split.trained, config, stage), stage
 
 
-def train_on_imported_latents(
-    imported: ImportedStage, config: TrainConfig
-) -> tuple[TrainingGraph, ImportedStage]:
+def train_on_imported_latents(imported: QuantizedNetwork, config: TrainConfig) -> tuple[TrainingGraph, Stage]:
     """Build the training graph of a network that came quantised: its first layers stay in integers.
 
     Those behind the latents compute in float32 and start from their dequantised weights; activations are not
@@ -167,7 +165,7 @@ def train_on_imported_latents(
 
     Parameters
     ----------
-    imported : ImportedStage
+    imported : QuantizedNetwork
         The whole network.
     config : TrainConfig
         With its `latent_layer`.
@@ -176,7 +174,7 @@ def train_on_imported_latents(
     -------
     graph : TrainingGraph
         Its model is the part behind the latents.
-    stage : ImportedStage
+    stage : Stage
         The part before.
 
     Raises
@@ -189,6 +187,6 @@ def train_on_imported_latents(
     # PyTorch keeps quantised weights as buffers
     weights = replace(split.trained, buffers=split.trained.buffers - imported.scales.keys())
     trained = clean_up(remove_quantizers(weights), 1)
-    stage = replace(imported, model=split.frozen)
+    stage = imported.up_to(split)
     stage.graph(1)  # refuses what has no form in integers or float before anything is built on it
     return build_training(trained, config, stage), stage

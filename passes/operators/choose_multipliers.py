@@ -1,7 +1,8 @@
-"""The choice of integer multipliers for a requantisation."""
+"""The choice of integer multipliers for a requantisation, and for sums of bytes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ NARROW_BITS = 30
 
 SHORT_BITS = 15
 """Multipliers of `Requantization.short` and `Requantization.halfword` are less than two to this power."""
+
+_MOST_SUM_BITS = 21
 
 CONVOLUTION = ("short", "narrow")
 PRODUCT = ("halfword", *CONVOLUTION)
@@ -79,6 +82,41 @@ def choose_multipliers(
         if _has_halves(multipliers, sums, requantization.shift):
             requantization = replace(requantization, rounding=rounding)
     return multipliers, requantization
+
+
+def choose_sum_multipliers(
+    layer: str, ratios: tuple[float, float], *, subtracts: bool = False, accuracy: float = 1 / 16
+) -> tuple[tuple[int, int], int]:
+    """Choose the multipliers of the sum or difference of two tensors of bytes, and a shift for both.
+
+    Parameters
+    ----------
+    layer
+        For messages.
+    ratios
+        Scale of each operand by that of the result; positive.
+    subtracts
+        Whether the right operand is subtracted: its multiplier is negative then.
+    accuracy
+        Largest error of a result, in units of its last place, of multipliers of 16 bits, with signs where one
+        is negative. Where they have a larger one, they get 21 bits: products with bytes and their rounding
+        just fit 32.
+
+    Raises
+    ------
+    UserError
+        Where the result's scale is so much finer than an operand's that no shift serves.
+    """
+    sign = -1 if subtracts else 1
+    for bits in (16 - subtracts, _MOST_SUM_BITS):
+        shift = min(math.floor(math.log2((2**bits - 1) / max(ratios))), 30)
+        if shift < 1:
+            raise UserError(f"layer {layer}: the scales of its operands are too far from that of its result")
+        multipliers = round(ratios[0] * 2**shift), sign * round(ratios[1] * 2**shift)
+        errors = (abs(abs(m) / 2**shift - ratio) for m, ratio in zip(multipliers, ratios, strict=True))
+        if 255 * sum(errors) <= accuracy:
+            break
+    return multipliers, shift
 
 
 def _has_halves(multipliers: np.ndarray, sums: np.ndarray, shift: int) -> bool:

@@ -1,4 +1,4 @@
-"""Bytes element by element: to and from float, sums of two tensors, functions by table."""
+"""Bytes element by element: to and from float, functions by table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel, number
+from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, number
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.target.tvm_names import PrimFunc, call_pure_extern, const, tirx
 
@@ -146,60 +146,6 @@ def dequantize_sums(layer: str, work: str, shape: Shape, axes: Sequence[int]) ->
 
     result = te.compute(tuple(shape[axis] for axis in axes), compute, name="result")
     return make_kernel([sums, bias, scale], [result], operator="dequantize_sums", layer=layer, work=work)
-
-
-def quantized_add(
-    layer: str,
-    work: str,
-    shapes: tuple[Shape, Shape],
-    zero_points: tuple[int, int, int],
-    multipliers: tuple[int, int],
-    shift: int,
-    bounds: tuple[int, int],
-    rounding: Rounding = Rounding.HALF_UP,
-) -> PrimFunc:
-    """Make the kernel of ``clip((ml * (l - zl) + mr * (r - zr) + 2^(shift - 1) >> shift) + z, bounds)``.
-
-    Parameters
-    ----------
-    layer, work
-        See `make_kernel`.
-    shapes
-        Of left and right operand, of one rank; they broadcast.
-    zero_points
-        Of left operand, right operand and result.
-    multipliers, shift
-        Integers; the sum must fit 32 bits.
-    bounds
-        Least and greatest result.
-    rounding
-        `HALF_UP`, as in the formula, or `HALF_EVEN`.
-
-    Returns
-    -------
-    PrimFunc
-        Operator class ``"quantized_add"``: left, right, result, all uint8.
-    """
-    left, right = argument("left", shapes[0], "uint8"), argument("right", shapes[1], "uint8")
-    even = rounding is Rounding.HALF_EVEN
-    offset = -multipliers[0] * zero_points[0] - multipliers[1] * zero_points[1]
-    half = (1 << (shift - 1)) - (1 if even else 0)
-
-    def compute(*indices: Scalar) -> Scalar:
-        terms = [
-            tirx.Cast("int32", broadcast_element(tensor, indices)) * const(multiplier, "int32")
-            for tensor, multiplier in zip((left, right), multipliers, strict=True)
-        ]
-        total = terms[0] + terms[1]
-        if even:
-            total = total + const(offset, "int32")
-            total = total + ((total >> const(shift, "int32")) & const(1, "int32")) + const(half, "int32")
-        else:
-            total = total + const(offset + half, "int32")
-        return _byte((total >> const(shift, "int32")) + const(zero_points[2], "int32"), *bounds)
-
-    result = te.compute(np.broadcast_shapes(*shapes), compute, name="result")
-    return make_kernel([left, right], [result], operator="quantized_add", layer=layer, work=work)
 
 
 def lookup(layer: str, work: str, shape: Shape) -> PrimFunc:

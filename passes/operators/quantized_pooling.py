@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 from tvm import te
@@ -10,6 +11,7 @@ from tvm import te
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
 from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.passes.operators.scaled_sum import find_scaled_sum
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
 
 
@@ -41,10 +43,12 @@ def quantized_avg_pool2d(
     -------
     PrimFunc
         Operator class ``"quantized_avg_pool2d"``: data uint8, multiplier int32 if there are several, result
-        uint8.
+        uint8; ``"pulp.quantized_pool2d"`` has the windows, ``"pulp.scaled_sum"``, if 32 bits give the same
+        results, the arithmetic.
     """
     single = multipliers.shape[-2:] == (1, 1)
-    offset = geometry.zero_point * geometry.kernel[0] * geometry.kernel[1]
+    taps = geometry.kernel[0] * geometry.kernel[1]
+    offset = geometry.zero_point * taps
     arguments = [] if single else [argument("multiplier", multipliers.shape, "int32")]
 
     def finish(total: Scalar, y: Scalar, x: Scalar) -> Scalar:
@@ -55,7 +59,11 @@ def quantized_avg_pool2d(
         factor = const(int(multipliers.flat[0]), "int32")
         return requantization.apply_to(centred, factor, const(shift, "int32"))
 
-    return _pool("quantized_avg_pool2d", layer, work, geometry, data_shape, te.sum, finish, arguments)
+    form = find_scaled_sum(requantization, multipliers, offset, taps) if single else None
+    details = {} if form is None else {"pulp.scaled_sum": form.attributes()}
+    return _pool(
+        "quantized_avg_pool2d", layer, work, geometry, data_shape, te.sum, finish, arguments, details
+    )
 
 
 def quantized_max_pool2d(layer: str, work: str, geometry: QuantizedConv2d, data_shape: Shape) -> PrimFunc:
@@ -64,13 +72,14 @@ def quantized_max_pool2d(layer: str, work: str, geometry: QuantizedConv2d, data_
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_max_pool2d"``: data uint8, result uint8.
+        Operator class ``"quantized_max_pool2d"``: data uint8, result uint8; ``"pulp.quantized_pool2d"`` has
+        the windows.
     """
 
     def finish(largest: Scalar, y: Scalar, x: Scalar) -> Scalar:
         return tirx.Cast("uint8", largest)
 
-    return _pool("quantized_max_pool2d", layer, work, geometry, data_shape, te.max, finish, [])
+    return _pool("quantized_max_pool2d", layer, work, geometry, data_shape, te.max, finish, [], {})
 
 
 def _pool(
@@ -82,6 +91,7 @@ def _pool(
     reduce: Callable[..., Scalar],
     finish: Callable[[Scalar, Scalar, Scalar], Scalar],
     further: list[te.Tensor],
+    details: dict[str, dict[str, int]],
 ) -> PrimFunc:
     """Reduce each window to an int32 value and make a byte of it."""
     images, height, width, channels = data_shape
@@ -95,4 +105,7 @@ def _pool(
         name="total",
     )
     result = te.compute(shape, lambda b, y, x, c: finish(total(b, y, x, c), y, x), name="result")
-    return make_kernel([data, *further], [result], operator=operator, layer=layer, work=work)
+    attributes = {**details, "pulp.quantized_pool2d": asdict(geometry)}
+    return make_kernel(
+        [data, *further], [result], operator=operator, layer=layer, work=work, details=attributes
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from tvm import relax
@@ -21,6 +23,7 @@ from tvm_pulp.passes.quantized.lower_graph import (
 )
 from tvm_pulp.passes.quantized.quantize import quantize_model
 from tvm_pulp.passes.quantized.walk import Ranges
+from tvm_pulp.passes.split_at_latent import Split
 
 
 class Stage(abc.ABC):
@@ -89,6 +92,28 @@ class IntegerStage(Stage):
         return quantize_model(with_batch(self.model, batch), self.ranges, self.weight_bits)
 
 
+class QuantizedNetwork(Protocol):
+    """A network that came quantised, whole."""
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+
+    @property
+    def model(self) -> Model:
+        """What it computes; `remove_quantizers` makes it compute in float32."""
+
+    @property
+    def scales(self) -> Mapping[str, np.ndarray]:
+        """Scales of the weights, float32, by the names of the parameters that are bytes in the file."""
+
+    def graph(self, batch: int) -> QuantizedGraph:
+        """Make the integer graph of all layers for a batch size."""
+
+    def up_to(self, split: Split) -> Stage:
+        """Give the layers up to a cut of `model`."""
+
+
 @dataclass(frozen=True)
 class ImportedStage(Stage):
     """A network that came quantised, or the first layers of one.
@@ -107,6 +132,15 @@ class ImportedStage(Stage):
     scales: Mapping[str, np.ndarray]
     divides: bool
 
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.model.name
+
     def graph(self, batch: int) -> QuantizedGraph:
         """Make the integer graph for a batch size."""
         return imported_graph(with_batch(self.model, batch), self.scales, self.divides)
+
+    def up_to(self, split: Split) -> ImportedStage:
+        """Give the layers up to a cut of `model`."""
+        return dataclasses.replace(self, model=split.frozen)

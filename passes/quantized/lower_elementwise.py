@@ -9,6 +9,7 @@ from tvm import relax
 
 from tvm_pulp.passes.operators import quantized_elementwise
 from tvm_pulp.passes.operators.kernel import Shape
+from tvm_pulp.passes.operators.quantized_add import quantized_add
 from tvm_pulp.passes.operators.quantized_multiply import channel_lookup, quantized_multiply
 from tvm_pulp.passes.operators.quantized_softmax import quantized_softmax
 from tvm_pulp.passes.operators.rescaled_add import rescaled_add
@@ -59,7 +60,7 @@ class Lowering(Protocol):
 
 def _add(lowering: Lowering, operator: g.QuantizedAdd) -> relax.Var:
     tensors = (operator.left, operator.right, operator.output)
-    kernel = quantized_elementwise.quantized_add(
+    kernel = quantized_add(
         operator.layer,
         WORK,
         (physical(operator.left.shape), physical(operator.right.shape)),

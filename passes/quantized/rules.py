@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from tvm_pulp.passes.operators.choose_multipliers import CONVOLUTION, DEPTHWISE, PRODUCT
+from tvm_pulp.passes.operators.choose_multipliers import (
+    CONVOLUTION,
+    DEPTHWISE,
+    PRODUCT,
+    choose_sum_multipliers,
+)
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.passes.quantized import graph
@@ -17,11 +22,8 @@ from tvm_pulp.passes.quantized.elementwise_operators import QuantizedMultiply
 from tvm_pulp.passes.quantized.graph import QuantizedTensor
 from tvm_pulp.passes.quantized.walk import ARITHMETIC, Walk, bounds
 from tvm_pulp.passes.rewrite import is_number, number, operands, operator_name, static_shape
-from tvm_pulp.target.errors import UserError
 
 Rule = Callable[[Walk, relax.Var, relax.Call], None]
-ADD_MULTIPLIER_BITS = 21
-"""Two products of 21 and 8 bits and their rounding fit 32 bits with their signs."""
 
 
 def layer_weight(
@@ -83,11 +85,8 @@ def _sum(walk: Walk, variable: relax.Var, value: relax.Call) -> None:
     left, right = _operands(walk, variable, value)
     variable, output, low, high = walk.with_bounds(variable)
     ratios = (left.scale / output.scale, right.scale / output.scale)
-    shift = min(math.floor(ADD_MULTIPLIER_BITS - math.log2(max(ratios))), 30)
-    if shift < 1:
-        raise UserError(f"layer {layer}: the scales of its operands are too far from that of its result")
-    sign = -1 if operator_name(value) == "subtract" else 1
-    multipliers = (round(ratios[0] * 2**shift), sign * round(ratios[1] * 2**shift))
+    subtracts, accuracy = operator_name(value) == "subtract", walk.arithmetic.accuracy
+    multipliers, shift = choose_sum_multipliers(layer, ratios, subtracts=subtracts, accuracy=accuracy)
     rounding = walk.arithmetic.rounding
     walk.emit(
         variable, graph.QuantizedAdd(layer, output, left, right, multipliers, shift, low, high, rounding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 
 LARGEST_IMMEDIATE = 2047
 """Largest offset of a load, or constant of an addition, that an instruction can hold."""
@@ -27,6 +28,22 @@ class AssemblyText:
             escaped = line.replace('"', '\\"')
             shown.append(f"    {line}" if _MACRO.match(line) else f'    "{escaped}\\n"')
         return "\n".join(shown)
+
+
+def code_words(lines: Sequence[str]) -> float:
+    """Return the size of some instructions in words of four bytes; compressed ones take half a word."""
+    instructions = [line for line in lines if not line.endswith(":") and not line.startswith(".")]
+    return sum(0.5 if line.startswith("c.") else 1.0 for line in instructions)
+
+
+def copies(moves: Sequence[tuple[str, str]]) -> list[str]:
+    """Return instructions that copy registers, (to, from), in half the usual space.
+
+    An odd last one takes a whole word, so that what follows is aligned.
+    """
+    half, rest = moves[: len(moves) // 2 * 2], moves[len(moves) // 2 * 2 :]
+    short = [".option rvc", *(f"c.mv {to}, {source}" for to, source in half), ".option norvc"] if half else []
+    return short + [f"mv {to}, {source}" for to, source in rest]
 
 
 def float_bits(value: float) -> int:

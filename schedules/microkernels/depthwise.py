@@ -13,10 +13,22 @@ import textwrap
 
 from tvm_pulp.schedules.conv2d_workload import Conv2dSizes
 from tvm_pulp.schedules.microkernels.depthwise_plan import DepthwisePlan, depthwise_plans
-from tvm_pulp.schedules.microkernels.reads import strips
+from tvm_pulp.schedules.microkernels.straight_line import Block
+from tvm_pulp.schedules.microkernels.walks_assembly import fit_together, walks_assembly
 
 _MOST_INLINE = 3
 """Walks of a function that is inlined."""
+
+_PINNED = tuple(f"s{i}" for i in range(10, 1, -1))
+"""Registers of a channel's weights."""
+
+_IN_REGISTER = """\
+#if PULP_ASSEMBLY
+#define IN_REGISTER(name) __asm__(name)
+#else
+#define IN_REGISTER(name)
+#endif
+"""
 
 _ARGUMENTS = """\
 int core, const float *image, const float *operand, float *result, int32_t images, int32_t channels,
@@ -37,14 +49,14 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool) -> str:
     """
     plans = depthwise_plans(s, assembly)
     source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans)
-    return f'#include "pulp_assembly.h"\n\n{source}' if assembly else source
+    return f'#include "pulp_assembly.h"\n\n{_IN_REGISTER}\n{source}' if assembly else source
 
 
 # forward step and data gradient
 
 
 def _results(s: Conv2dSizes, plans: list[DepthwisePlan]) -> str:
-    h, w = plans[0].rows, plans[0].columns
+    h, w, unit = plans[0].rows, plans[0].columns, plans[0].row_unit
     functions = "\n\n".join(_rows_function(f"depthwise_rows_{i}", p) for i, p in enumerate(plans))
     calls = "\n".join(
         f"    depthwise_rows_{number}(from, weight, to, y, y + count);" for number in range(len(plans))
@@ -56,7 +68,7 @@ def _results(s: Conv2dSizes, plans: list[DepthwisePlan]) -> str:
  * of rows. The tile has `valid` lines of each channel, from line `low` of the image on. */
 static void conv2d_tile({_ARGUMENTS}) {{
   (void)accumulate;
-  const int32_t first = first_row{_over(h.unit)}, lines = {_units("rows", h.unit)};
+  const int32_t first = first_row{_over(unit)}, lines = {_units("rows", unit)};
   const int32_t last = pulp_chunk(core + 1, PULP_CORES, images * channels * lines);
   int32_t at = pulp_chunk(core, PULP_CORES, images * channels * lines), plane = at / lines;
   int32_t channel = plane % channels;
@@ -84,28 +96,38 @@ def _units(rows: str, unit: int) -> str:
 def _rows_function(name: str, p: DepthwisePlan) -> str:
     """Return C for some rows of taps of the row units ``y`` to ``end`` of a channel."""
     taps = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
-    declared = ", ".join(f"k{t} = weight[{t}]" for t in taps)
+    declared = "".join(f"  {_pinned(p, f'k{t}', n)} = weight[{t}];\n" for n, t in enumerate(taps))
     unused = "".join(f", (void)k{t}" for t in taps)
     source, to = ("plane", "results") if p.upward else ("in", "out")
     return f"""\
 static void {_own_registers(p)}{name}(
     const float *restrict {source}, const float *restrict weight, float *restrict {to}, int32_t y,
     int32_t end) {{
-  const float {declared};
-  (void)weight{unused};
+{declared}  (void)weight{unused};
 {_row_runs(p)}}}"""
+
+
+def _pinned(p: DepthwisePlan, name: str, number: int) -> str:
+    """Return a declaration in C; inline assembly finds a weight in the same register everywhere."""
+    if not p.assembly or number >= len(_PINNED):
+        return f"const float {name}"
+    return f'register const float {name} IN_REGISTER("{_PINNED[number]}")'
 
 
 def _own_registers(p: DepthwisePlan) -> str:
     """Keep a function with many walks apart, so that they share the registers with nothing else; with few
     walks its call would take longer than that saves.
     """
-    walks = len(p.row_runs()) * len(strips(p.columns, p.strip))
+    walks = len(p.row_runs()) * len(p.strips())
     return "" if walks <= _MOST_INLINE else "__attribute__((noinline)) "
 
 
 def _row_runs(p: DepthwisePlan) -> str:
     """Return C for runs of row units that are alike."""
+    if p.running:
+        return (
+            f"  (void)y, (void)end;\n  const int32_t count = {p.running.steps};\n{_walk(p, p.row_runs()[0])}"
+        )
     if p.upward:
         return _runs_upward(p)
     h, w = p.rows, p.columns
@@ -143,28 +165,68 @@ def _runs_upward(p: DepthwisePlan) -> str:
 
 def _walk(p: DepthwisePlan, run: tuple[int, int]) -> str:
     """Return C that walks down each strip in ``count`` blocks."""
-    text, w = "", p.columns
+    return _strips(p, [(p.block(run, *strip), *strip) for strip in p.strips()], "count")
+
+
+def _strips(p: DepthwisePlan, walks: list[tuple[Block, int, int, int]], count: str) -> str:
+    """Return C that walks down strips in ``count`` blocks: blocks, first columns, columns, numbers of strips.
+
+    Strips in a row are one statement in assembly.
+    """
+    text = ""
+    together: list[tuple[Block, int, int, str]] = []
+    for block, first, _, alike in walks:
+        plain = _strip(p, block, count, first, alike)
+        if not (plain and p.assembly and block.has_assembly):
+            text += _statement(p, together, count) + plain
+            together = []
+            continue
+        if not fit_together([*(other for other, *_ in together), block]):
+            text += _statement(p, together, count)
+            together = []
+        together.append((block, first, alike, plain))
+    return text + _statement(p, together, count)
+
+
+def _statement(p: DepthwisePlan, walks: list[tuple[Block, int, int, str]], count: str) -> str:
+    """Return C for strips in a row: in assembly, or else one after the other."""
+    if not walks:
+        return ""
+    declared, strides = _pointers(p, walks[0][0], walks[0][1])
+    blocks = [(block, alike) for block, _, alike, _ in walks]
+    if any(block.at_edge for block, _ in blocks):
+        fast = (
+            f"      if (inside) {{\n{walks_assembly(blocks, count, strides, '        ')}"
+            f"      }} else {{\n{walks_assembly(blocks, count, strides, '        ', inside=False)}      }}\n"
+        )
+    else:
+        fast = walks_assembly(blocks, count, strides, "      ")
+    plain = "".join(text for *_, text in walks)
+    return f"#if PULP_ASSEMBLY\n    {{\n{declared}{fast}    }}\n#else\n{plain}#endif\n"
+
+
+def _strip(p: DepthwisePlan, block: Block, count: str, first: int, alike: int) -> str:
+    """Return plain C that walks down ``alike`` strips from a column on in ``count`` blocks."""
+    if not block.values and not block.zeros:
+        return ""
+    declared, strides = _pointers(p, block, first)
+    return f"    {{\n{declared}{block.c(count, alike, strides, '      ')}    }}\n"
+
+
+def _pointers(p: DepthwisePlan, block: Block, first: int) -> tuple[str, dict[str, int]]:
+    """Return C with a block's pointers for a column, and how far it is from a strip to the next."""
+    w = p.columns
     pointers = [("const float", "from", "in", w.advance, w.unit)]
     if not p.sums:
         pointers.append(("float", "to", "out", 1, 1))
     if p.sums or p.taken[0] > 0:
         pointers.append(("const float", "with", "g" if p.sums else "out", 1, 1))
-    for first, count, alike in strips(w, p.strip):
-        block = p.block(run, first, count)
-        if not block.values and not block.zeros:
-            continue
-        declared, strides = "", {}
-        for kind, name, base, advance, columns in pointers:
+    declared, strides = "", {}
+    for kind, name, base, advance, columns in pointers:
+        strides[name] = p.strip // columns * advance
+        if name in block.steps:
             declared += f"      {kind} *{name} = {base} + {first // columns * advance};\n"
-            strides[name] = p.strip // columns * advance
-        declared += "".join(f"      (void){name};\n" for name in strides if name not in block.steps)
-        code = block.c("count", alike, strides, "      ")
-        if p.assembly and block.has_assembly:
-            code = (
-                f"#if PULP_ASSEMBLY\n{block.assembly('count', alike, strides, '      ')}#else\n{code}#endif\n"
-            )
-        text += f"    {{\n{declared}{code}    }}\n"
-    return text
+    return declared, strides
 
 
 # weight gradient

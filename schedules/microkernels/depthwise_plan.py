@@ -15,6 +15,11 @@ import numpy as np
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, WEIGHT_GRADIENT, Conv2dSizes
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.depthwise_blocks import result_block, sum_block, users, uses_of
+from tvm_pulp.schedules.microkernels.depthwise_running import (
+    RunningRows,
+    running_block,
+    running_rows,
+)
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 from tvm_pulp.schedules.microkernels.reads import ReadAxis, Reads, runs, strips
 from tvm_pulp.schedules.microkernels.straight_line import Block
@@ -31,15 +36,17 @@ _FIRST_FETCH, _MISS = 1.05, 5.0
 """Cycles that the others take longer the first time: from the cache that all workers share, or from L2."""
 _SHARED_BYTES = 3000
 """Code that stays in the shared cache of 4 KiB beside the rest of the kernel."""
-_IN_STEP, _HELD_IN_STEP = 3.0, 1.5
+_IN_STEP, _HELD_IN_STEP, _SUMS_IN_STEP = 3.0, 0.2, 0.6
 """Cycles in which two workers that share an FPU both leave it idle, at the ends of a block; the same where
-values stay in registers from block to block."""
+values stay in registers from block to block, of blocks of results and of the weight gradient."""
 _HELD_BLOCKS = 4
 """Blocks of a walk from which on values stay in registers: the first ones are loaded before it."""
+_LARGEST_WHOLE = 400
+"""Results of a channel up to which walks may take whole channels: enough of them fit L1."""
+_VALUES_A_PART = 1024
+"""Values of a channel that are worked on in one go: more are not in one tile, or several workers'."""
 _FEW_WALKS = 3
-"""Walks a channel up to which one more is faster than a longer one that starts with zeros."""
-_ZEROS_OR_LOADS = 4.0
-"""Cycles in which a walk finds out whether it starts at the image's edge."""
+"""Walks a channel up to which one more is faster than a longer one of results that starts with zeros."""
 _C_LOOP, _NEXT_STRIP, _STRIP_CYCLES, _CHANNEL_CYCLES = 5.0, 4.0, 8.0, 60.0
 """Cycles beside straight-line code: of a loop in C, of a strip, of the first one of a kind, of a channel."""
 
@@ -49,7 +56,8 @@ class DepthwisePlan:
     """A depthwise step and its blocks of a unit of rows times ``strip`` columns.
 
     Where ``merged``, the unit at the edge where walks start (the bottom one if they go ``upward``) has the
-    code of its neighbour: what it reads beyond the edge are zeros in registers, not in memory.
+    code of its neighbour: what it reads beyond the edge are zeros in registers, not in memory. With
+    ``running`` a walk takes whole channels, see `depthwise_running`.
     """
 
     rows: ReadAxis
@@ -60,6 +68,12 @@ class DepthwisePlan:
     strip: int = 1
     upward: bool = False
     merged: bool = False
+    running: RunningRows | None = None
+
+    @property
+    def row_unit(self) -> int:
+        """Of how many rows the number of a share's rows is a multiple; a channel ends with what is left."""
+        return self.rows.results if self.running else self.rows.unit
 
     @property
     def row_taps(self) -> int:
@@ -69,6 +83,8 @@ class DepthwisePlan:
     def row_runs(self) -> list[tuple[int, int]]:
         """Return start and end of runs of row units that are alike."""
         h = self.rows
+        if self.running:
+            return [(0, self.running.steps)]
 
         def signature(unit: int) -> object:
             return [
@@ -110,22 +126,36 @@ class DepthwisePlan:
         inside, needed = ({line for reads in self.lines(u) for line, _ in reads} for u in (edge, neighbour))
         return frozenset(needed - inside)
 
-    def block(self, run: tuple[int, int], first: int, count: int) -> Block:
-        """Return the code for a unit of a run of them and ``count`` columns from ``first`` on."""
+    def strips(self) -> list[tuple[int, int, int]]:
+        """Return runs of strips that are alike: first column, columns of a strip, number of strips."""
+        return strips(self.columns, self.strip)
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether there are several strips, which pointers go back for."""
+        return self.strip < self.columns.results
+
+    def block(self, run: tuple[int, int], first: int, count: int, alike: int) -> Block:
+        """Return the code for a unit of a run of them and ``alike`` strips of ``count`` columns."""
         begin, end = run
+        if self.running:
+            block = running_block(self, self.running, self.columns.block(first, count), self._repeats)
+            assert block is not None
+            return block
         lines = self.lines(begin + 1 if self.is_edge(run) and not self.upward else begin)
         columns = self.columns.block(first, count)
 
         def write(registers: int) -> Block:
             uses = uses_of(self, lines, columns, registers, self.outside(run))
-            return sum_block(self, uses) if self.sums else result_block(self, uses, (len(lines), count))
+            found = sum_block(self, uses) if self.sums else result_block(self, uses, (len(lines), count))
+            return replace(found, repeats=self._repeats)
 
         block = write(0)
         few = end - begin < _HELD_BLOCKS and not self.is_edge(run)
         if few or not self.assembly or not block.has_assembly:
             return block
         with_all = write(_REGISTERS)
-        return with_all if with_all.has_assembly else write(block.free_registers - self.is_edge(run))
+        return with_all if with_all.has_assembly else write(block.free_registers)
 
 
 @lru_cache(maxsize=256)
@@ -152,9 +182,29 @@ def depthwise_plans(s: Conv2dSizes, assembly: bool) -> list[DepthwisePlan]:
                 for merged in (replace(p, merged=True), replace(p, merged=True, upward=True))
                 if _may_merge(merged)
             ]
-        found.append(min(candidates, key=plane_cycles))
+            candidates += _running_plans(
+                s, DepthwisePlan(ReadAxis(s.height, gradient), columns, taken, sums, True)
+            )
+        found.append(min(candidates, key=_cost))
     if len({p.rows.group for p in found}) > 1:
         found = [replace(p, rows=replace(p.rows, group=1)) for p in found]
+    return found
+
+
+def _running_plans(s: Conv2dSizes, p: DepthwisePlan) -> list[DepthwisePlan]:
+    """Return plans whose sums stay in registers."""
+    rows = None if p.sums else running_rows(p.rows)
+    if rows is None or p.rows.results * p.columns.results > _LARGEST_WHOLE:
+        return []
+    found = []
+    for strip in range(p.columns.unit, p.columns.results + p.columns.unit, p.columns.unit):
+        plan = replace(p, strip=strip, running=rows)
+        blocks = [
+            running_block(plan, rows, p.columns.block(first, count), plan._repeats)
+            for first, count, alike in plan.strips()
+        ]
+        if all(block is not None and block.has_assembly for block in blocks):
+            found.append(plan)
     return found
 
 
@@ -171,12 +221,12 @@ def _may_merge(p: DepthwisePlan) -> bool:
     if len(ours) != len(theirs) or any(not set(a) <= set(b) for a, b in zip(ours, theirs, strict=True)):
         return False
     merged = p.row_runs()[-1 if p.upward else 0]
-    walks = len(plain) * len(strips(p.columns, p.strip))
-    if merged[1] - merged[0] < _HELD_BLOCKS and walks <= _FEW_WALKS:
+    walks = len(plain) * len(p.strips())
+    if merged[1] - merged[0] < _HELD_BLOCKS and (p.sums or walks <= _FEW_WALKS):
         return False
     outside = p.outside(merged)
-    for first, count, _ in strips(p.columns, p.strip):
-        block = p.block(merged, first, count)
+    for first, count, alike in p.strips():
+        block = p.block(merged, first, count, alike)
         places = len(users(p.columns.block(first, count)))
         if not block.has_assembly or len(block.outside) < len(outside) * places:
             return False
@@ -191,9 +241,11 @@ def _passes(s: Conv2dSizes, every: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [every[first : first + at_once] for first in range(0, len(every), at_once)]
 
 
-def plane_cycles(p: DepthwisePlan) -> float:
-    """Return about how many cycles a worker takes for one channel of an image."""
-    return sum(plane_parts(p))
+def _cost(p: DepthwisePlan) -> float:
+    """Return about how many cycles workers take for one channel of an image; a large one in several parts."""
+    values = (p.rows.results + p.rows.extent) * (p.columns.results + p.columns.extent) / 2
+    start, work = plane_parts(p)
+    return max(1.0, values / _VALUES_A_PART) * start + work
 
 
 @lru_cache(maxsize=1024)
@@ -201,13 +253,13 @@ def plane_parts(p: DepthwisePlan) -> tuple[float, float]:
     """Return the cycles that a worker takes to start with a channel of an image, and for all its rows."""
     start, work, instructions = _CHANNEL_CYCLES, 0.0, 0.0
     for begin, end in p.row_runs():
-        for first, count, alike in strips(p.columns, p.strip):
-            block = p.block((begin, end), first, count)
+        for first, count, alike in p.strips():
+            block = p.block((begin, end), first, count, alike)
             cycles, length = _block_cycles(p, block)
-            first_loads = len(block.held) + (_ZEROS_OR_LOADS if block.outside else 0.0)
+            first_loads = block.before
             start += alike * (first_loads + _NEXT_STRIP) + _STRIP_CYCLES
             work += alike * (end - begin) * cycles
-            instructions += length + len(block.held)
+            instructions += length + block.before
     fetch = _FIRST_FETCH if 4 * instructions <= _SHARED_BYTES else _MISS
     return start + max(0.0, instructions - _STAY) * fetch, work
 
@@ -216,7 +268,8 @@ def _block_cycles(p: DepthwisePlan, block: Block) -> tuple[float, float]:
     """Return the cycles and the instructions of a block."""
     instructions = float(block.instructions)
     if p.assembly and block.has_assembly:  # products alternate with accesses
-        cycles = max(2.0 * block.products, instructions) + (_HELD_IN_STEP if block.held else _IN_STEP)
+        held_in_step = _SUMS_IN_STEP if p.sums else _HELD_IN_STEP
+        cycles = max(2.0 * block.products, instructions) + (held_in_step if block.held else _IN_STEP)
     else:
         live = len(block.kept) + len(block.temporaries) + 8  # the compiler loads early
         instructions += len(block.steps) + _C_LOOP + 2 * max(0, live - _REGISTERS)

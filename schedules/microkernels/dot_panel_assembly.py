@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.assembly import (
+    LARGEST_IMMEDIATE,
+    AssemblyText,
+    add_constant,
+    code_words,
+    copies,
+)
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import requantize_own_shifts
 
@@ -39,6 +45,7 @@ class _DotPanelWriter:
         # the pointers point at the middle row and column, which are loaded last, by post-increment
         self.row_middle, self.column_middle = rows // 2, columns // 2
         self.moves = d.moves(rows, columns)
+        self.starts_from_bias = e.requantize and not e.halfword
         self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
 
     def sum(self, r: int, c: int) -> str:
@@ -83,8 +90,8 @@ class _DotPanelWriter:
         text.add("1:")
         start = len(text.lines)
         self.block()
-        length = sum(1 for line in text.lines[start:] if not line.endswith(":"))
-        text.lines.insert(start, f"LP_SETUP(1, a4, {length}, 6)")
+        length = code_words(text.lines[start:])
+        text.lines.insert(start, f"LP_SETUP(1, a4, {length:.0f}, 6)")
         text.lines.insert(-1, "6:")
 
     def next_line(self) -> None:
@@ -160,11 +167,10 @@ class _DotPanelWriter:
         for register, skip in ((_A, d.a_skip), (_B, d.b_skip)):
             if skip:
                 skips += add_constant(register, skip, "a0")
-        if self.e.requantize and not self.e.halfword:
+        if self.starts_from_bias:
             text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
-            text.add(
-                *(f"mv {self.sum(r, c)}, {self.sum(0, c)}" for r in range(1, self.rows) for c in columns)
-            )
+            others = [(r, c) for r in range(1, self.rows) for c in columns]
+            text.add(*copies([(self.sum(r, c), self.sum(0, c)) for r, c in others]))
         elif d.segments > 1:
             text.add(*(f"mv {register}, zero" for register in self.sums))
         if d.segments > 1:
@@ -176,7 +182,7 @@ class _DotPanelWriter:
             *before, last = [*inner, *skips]
             text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
             text.add(*before, "6:", last)
-        elif self.e.requantize and not self.e.halfword:
+        elif self.starts_from_bias:
             text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
         else:
             text.add(*self.step(start=True))

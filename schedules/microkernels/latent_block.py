@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
-from tvm_pulp.schedules.microkernels.interleave import Instruction, share_fpu
+from tvm_pulp.schedules.microkernels.interleave import Instruction, Stretch, share_fpu_in_all
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout
 
 _LEAST = 16
@@ -40,9 +41,11 @@ def share(block: int) -> str:
     Worker 0, which drives the DMA in the meantime, has less by as many blocks as take that long.
     """
     return f"""\
-  const int32_t blocks = count / {block};
-  const int32_t first = pulp_max(pulp_chunk(core, PULP_CORES, blocks + driving) - driving, 0);
-  const int32_t end = pulp_max(pulp_chunk(core + 1, PULP_CORES, blocks + driving) - driving, 0);"""
+  const int32_t blocks = (uint32_t)count / {block};
+  const uint32_t all = blocks + driving;
+  const int32_t each = all / PULP_CORES, rest = all % PULP_CORES;
+  const int32_t from = core * each + pulp_min(core, rest) - driving;
+  const int32_t first = pulp_max(from, 0), end = pulp_max(from + each + (core < rest), 0);"""
 
 
 class BlockCode(ABC):
@@ -143,7 +146,7 @@ class BlockCode(ABC):
         """
         self._write_all()
         starts = self._place_pointers({**dict.fromkeys(self._sources, steps[0]), "a1": steps[1]})
-        body = [line for section in self.sections for line in section.text()]
+        body = self._body()
         used = self._all[: len(self.presets) + self._working]
         saved = [name for name in used if name == "ra" or name.startswith("s")]
         text = AssemblyText()
@@ -152,7 +155,7 @@ class BlockCode(ABC):
         if saved:
             text.add(f"addi sp, sp, -{4 * len(saved)}")
             text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(saved)))
-        text.add(*(f"li {register}, {bits}" for register, bits in self.presets.items()))
+        text.add(*_set(self.presets))
         text.add(*(f"addi {pointer}, {pointer}, {place}" for pointer, place in starts.items() if place))
         text.add(*filter(None, around[:1]), f"LP_SETUP(1, {_BLOCKS}, {_length(body)}, 6)")
         text.add(*body[:-1], "6:", body[-1], *filter(None, around[1:]))
@@ -161,6 +164,12 @@ class BlockCode(ABC):
             text.add(f"addi sp, sp, {4 * len(saved)}")
         text.add("ret", f".size {name}, .-{name}", ".option pop", ".popsection")
         return f"{declaration};\n__asm__(\n{text}\n);"
+
+    def _body(self) -> list[str]:
+        """Return the lines of a block, in the order in which two workers that share an FPU wait least."""
+        sections = [section for section in self.sections if section.lines]
+        placed = share_fpu_in_all([section.stretch() for section in sections])
+        return list(chain(*(section.text(one.lines) for section, one in zip(sections, placed, strict=True))))
 
     def _place_pointers(self, steps: dict[str, int]) -> dict[str, int]:
         """Turn accesses into instructions, and return where the pointers must be at the start of the loop."""
@@ -201,6 +210,24 @@ def _route(sections: list[_Section], pointer: str, at: int, end: int) -> list[tu
     return []
 
 
+def _set(presets: dict[str, int]) -> list[str]:
+    """Return instructions that set registers, each by one instruction from another where that is possible."""
+    text: list[str] = []
+    done: dict[int, str] = {}
+    for register, bits in presets.items():
+        near = next((value for value in done if -2048 <= bits - value < 2048), None)
+        if bits in range(2048):
+            text.append(f"li {register}, {bits}")
+        elif near is not None:
+            text.append(f"addi {register}, {done[near]}, {bits - near}")
+        elif bits ^ 0xFFFFFFFF in done:
+            text.append(f"not {register}, {done[bits ^ 0xFFFFFFFF]}")
+        else:
+            text.append(f"li {register}, {bits}")
+        done[bits] = register
+    return text
+
+
 def _length(body: list[str]) -> int:
     return sum(1 for line in body if not line.endswith(":"))
 
@@ -230,10 +257,13 @@ class _Section:
             self.lines[number] = line.instruction(after - at if is_mover else line.place - at, moves=is_mover)
             at = after if is_mover else at
 
-    def text(self) -> list[str]:
-        """Return the section's lines of assembly."""
-        lines = [line for line in self.lines if isinstance(line, Instruction)]
-        body = [line.text for line in share_fpu(lines)] if lines else []
+    def stretch(self) -> Stretch:
+        """Return the instructions, when all accesses are some."""
+        return Stretch([line for line in self.lines if isinstance(line, Instruction)], self.count)
+
+    def text(self, lines: list[Instruction]) -> list[str]:
+        """Return the lines of assembly of the section's instructions in an order."""
+        body = [line.text for line in lines]
         if self.count == 1:
             return body
         return [f"LP_SETUP(0, {self.counter}, {len(body)}, 5)", *body[:-1], "5:", body[-1]]

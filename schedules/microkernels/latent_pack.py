@@ -204,15 +204,15 @@ class _Block(BlockCode):
         self.release(*spread.values())
 
     def group_in_a_loop(self) -> None:
-        """Write the way of a group of 7 bits in code that stays in the cache: pairs of words are alike.
+        """Write the way of a group of 7 bits in code that stays in the cache: three words are like the next.
 
-        The spread values move down, so that the next two of their bits are always the lowest ones.
+        The spread values move down, so that the next three of their bits are always the lowest ones.
         """
         words = self.layout.words
         spread = self.spread(4 * words)
-        for first, count, alike in ((0, 1, 1), (1, words // 2, 2)):
+        for first, count, alike in ((0, 1, 1), (1, words // 3, 3)):
             if first:
-                self.section(count, 8 * self.item_bytes, 8)
+                self.section(count, 12 * self.item_bytes, 12)
             for bit in range(alike):
                 word = self.four(4 * (first + bit))
                 self.join(word, spread, 1 << bit, 7 - bit)

@@ -20,7 +20,7 @@ SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
 
 FLOAT_BASE = 2.0**23
 
-_WORKING, _LEAST_WORKING = 8, 5
+_WORKING, _LEAST_WORKING = 8, 6
 """Registers for values beside the spread ones; for all in a group of 7 bits."""
 
 
@@ -124,8 +124,7 @@ class _Block(BlockCode):
 
     def write(self) -> None:
         """Append the instructions for a block."""
-        self.floats = [self.preset(float_bits(FLOAT_BASE)) for _ in range(2)]
-        self.done = 0
+        self.float = self.preset(float_bits(FLOAT_BASE))
         for number in range(block_values(self.s.bits) // self.layout.values):
             if self.layout.rest == 1:
                 self.group_in_a_loop()
@@ -136,38 +135,65 @@ class _Block(BlockCode):
         """Write the way of a group."""
         layout = self.layout
         spread: dict[int, str] = {}
+        word = self.load_word(group * layout.words)
         for number in range(layout.words):
-            word = self.take()
-            self.load(word, 4, 4 * (group * layout.words + number))
-            for index, piece in enumerate(layout.pieces()):
-                if piece.word == number:
+            # a word is there before it is used
+            following = self.load_word(group * layout.words + number + 1) if number + 1 < layout.words else ""
+            pieces = [i for i, piece in enumerate(layout.pieces()) if piece.word == number]
+            begins = len(pieces) == 1 and layout.pieces()[pieces[0]].first == 0 and layout.whole == 1
+            if begins:
+                value = layout.pieces()[pieces[0]].value
+                word, spread[value] = self.part_word(word, self.down(pieces[0]))
+            else:
+                for index in pieces:
                     self.gather(word, index, spread)
             for place in range(layout.whole):
-                alone = self.whole(word, place)
+                alone = word if begins else self.whole(word, place)
                 self.finish(alone, group * layout.values + 4 * (layout.whole * number + place))
                 self.release(alone)
+            word = following
         for number, register in spread.items():
             self.finish(register, group * layout.values + 4 * number)
             self.release(register)
 
+    def load_word(self, number: int) -> str:
+        """Write the load of a word of the block, and return where it is."""
+        word = self.take()
+        self.load(word, 4, 4 * number)
+        return word
+
     def group_in_a_loop(self) -> None:
         """Write the way of a group of 7 bits, whose words are alike, in code that stays in the cache."""
-        word, spread, words = self.take(), self.take(), self.layout.words
-        self.load(word, 4, 0)
-        self.add("li", spread, 0)
-        for first, count in ((0, words - 1), (words - 1, 1)):
+        words = self.layout.words
+        word, following = self.load_word(0), self.load_word(1)
+        alone, spread = self.part_word(word, 1)
+        self.finish(alone, 0)
+        self.release(alone)
+        for first, count in ((1, words - 2), (words - 1, 1)):
             self.section(count, 4, 16)
-            part, alone = self.take(), self.take()
-            self.add("and", part, word, self.constant(bytes_in_lanes(0x80)))
-            self.add("and", alone, word, self.constant(bytes_in_lanes(0x7F)))
-            if first + count < words:
-                self.load(word, 4, 4 * (first + 1))
-            self.add("P_ADDU_SHIFT", spread, spread, part, 1)
-            self.release(part)
+            part = self.take()
+            self.add("and", part, following, self.constant(bytes_in_lanes(0x80)))
+            alone = self.take()
+            self.add("and", alone, following, self.constant(bytes_in_lanes(0x7F)))
+            is_last = first + count == words
+            if is_last:
+                self.add("P_ADDU_SHIFT", spread, spread, part, 1)
+            else:
+                self.load(following, 4, 4 * (first + 1))
             self.finish(alone, 4 * first)
-            self.release(alone)
+            if not is_last:  # at the end: the products are in the same of every other cycle in all sections
+                self.add("P_ADDU_SHIFT", spread, spread, part, 1)
+            self.release(alone, part)
         self.finish(spread, 4 * words)
-        self.release(word, spread)
+        self.release(following, spread)
+
+    def part_word(self, word: str, down: int) -> tuple[str, str]:
+        """Write how a word becomes its whole values and the bits above them, shifted; return both."""
+        alone, spread = self.take(), self.take()
+        self.add("and", alone, word, self.constant(bytes_in_lanes(2**self.layout.bits - 1)))
+        self.add("P_SUBU_SHIFT", spread, word, alone, down)
+        self.release(word)
+        return alone, spread
 
     def whole(self, word: str, place: int) -> str:
         """Write how the whole values at a place of all bytes stay alone, and return where they are."""
@@ -182,36 +208,40 @@ class _Block(BlockCode):
         self.add("and", alone, of, self.constant(bytes_in_lanes(2**layout.bits - 1)))
         return alone
 
+    def down(self, index: int) -> int:
+        """Return how far a spread value moves down when it has got a piece."""
+        piece, *following = self.layout.pieces()[index : index + 2]
+        goes_on = bool(following) and following[0].value == piece.value
+        return piece.shift - (following[0].shift if goes_on else 0)
+
     def gather(self, word: str, index: int, spread: dict[int, str]) -> None:
         """Write how a spread value gets its next bits, and moves down to where those after them are added."""
-        pieces = self.layout.pieces()
-        piece = pieces[index]
-        is_last = index + 1 == len(pieces) or pieces[index + 1].value != piece.value
-        down = piece.shift - (0 if is_last else pieces[index + 1].shift)
+        piece = self.layout.pieces()[index]
         mask = self.constant(bytes_in_lanes((2**piece.count - 1) << piece.at))
         part = self.take()
         self.add("and", part, word, mask)
         if piece.first == 0:
             spread[piece.value] = self.take()
-            self.add("srli", spread[piece.value], part, down)
+            self.add("srli", spread[piece.value], part, self.down(index))
         else:
-            self.add("P_ADDU_SHIFT", spread[piece.value], spread[piece.value], part, down)
+            self.add("P_ADDU_SHIFT", spread[piece.value], spread[piece.value], part, self.down(index))
         self.release(part)
 
     def finish(self, word: str, value: int) -> None:
         """Write the way from four bytes to values, which have these numbers in the block from `value` on."""
-        for lane in range(4):
-            register, result = self.floats[self.done % len(self.floats)], self.take()
-            self.done += 1
-            selectors = self.constant(SELECTORS[lane])
-            self.add("PV_SHUFFLE2_B", register, word, selectors, accumulates=True)
-            scale = self.constant(float_bits(self.s.scale))
-            if self.s.zero_point:
-                zero = self.constant(float_bits(FLOAT_BASE + self.s.zero_point))
-                self.add("fsub.s", result, register, zero)
-                self.add("fmul.s", result, result, scale)
-            else:
-                off = self.constant(float_bits(-FLOAT_BASE * self.s.scale))
-                self.add("fmadd.s", result, register, scale, off)
-            self.store(result, 4 * (value + lane))
-            self.release(result)
+        for lane in (0, 2):
+            results = [self.take(), self.take()]
+            for i, result in enumerate(results):
+                selectors = self.constant(SELECTORS[lane + i])
+                self.add("PV_SHUFFLE2_B", self.float, word, selectors, accumulates=True)
+                scale = self.constant(float_bits(self.s.scale))
+                if self.s.zero_point:
+                    zero = self.constant(float_bits(FLOAT_BASE + self.s.zero_point))
+                    self.add("fsub.s", result, self.float, zero)
+                    self.add("fmul.s", result, result, scale)
+                else:
+                    off = self.constant(float_bits(-FLOAT_BASE * self.s.scale))
+                    self.add("fmadd.s", result, self.float, scale, off)
+            for i, result in enumerate(results):
+                self.store(result, 4 * (value + lane + i))
+            self.release(*results)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, panel_calls, panel_names
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue, dot_panel_source
+from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_source
 
 
 def quantized_conv2d_source(
@@ -68,6 +69,28 @@ static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *
 {height}{_REST_OF_CHANNELS.format(channels=channels) if several else _LINES.format(whole=whole)}\
 {"    panel.bias = bias + column;" if e.requantize else "    (void)bias;"}
 {calls}  }}
+}}
+"""
+
+
+def stationary_conv2d_source(p: StationaryPanel, *, width: int, row_stride: int, assembly: bool) -> str:
+    """Return C for ``quantized_conv2d_tile`` by a panel whose weights stay in registers.
+
+    A row of its data is a window, with `width` of them, in a row of results, `a_row` bytes apart.
+    """
+    return f"""\
+{stationary_source(p, assembly=assembly)}
+
+/* The share of worker `core` in rows x {width} x n results: contiguous pixels, row by row. */
+static void quantized_conv2d_tile(int core, const uint8_t *image, const int8_t *weight, const int32_t *bias,
+                                  uint8_t *result, int32_t rows, int32_t n) {{
+  const int32_t end = pulp_chunk(core + 1, PULP_CORES, rows * {width});
+  for (int32_t at = pulp_chunk(core, PULP_CORES, rows * {width}); at < end;) {{
+    const int32_t y = at / {width}, x = at - y * {width}, pixels = pulp_min({width} - x, end - at);
+    stationary_panel(image + y * {row_stride} + x * {p.a_row}, weight, bias, result + at * n, pixels,
+                     n / {p.columns});
+    at += pixels;
+  }}
 }}
 """
 

@@ -6,21 +6,30 @@ that share an FPU fall into step, so that one has it while the other one accesse
 waited for. The last access by a pointer moves it on to the next block.
 
 A value that the next block reads as well can stay in its register. Such a block starts with products; one
-that starts with loads leaves the FPU idle, as the worker in step with it is there, too.
+that starts with loads leaves the FPU idle, as the worker in step with it is there, too. So can a sum that the
+next block adds to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tvm_pulp.schedules.microkernels.product_order import VALUES, Access, Product, Value, product_order
+from tvm_pulp.schedules.microkernels.product_order import (
+    VALUES,
+    Access,
+    Product,
+    Value,
+    most_temporaries,
+    product_order,
+)
 
 _LARGEST_OFFSET = 2047
-_MOST_OPERANDS = 30
+MOST_OPERANDS = 30
 """Operands of an inline assembly statement, of which one that is read and written counts twice (GCC)."""
-_SCRATCH = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a7", "a6", "a5", "a4", "a3", "a2", "a1", "a0")
+SCRATCH = ("t0", "t1", "t2", "t3", "t4", "t5", "t6", "a7", "a6", "a5", "a4", "a3", "a2", "a1", "a0")
 """Registers of temporaries and values. They are clobbered, which does not count as operands."""
-_REGISTERS = 27
+REGISTERS = 27
+"""Registers for operands and values."""
 
 
 @dataclass
@@ -41,6 +50,12 @@ class Block:
         Places, in elements from ``to``, of results without any product.
     steps
         Pointers (``from`` and ``to`` or ``with``) and by how many elements they move on from block to block.
+    repeats
+        Whether the walk may be repeated, see `assembly`.
+    running
+        Sums that live on from block to block, first of all zeros.
+    last
+        Places, in elements from ``to``, of the results that are the running sums after the last block.
     """
 
     values: list[Value]
@@ -49,12 +64,20 @@ class Block:
     temporaries: list[str]
     zeros: list[int]
     steps: dict[str, int]
+    repeats: bool = True
+    running: list[str] = field(default_factory=list)
+    last: dict[str, int] = field(default_factory=dict)
 
     @property
     def instructions(self) -> int:
         """Number of instructions of the assembly form."""
         parts = sum(len(v.products) + len(v.factors) + len(v.stores) for v in self.values)
         return parts + sum(not value.is_held for value in self.values) + len(self.zeros)
+
+    @property
+    def before(self) -> int:
+        """Number of instructions before the first block of a walk, and after the last one."""
+        return len(self.held) + len(self.running) + len(self.last)
 
     @property
     def held(self) -> dict[str, int]:
@@ -67,6 +90,11 @@ class Block:
         return list(dict.fromkeys(value.register for value in self.values if value.is_outside))
 
     @property
+    def at_edge(self) -> bool:
+        """Whether a walk that starts at the image's edge starts with zeros."""
+        return bool(self.outside)
+
+    @property
     def products(self) -> int:
         """Number of products."""
         return sum(len(v.products) for v in self.values)
@@ -74,15 +102,17 @@ class Block:
     @property
     def has_assembly(self) -> bool:
         """Whether operands and offsets fit what assembly takes."""
-        operands = len(self.kept) * (2 if self.updated else 1) + 3 * len(self.steps) + 1 + bool(self.outside)
-        return self._reaches and operands <= _MOST_OPERANDS and self.free_registers >= 0
+        pointers = (3 if self.repeats else 2) * len(self.steps)
+        operands = len(self.kept) * (2 if self.updated else 1) + pointers + 1
+        return self._reaches and operands <= MOST_OPERANDS and self.free_registers >= 0
 
     @property
     def free_registers(self) -> int:
         """Registers that are left for values that stay from block to block; less than 0: some are missing."""
-        scratch = len(self.temporaries) + self._value_registers + len(self.held)
-        registers = len(self.kept) + 2 * len(self.steps) + 1 + bool(self.outside) + scratch
-        return min(len(_SCRATCH) - scratch, _REGISTERS - registers)
+        scratch = most_temporaries(self.values, self.temporaries) + self._value_registers
+        scratch += len(self.held) + len(self.running)
+        pointers = (2 if self.repeats else 1) * len(self.steps)
+        return min(len(SCRATCH), REGISTERS - len(self.kept) - pointers - 1) - scratch
 
     @property
     def _value_registers(self) -> int:
@@ -95,8 +125,9 @@ class Block:
         places: dict[str, list[int]] = {
             "from": [v.place for v in self.values],
             "with": [place for v in self.values for _, place in v.factors],
-            "to": [*self.zeros, *(place for v in self.values for _, place in v.stores)],
+            "to": [*self.zeros, *self.last.values()],
         }
+        places["to"] += [place for v in self.values for _, place in v.stores]
         for name, step in self.steps.items():
             far = max(map(abs, (step, *places[name])))
             if 4 * max(far, max(places[name]) - min(places[name])) > _LARGEST_OFFSET:
@@ -119,13 +150,14 @@ class Block:
         """
         body = [f"float {', '.join(self.temporaries)};"] if self.temporaries and self.values else []
         for number, value in enumerate(self.values):
+            if not value.products:  # loaded ahead
+                continue
             body += [f"{name} = with[{place}];" for name, place in value.factors]
             read = f"from[{value.place}]"
             if value.is_outside:
                 read = f"inside || block < {count} ? {read} : 0.0f"
             body.append(f"const float v{number} = {read};")
-            body += [_statement(product, f"v{number}") for product in value.products]
-            body += [f"to[{place}] = {name};" for name, place in value.stores]
+            body += _statements(value, f"v{number}")
         body += [f"to[{place}] = 0.0f;" for place in self.zeros]
         moves = ", ".join(f"{name} += {step}" for name, step in self.steps.items())
         again = ", ".join(
@@ -133,62 +165,74 @@ class Block:
         )
         inner = indent + "  " * (repeat > 1)
         lines = "".join(f"{inner}  {line}\n" for line in body)
-        text = f"{inner}for (int32_t block = {count}; block > 0; --block, {moves}) {{\n{lines}{inner}}}\n"
+        text = "".join(f"{inner}float {name} = 0.0f;\n" for name in self.running)
+        text += f"{inner}for (int32_t block = {count}; block > 0; --block, {moves}) {{\n{lines}{inner}}}\n"
+        text += "".join(f"{inner}to[{place}] = {name};\n" for name, place in self.last.items())
         if repeat == 1:
             return text
         return f"{indent}for (int32_t strip = 0; strip < {repeat}; ++strip, {again}) {{\n{text}{indent}}}\n"
 
-    def assembly(self, count: str, repeat: int, strides: dict[str, int], indent: str) -> str:
-        """Return the same as an inline assembly statement of two hardware loops."""
-        lines, starts = self._instructions()
-        scratch = self._scratch()
-        held = self._first_loads(starts.get("from", 0))
-        backs = {f"{name}_back": name for name in self.steps} if repeat > 1 else {}
-        text = ['".balign 4\\n.option push\\n.option norvc\\n"']
-        text += [f'"addi %[{name}], %[{name}], {4 * place}\\n"' for name, place in starts.items() if place]
+    def walk(
+        self, starts: dict[str, int], count: str, repeat: int, moves: list[str], *, inside: bool
+    ) -> list[str]:
+        """Return assembly, a string in C a line: walks of ``count`` blocks, the ``moves`` after each."""
+        lines, _ = self._instructions()
+        first = self._first(starts, inside)
+        last = [f'"sw {register}, {4 * offset}(%[to])\\n"' for register, offset in self._last(starts)]
+        text = [*first, f"LP_SETUP(0, {count}, {len(lines)}, 5)", *lines[:-1], f'"5:\\n" {lines[-1]}', *last]
         if repeat > 1:
-            outer = len(held) + len(lines) + 1 + len(backs)
-            text += [f'"li {_SCRATCH[0]}, {repeat}\\n" LP_SETUP(1, {_SCRATCH[0]}, {outer}, 6)']
-        text += [*held, f"LP_SETUP(0, %[count], {len(lines)}, 5)", *lines[:-1], f'"5:\\n" {lines[-1]}']
-        for number, (back, name) in enumerate(backs.items()):
-            label = "6: " if number == len(backs) - 1 else ""
-            text.append(f'"{label}add %[{name}], %[{name}], %[{back}]\\n"')
-        text.append('".option pop\\n"')
-        outputs = [f'[{name}] "+r"({name})' for name in self.steps]
-        kept = [f'[{name}] "{"+" if self.updated else ""}r"({name})' for name in self.kept]
-        inputs = [f'[count] "r"({count})', *(['[inside] "r"(inside)'] if self.outside else [])]
-        for back, name in backs.items():
-            inputs.append(f'[{back}] "r"({4 * strides[name]} - {count} * {4 * self.steps[name]})')
-        (outputs if self.updated else inputs).extend(kept)
-        code = "\n".join(f"{indent}    {line}" for line in text)
-        clobbered = ", ".join(f'"{name}"' for name in (*scratch.values(), "memory"))
-        return (
-            f"{indent}__asm__ volatile(\n{code}\n"
-            f"{indent}    : {', '.join(outputs)}\n{indent}    : {', '.join(inputs)}\n"
-            f"{indent}    : {clobbered});\n"
-        )
+            text.insert(
+                0, f'"li {SCRATCH[0]}, {repeat}\\n" LP_SETUP(1, {SCRATCH[0]}, {len(text) + len(moves)}, 6)'
+            )
+            moves = [*moves[:-1], moves[-1].replace('"', '"6: ', 1)]
+        return [*text, *moves]
 
-    def _first_loads(self, start: int) -> list[str]:
-        """Return the loads of what a block expects in registers; ``start`` is the place of the pointer."""
-        scratch, outside = self._scratch(), self.outside
-        loads = {n: f"lw {scratch[n]}, {4 * (at - start)}(%[from])" for n, at in self.held.items()}
-        lines = [f'"{load}\\n"' for name, load in loads.items() if name not in outside]
-        if outside:
-            lines += ['"beqz %[inside], 3f\\n"', *(f'"{loads[name]}\\n"' for name in outside), '"j 4f\\n"']
-            lines += [f'"{"3: " * (not n)}mv {scratch[name]}, zero\\n"' for n, name in enumerate(outside)]
-            lines.append('"4: nop\\n"')
-        return lines
+    @property
+    def starts(self) -> dict[str, int]:
+        """Places, in elements, where pointers must be at the start of the assembly form."""
+        return self._instructions()[1]
+
+    @property
+    def clobbered(self) -> set[str]:
+        """Registers that the assembly form uses beside the operands."""
+        return {*self._scratch().values(), *self._pool(), SCRATCH[0]}
+
+    def _first(self, starts: dict[str, int], inside: bool) -> list[str]:
+        """Return what sets the registers that a block expects; ``starts`` are the places of the pointers."""
+        scratch = self._scratch()
+        lines = []
+        for name, at in self.held.items():
+            if name in self.outside and not inside:
+                lines.append(f'"mv {scratch[name]}, zero\\n"')
+            else:
+                lines.append(f'"lw {scratch[name]}, {4 * (at - starts["from"])}(%[from])\\n"')
+        return [*lines, *(f'"mv {scratch[name]}, zero\\n"' for name in self.running)]
+
+    def _last(self, starts: dict[str, int]) -> list[tuple[str, int]]:
+        """Return the registers to store after the last block, and how far from the pointer."""
+        scratch = self._scratch()
+        return [(scratch[name], at - starts["to"]) for name, at in self.last.items()]
+
+    def _temporary_registers(self) -> int:
+        """Return how many registers temporaries get: one each, if there are so many."""
+        fewest = most_temporaries(self.values, self.temporaries)
+        return min(len(self.temporaries), fewest + self.free_registers)
 
     def _scratch(self) -> dict[str, str]:
-        """Return the registers of temporaries and values."""
-        if not self.values:
-            return {"none": _SCRATCH[0]}
-        names = [*(f"v{i}" for i in range(self._value_registers)), *self.temporaries, *self.held]
-        return dict(zip(names, _SCRATCH, strict=False))
+        """Return the registers of what has one for itself."""
+        names = [f"v{i}" for i in range(self._value_registers)]
+        pool = [""] * self._temporary_registers()
+        registers = zip([*names, *pool, *self.held, *self.running], SCRATCH, strict=False)
+        return {name: register for name, register in registers if name}
+
+    def _pool(self) -> list[str]:
+        """Return the registers of temporaries."""
+        first = self._value_registers
+        return list(SCRATCH[first : first + self._temporary_registers()])
 
     def _instructions(self) -> tuple[list[str], dict[str, int]]:
         """Return the loop's instructions, and for each pointer the place where it must start."""
-        order = product_order(self.values, self.zeros, self._scratch())
+        order = product_order(self.values, self.zeros, self._scratch(), self.temporaries, self._pool())
         last: dict[str, int] = {}
         starts: dict[str, int] = {}
         for number, line in enumerate(order):
@@ -208,7 +252,18 @@ class Block:
         return lines, starts
 
 
+def _statements(value: Value, variable: str) -> list[str]:
+    """Return C for a value's products and stores; a sum leaves before another one takes its place."""
+    lines, stores = [], list(value.stores)
+    for product in value.products:
+        if product.replaces:
+            lines += [f"to[{place}] = {name};" for name, place in stores if name == product.target]
+            stores = [store for store in stores if store[0] != product.target]
+        lines.append(_statement(product, variable))
+    return [*lines, *(f"to[{place}] = {name};" for name, place in stores)]
+
+
 def _statement(product: Product, value: str) -> str:
     if product.first:
         return f"{product.target} = {value} * {product.factor};"
-    return f"{product.target} = {product.target} + {value} * {product.factor};"
+    return f"{product.target} = {product.source or product.target} + {value} * {product.factor};"

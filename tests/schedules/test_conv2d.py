@@ -65,6 +65,8 @@ def check(function: PrimFunc, knobs: dict[str, int] | None, chip: Features, kern
         (Conv2d((2, 2), (0, 0, 0, 0)), (2, 16, 9, 9), (8, 16, 1, 1)),
         (depthwise(SAME, 16), (2, 16, 16, 16), (16, 1, 3, 3)),
         (depthwise(HALF, 12), (2, 12, 17, 15), (12, 1, 3, 3)),
+        (depthwise(Conv2d((1, 1), (0, 0, 0, 0)), 11), (2, 11, 10, 12), (11, 1, 3, 3)),
+        (depthwise(Conv2d((2, 2), (0, 0, 0, 0)), 6), (3, 6, 13, 11), (6, 1, 3, 3)),
         (Conv2d((1, 1), (2, 2, 2, 2), groups=9), (2, 9, 13, 15), (9, 1, 5, 5)),
     ],
 )
@@ -166,6 +168,8 @@ def test_sanitizers(sanitizer: str, chip: Features, tmp_path: Path) -> None:
         (depthwise(SAME, 16), (2, 16, 32, 32), (16, 1, 3, 3), 3.4),
         (depthwise(HALF, 16), (2, 16, 32, 32), (16, 1, 3, 3), 2.9),
         (depthwise(HALF, 8), (1, 8, 64, 64), (8, 1, 3, 3), 2.8),
+        (depthwise(Conv2d((1, 1), (0, 0, 0, 0)), 32), (2, 32, 10, 10), (32, 1, 3, 3), 2.8),
+        (depthwise(Conv2d((2, 1), (0, 1, 0, 1)), 5), (2, 5, 9, 12), (5, 1, 3, 4), 0.0),
         (replace(SAME, groups=8), (1, 16, 16, 16), (16, 2, 3, 3), 2.1),
         (replace(HALF, groups=2), (1, 6, 11, 9), (6, 3, 3, 3), 0.0),
         (Conv2d((1, 1), (2, 2, 2, 2), groups=9), (1, 9, 13, 15), (9, 1, 5, 5), 0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.schedules.quantized_operands import random_weight, requantization_for
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
+from tvm_pulp.schedules.quantized_conv2d_model import STATIONARY
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -42,14 +44,15 @@ def workload(
 
 
 def simulate(
-    shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path, form: str = "wide"
-) -> float:
+    shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path, form: str = "wide",
+    knobs: dict[str, int] | None = None,
+) -> float:  # fmt: skip
     """Run it and return MAC/cycle with all transfers from and to L2."""
     function, arrays, expected = workload(shape, outputs, g, form)
     template = QuantizedConv2dTemplate()
     found = template.match(function)
     assert found is not None
-    lowered = template.build(found, template.default(found, chip), chip)
+    lowered = template.build(found, knobs or template.default(found, chip), chip)
     measured = measure_kernel(lowered, arrays, chip, directory)
     np.testing.assert_array_equal(arrays[-1], expected)
     return float(int(function.attrs["pulp.macs"]) / measured.cycles[-1])
@@ -64,7 +67,7 @@ def simulate(
     padding=st.tuples(*[st.integers(0, 2)] * 4),
     dilation=st.integers(1, 2),
     zero_point=st.integers(0, 255),
-    form=st.sampled_from(["wide", "sums"]),
+    form=st.sampled_from(["wide", "short", "halfword", "sums"]),
     data=st.data(),
 )
 def test_any_geometry_and_knobs(
@@ -109,6 +112,50 @@ def test_speed(
 ) -> None:
     g = QuantizedConv2d((3, 3), (stride, stride), SAME, zero_point=9)
     assert simulate((1, size, size, channels), outputs, g, chip, tmp_path, "short") >= least
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(3, 14), st.integers(3, 14), st.integers(1, 4)),
+    pairs=st.integers(1, 5), form=st.sampled_from(["short", "halfword"]), tile_y=st.integers(1, 14),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 4)), dilation=st.integers(1, 2),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 3)), padding=st.tuples(*[st.integers(0, 2)] * 4),
+)  # fmt: skip
+def test_weights_in_registers(
+    shape: Shape, pairs: int, form: str, tile_y: int, kernel: tuple[int, int], dilation: int,
+    strides: tuple[int, int], padding: Shape, chip: Features,
+) -> None:  # fmt: skip
+    """Windows of few bytes, with the simulator's checks on; their odd bytes are gathered from three lines."""
+    g = QuantizedConv2d(kernel, strides, padding, (dilation, 1), 200)
+    assume(min(g.output_size(*shape[1:3])) > 0)
+    knobs = {"tile_y": tile_y, "tile_n": 4, "block_pixels": STATIONARY, "order": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(shape, 4 * pairs, g, chip, Path(folder), form, knobs)
+
+
+def test_sizes_whose_weights_fit_registers() -> None:
+    def gathers(channels: int, kernel: tuple[int, int], outputs: int, form: str) -> bool | None:
+        found = QuantizedConv2dTemplate().match(
+            workload((1, 8, 8, channels), outputs, QuantizedConv2d(kernel), form)[0]
+        )
+        assert found is not None
+        panel = found.sizes.stationary_panel(outputs)
+        return panel.gathers if panel.takes(outputs, outputs) else None
+
+    assert gathers(3, (3, 3), 8, "short") is True  # a window has three lines of nine bytes: seven words
+    assert gathers(4, (3, 3), 8, "short") is False
+    assert gathers(4, (3, 4), 8, "short") is None  # twelve words
+    assert gathers(3, (3, 3), 7, "short") is None
+    assert gathers(3, (3, 3), 8, "wide") is None
+
+
+@pytest.mark.parametrize("size,outputs,stride,least", [(96, 8, 2, 9.4), (32, 16, 1, 9.0)])
+def test_speed_of_first_layers(
+    size: int, outputs: int, stride: int, least: float, chip: Features, tmp_path: Path
+) -> None:
+    """Of images with three channels: a MobileNet's and a residual network's."""
+    g = QuantizedConv2d((3, 3), (stride, stride), SAME, zero_point=9)
+    assert simulate((1, size, size, 3), outputs, g, chip, tmp_path, "short") >= least
 
 
 @pytest.mark.parametrize(("size", "channels", "outputs", "least"), [(24, 16, 16, 18.0), (7, 5, 11, 4.0)])

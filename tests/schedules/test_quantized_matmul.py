@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
+from tvm_pulp.schedules.quantized_matmul_model import STATIONARY, QuantizedMatmulBlocking
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -61,8 +64,9 @@ def simulate(
     directory: Path,
     knobs: dict[str, int] | None = None,
     layout: str = "nt",
+    **how: Any,
 ) -> Measurement:
-    function, arrays, expected = workload(sizes, form, layout=layout)
+    function, arrays, expected = workload(sizes, form, layout=layout, **how)
     template = QuantizedMatmulTemplate()
     found = template.match(function)
     assert found is not None
@@ -131,6 +135,44 @@ def test_assembly_in_tiles(
 ) -> None:
     knobs = {"tile_m": tile_m, "tile_n": tile_n, "block_rows": block_rows, "order": order}
     simulate((43, 26, 36), "wide", chip, tmp_path, knobs)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    m=st.integers(1, 70), groups=st.integers(1, 6), words=st.integers(1, 10), tile=st.integers(1, 70),
+    form=st.sampled_from(["halfword", "short"]), order=st.integers(0, 1),
+    dtype=st.sampled_from(["uint8", "int8"]),
+    bounds=st.tuples(st.integers(0, 255), st.integers(0, 100), st.integers(100, 255)),
+)  # fmt: skip
+def test_weights_in_registers(
+    m: int, groups: int, words: int, tile: int, form: str, dtype: str, order: int,
+    bounds: tuple[int, int, int], chip: Features,
+) -> None:  # fmt: skip
+    """Short sums, with the simulator's checks on."""
+    sizes = (m, 4 * groups, 4 * words)
+    tile_n = 4 if groups % 2 else 2 * groups
+    knobs = {"tile_m": tile, "tile_n": tile_n, "block_rows": STATIONARY, "order": order}
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(sizes, form, chip, Path(folder), knobs, seed=m, dtype=dtype, bounds=bounds)
+
+
+@pytest.mark.parametrize(
+    "sizes,form", [((64, 16, 44), "halfword"), ((64, 18, 8), "halfword"), ((64, 16, 8), "wide")]
+)
+def test_other_products_take_register_blocks(sizes: tuple[int, int, int], form: str) -> None:
+    template = QuantizedMatmulTemplate()
+    found = template.match(workload(sizes, form)[0])
+    assert found is not None
+    knobs = {"tile_m": 64, "tile_n": sizes[1], "block_rows": STATIONARY, "order": 0}
+    assert QuantizedMatmulBlocking.of(found, knobs).block_rows == 4
+
+
+@pytest.mark.parametrize("sizes,least", [((2304, 16, 8), 9.0), ((576, 32, 16), 11.8)])
+def test_speed_of_short_sums(
+    sizes: tuple[int, int, int], least: float, chip: Features, tmp_path: Path
+) -> None:
+    """The first pointwise layers of a MobileNet."""
+    assert np.prod(sizes) / simulate(sizes, "halfword", chip, tmp_path).cycles[-1] >= least
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from torch import nn
 
 import tvm_pulp
 from tests.tvm_pulp.frontends.quantized_onnx_models import Network, quantized_by_onnxruntime
+from tests.tvm_pulp.frontends.quantized_tflite_models import RELU6, SAME
+from tests.tvm_pulp.frontends.quantized_tflite_models import Network as Int8TFLite
 from tvm_pulp.check import check
 from tvm_pulp.command_line import main
 from tvm_pulp.frontends import load_network
@@ -125,3 +127,48 @@ def test_latents_of_a_float_network_need_samples(train, calibrated, message):
     quantization = Quantization({"x": np.ones((1, 16), np.float32)}) if calibrated else None
     with pytest.raises(UserError, match=message):
         tvm_pulp.compile(proto, train=train, quantization=quantization)
+
+
+def tflite_network():
+    """Two convolutions, of which the second's ReLU is left to its integers, and a linear layer."""
+    net = Int8TFLite(2)
+    net.activation("x", (1, 8, 8, 4), 0.03, 4)
+    y = net.convolution("x", "first", (8, 3, 3, 4), (1, 4, 4, 8), stride=2, FusedActivationFunction=RELU6)
+    z = net.convolution(y, "second", (8, 3, 3, 8), (1, 4, 4, 8), zero_point=-128, Padding=SAME)
+    factors = net.writer.constant("factors", np.full((1, 1, 1, 8), 64, np.int8))
+    net.writer.quantized(factors, 0.02, 0)
+    z = net.operator("MUL", [z, factors], "scaled", (1, 4, 4, 8), 0.07, -128)
+    z = net.operator("ADD", [y, z], "sum", (1, 4, 4, 8), 0.1, -128)
+    shape = net.writer.constant("shape", np.array([1, 128], np.int32))
+    z = net.operator("RESHAPE", [z, shape], "flat", (1, 128), 0.1, -128)
+    return net.write(["x"], [net.weighted("FULLY_CONNECTED", z, "logits", (3, 128), (1, 3), scale=0.1)])
+
+
+@pytest.mark.parametrize("layer", ["first", "add"])
+def test_layers_behind_the_latents_of_int8_tflite_train(layer, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite_network())
+    package = tvm_pulp.compile(path, train=TrainConfig(batch_size=4, latent_layer=layer))
+    second = ("second.weight", "second.bias") if layer == "first" else ()
+    assert set(package.metadata.trainable) == {*second, "logits.weight", "logits.bias"}
+    x = RANDOM.integers(-128, 128, (8, 8, 8, 4)).astype(np.int8)
+    report = check(package, {"x": x, "labels": np.arange(8) % 3}, steps=2)
+    assert report.passed, str(report)
+    found = package.run({"x": x}, function="infer").outputs
+    network = load_network(path)
+    bytes_ = (integer_output(network, {"x": x}).astype(np.float32) + 10) * network.output.scale
+    inside = np.abs(bytes_) < 11
+    assert inside.sum() > 12 and np.abs(found - bytes_)[inside].max() <= 0.3
+
+
+def test_an_int8_tflite_model_names_its_layers(tmp_path, capsys):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite_network())
+    command = ["compile", str(path), "-o", str(tmp_path / "net.tar"), "--train"]
+    assert main(command) == 1
+    assert "name the layer up to which it stays so (--latent-layer)" in capsys.readouterr().err
+    assert main([*command, "--latent-layer", "frist"]) == 1
+    assert "there is no layer 'frist'; near names: first" in capsys.readouterr().err
+    assert main([*command, "--latent-layer", "second"]) == 1
+    assert "besides its output, first is read behind it" in capsys.readouterr().err
+    assert not (tmp_path / "net.tar").exists()

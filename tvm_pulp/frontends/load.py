@@ -9,10 +9,10 @@ from typing import Any
 
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.quantized.graph import QuantizedGraph
-from tvm_pulp.passes.quantized.integer_stage import ImportedStage
+from tvm_pulp.passes.quantized.integer_stage import QuantizedNetwork
 from tvm_pulp.target.errors import UserError
 
-Imported = Model | ImportedStage | QuantizedGraph
+Imported = Model | QuantizedNetwork
 FORMATS = {".onnx": "onnx", ".pt2": "pytorch", ".tflite": "tflite"}
 
 
@@ -49,7 +49,7 @@ def load_network(
         One line that names what is wrong with the file, a layer or a parameter, and what to do.
     """
     imported = load_source(path_or_object, input_shapes=input_shapes, batch=batch, model_format=model_format)
-    return imported.graph(1) if isinstance(imported, ImportedStage) else imported
+    return imported if isinstance(imported, Model) else imported.graph(1)
 
 
 def load_source(
@@ -118,7 +118,7 @@ def _load_file(
 
         return _load_program(read_pt2(path), name, input_shapes, batch)
     if found == "tflite":
-        from tvm_pulp.frontends.tflite_import import load_tflite
+        from tvm_pulp.frontends.tflite_file import load_tflite
 
         return load_tflite(path, name, input_shapes=input_shapes, batch=batch)
     raise UserError(

@@ -17,6 +17,7 @@ _OPERATORS = {value: name for name, value in vars(tflite.BuiltinOperator).items(
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _WEIGHT_SUFFIX = re.compile(r"(Conv2D|depthwise|MatMul|Tensordot)\d*$", re.IGNORECASE)
 _INTEGER = {"INT8", "UINT8", "INT16", "INT4"}
+_SCALED = {"INT8", "UINT8", "INT32"}
 _FLOATS = ("FLOAT", "BFLOAT", "COMPLEX")
 
 
@@ -34,7 +35,7 @@ class Graph:
     """The first subgraph of a model.
 
     Tensors are named after layers: parameters `LAYER.weight` and `LAYER.bias`, what an operator computes
-    `LAYER`.
+    `LAYER`. `scaled_constants` are those of integers with scales beside the parameters.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -53,6 +54,8 @@ class Graph:
         self.inputs = [self._tensor(int(i)) for i in self.subgraph.InputsAsNumpy()]
         indices = dict.fromkeys(index for _, index, _ in self._weights())  # a shared one is listed once
         self.parameters = [self._tensor(index) for index in indices]
+        others = (i for i in range(len(self.names)) if i not in indices and self._data(i) is not None)
+        self.scaled_constants = [self._tensor(index) for index in others if self.stands_for_floats(index)]
 
     @property
     def is_quantized(self) -> bool:
@@ -80,13 +83,14 @@ class Graph:
                     )
 
     def value(self, tensor: Tensor) -> np.ndarray:
-        """Stored value of a tensor in float32; integers are dequantised."""
+        """Stored value of a tensor in float32; integers with scales are dequantised."""
         data = self._data(tensor.index)
         if data is None:
             raise ValueError(f"tensor {tensor.name} has no data")
-        if self.dtype(tensor.index) == "FLOAT32":
+        dtype = self.dtype(tensor.index)
+        if dtype == "FLOAT32":
             return np.frombuffer(data.tobytes(), np.float32).reshape(tensor.shape).copy()
-        integers = np.frombuffer(data.tobytes(), np.int8).reshape(tensor.shape)
+        integers = np.frombuffer(data.tobytes(), dtype.lower()).reshape(tensor.shape)
         scales, zero_points, axis = self.quantization(tensor.index)
         if len(scales) > 1:
             along = [-1 if index == axis else 1 for index in range(len(tensor.shape))]
@@ -108,6 +112,10 @@ class Graph:
             return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
         zeros = stored.ZeroPointAsNumpy() if stored.ZeroPointLength() else np.zeros(stored.ScaleLength())
         return stored.ScaleAsNumpy(), np.asarray(zeros, np.int64), int(stored.QuantizedDimension())
+
+    def stands_for_floats(self, index: int) -> bool:
+        """Tell whether a tensor is of integers with scales."""
+        return self.dtype(index) in _SCALED and len(self.quantization(index)[0]) > 0
 
     def integers(self, index: int) -> np.ndarray | None:
         """Stored value of a tensor of integers; None if it is computed."""

@@ -1,14 +1,12 @@
-"""Import of TFLite models; those with float activations here."""
+"""Import of TFLite models that compute in float32, or shall do so."""
 
 from __future__ import annotations
 
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import tflite
 from tvm import IRModule, relax
 from tvm.error import InternalError, OpError
 
@@ -16,14 +14,13 @@ from tvm_pulp.frontends.clean_up import clean_up
 from tvm_pulp.frontends.shapes import Dimension, resolve_shapes
 from tvm_pulp.frontends.tflite_graph import Graph
 from tvm_pulp.frontends.tflite_operators import Converter, Table
-from tvm_pulp.frontends.tflite_quantized import import_quantized_tflite
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.name_bindings import name_bindings
-from tvm_pulp.passes.quantized.graph import QuantizedGraph
+from tvm_pulp.passes.remove_quantizers import remove_quantizers
 from tvm_pulp.passes.rewrite import closed_on_error, reason
 from tvm_pulp.target.errors import UserError
 
-_FLATBUFFER_ERRORS = (
+FLATBUFFER_ERRORS = (
     AttributeError,
     IndexError,
     OverflowError,
@@ -32,43 +29,7 @@ _FLATBUFFER_ERRORS = (
     ValueError,
     struct.error,
 )
-
-
-def load_tflite(
-    path: Path,
-    name: str,
-    *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    batch: int = 1,
-) -> Model | QuantizedGraph:
-    """Import a `.tflite` file: an int8 model as an integer graph, others as `import_tflite` does.
-
-    Parameters
-    ----------
-    path : Path
-        The model; its first subgraph is imported.
-    name : str
-        Name of the model.
-    input_shapes : mapping, optional
-        Checked against the shapes in the file, which are fixed beside the batch.
-    batch : int
-        Batch size of a float model; int8 models have batch 1.
-
-    Raises
-    ------
-    UserError
-        For a damaged file or an operator that is not supported.
-    """
-    data = path.read_bytes()
-    if data[4:8] != b"TFL3":
-        raise UserError(f"{path}: not a TFLite model (its identifier is missing): convert the model again")
-    try:
-        graph = Graph(tflite.Model.GetRootAsModel(data, 0), name)
-        if graph.is_quantized:
-            return import_quantized_tflite(graph)
-    except _FLATBUFFER_ERRORS as error:
-        raise UserError(f"{path}: damaged TFLite model ({reason(error)[:120]}): convert it again") from error
-    return import_tflite(graph, name, input_shapes=input_shapes, batch=batch)
+"""What reading a damaged file may raise."""
 
 
 def import_tflite(
@@ -78,12 +39,13 @@ def import_tflite(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int = 1,
 ) -> Model:
-    """Turn a graph whose activations are float32 into a `Model`.
+    """Turn a graph into a `Model`, which computes in float32.
 
     Parameters
     ----------
     graph : Graph
-        Weights that are int8 (a dynamic-range model) are dequantised.
+        Weights that are int8 (a dynamic-range model) are dequantised. In an int8 model activations are not
+        quantised any more.
     name : str
         Name of the model.
     input_shapes : mapping, optional
@@ -103,7 +65,8 @@ def import_tflite(
     UserError
         For an operator or type that is not supported.
     """
-    graph.check()
+    if not graph.is_quantized:
+        graph.check()
     dimensions: dict[str, list[Dimension]] = {i.name: list(i.signature) for i in graph.inputs}
     shapes = resolve_shapes(name, dimensions, input_shapes, batch)
     for tensor in graph.inputs:
@@ -117,7 +80,8 @@ def import_tflite(
     function = name_bindings(function, names, values)
     inputs = tuple(tensor.name for tensor in graph.inputs)
     parameters = {v.name: values[v.name] for v in function.params if v.name in values}
-    return clean_up(Model(name, IRModule({"main": function}), inputs, parameters), batch)
+    model = remove_quantizers(Model(name, IRModule({"main": function}), inputs, parameters))
+    return clean_up(model, batch)
 
 
 def _convert(graph: Graph, name: str) -> tuple[relax.Function, dict[str, np.ndarray], dict[relax.Var, str]]:
@@ -131,6 +95,8 @@ def _convert(graph: Graph, name: str) -> tuple[relax.Function, dict[str, np.ndar
     for argument in arguments:
         table.set_expr(argument.name, argument)
     builder = relax.BlockBuilder()
+    for tensor in graph.scaled_constants:
+        table.set_expr(tensor.name, relax.const(graph.value(tensor)))
     converter = Converter(graph, table, builder)
     try:
         with warnings.catch_warnings(), closed_on_error(lambda: builder):
@@ -139,7 +105,7 @@ def _convert(graph: Graph, name: str) -> tuple[relax.Function, dict[str, np.ndar
                 with builder.dataflow():
                     result = builder.emit_output(converter.convert())
                 builder.emit_func_output(result)
-    except (AssertionError, InternalError, KeyError, OpError, *_FLATBUFFER_ERRORS) as error:
+    except (AssertionError, InternalError, KeyError, OpError, *FLATBUFFER_ERRORS) as error:
         raise UserError(
             f"{name}: operator {converter.current} cannot be imported: {reason(error)[:200]}"
         ) from error

@@ -28,7 +28,10 @@ class _Renamed:
 
 
 class Converter(tflite_frontend.OperatorConverter):
-    """Converts the operators of a `Graph`.
+    """Converts the operators of a `Graph`, those of an int8 model to operators in float32.
+
+    What such operators yield is quantised and dequantised again, so that it can be told what the integers do
+    to it, see `remove_quantizers`.
 
     Attributes
     ----------
@@ -39,11 +42,9 @@ class Converter(tflite_frontend.OperatorConverter):
     """
 
     def __init__(self, graph: Graph, table: Any, builder: relax.BlockBuilder) -> None:
-        dequantized = {t.index for t in graph.parameters if graph.dtype(t.index) == "INT8"}
-
         def tensor(index: int) -> _Renamed:
             answers: dict[str, Any] = {"Name": lambda: graph.names[int(index)].encode()}
-            if int(index) in dequantized:
+            if graph.stands_for_floats(int(index)):
                 answers |= {"Type": lambda: TensorType.FLOAT32, "Quantization": lambda: None}
             return _Renamed(graph.subgraph.Tensors(int(index)), **answers)
 
@@ -59,20 +60,45 @@ class Converter(tflite_frontend.OperatorConverter):
             self.current = f"{kind} in layer '{layer}'"
             if kind not in self.convert_map:
                 raise UserError(f"{graph.model_name}: operator {kind} in layer '{layer}' is not supported")
+            if kind in ("QUANTIZE", "DEQUANTIZE"):
+                self._rename(operator)
+                continue
             if kind == "FULLY_CONNECTED":
                 self._flatten_input(operator)
             result = self.convert_map[kind](op=operator)
             if result is None:
                 continue
-            outputs = [graph.names[int(index)] for index in operator.OutputsAsNumpy()]
+            outputs = [int(index) for index in operator.OutputsAsNumpy()]
             if len(outputs) == 1:
-                self.exp_tab.set_expr(outputs[0], self._emit(result, outputs[0]))
+                self._bind(outputs[0], result)
             else:
                 result = self.bb.normalize(result)
-                for position, name in enumerate(outputs):
-                    self.exp_tab.set_expr(name, result[position])
+                for position, index in enumerate(outputs):
+                    self._bind(index, result[position])
         results = [self.get_tensor_expr(t) for t in self.get_tensors(graph.subgraph.OutputsAsNumpy())]
         return results[0] if len(results) == 1 else relax.Tuple(results)
+
+    def _bind(self, index: int, result: relax.Expr) -> None:
+        name = self.graph.names[index]
+        self.exp_tab.set_expr(name, self._quantized(self._emit(result, name), index))
+
+    def _rename(self, operator: Any) -> None:
+        """Let the result of an operator be what it reads, which stands for the same numbers."""
+        (source,) = self.get_input_tensors(operator)
+        (index,) = operator.OutputsAsNumpy()
+        self.exp_tab.set_expr(self.graph.names[int(index)], self.get_tensor_expr(source))
+
+    def _quantized(self, result: relax.Expr, index: int) -> relax.Expr:
+        """What the integers of a tensor that is computed stand for."""
+        graph = self.graph
+        if not graph.stands_for_floats(index):
+            return result
+        scales, zero_points, _ = graph.quantization(index)
+        dtype = graph.dtype(index).lower()
+        scale = relax.const(scales[0], "float32")
+        zero_point = relax.const(int(zero_points[0]), dtype)
+        integers = self.bb.emit(relax.op.quantize(result, scale, zero_point, 0, dtype))
+        return self.bb.emit(relax.op.dequantize(integers, scale, zero_point, 0, "float32"))
 
     def _emit(self, result: relax.Expr, name: str) -> relax.Expr:
         if not isinstance(result, relax.Call):

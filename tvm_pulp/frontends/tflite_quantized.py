@@ -14,18 +14,26 @@ from tvm_pulp.target.errors import UserError
 CONVERTERS: dict[str, Converter] = {**LAYERS, **ELEMENTWISE, **MOVEMENT, **OPERATORS}
 
 
-def import_quantized_tflite(graph: Graph) -> QuantizedGraph:
+def import_quantized_tflite(graph: Graph, samples: int = 1, latent: str | None = None) -> QuantizedGraph:
     """Turn a TFLite graph of int8 tensors into an integer graph.
 
     Images are NCHW in the result; inputs and the output keep the layout that the user knows, NHWC. Signed
     bytes become unsigned ones: 128 is added to them and to their zero points.
+
+    Parameters
+    ----------
+    graph : Graph
+    samples : int
+        Batch of the result, whatever the file's is.
+    latent : str, optional
+        Layer whose result the graph ends with, in float32 and NCHW, instead of the network's output.
 
     Raises
     ------
     UserError
         For an operator or a type that is not supported, naming the layer.
     """
-    importer = Importer(graph)
+    importer = Importer(graph, samples)
     for tensor in graph.inputs:
         importer.input(tensor.index)
     for position, (kind, layer) in enumerate(zip(graph.kinds, graph.layers, strict=True)):
@@ -35,4 +43,6 @@ def import_quantized_tflite(graph: Graph) -> QuantizedGraph:
                 f"compile the float network with --calibration, or use {', '.join(sorted(CONVERTERS))}"
             )
         CONVERTERS[kind](importer, Node(graph, position))
+        if layer == latent:
+            return importer.up_to(layer)
     return importer.finish()

@@ -70,10 +70,12 @@ class Importer:
         So far.
     batch : int
         Of the file.
+    samples : int
+        Batch of the integer graph.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, samples: int) -> None:
+        self.graph, self.samples = graph, samples
         self.tensors: dict[int, QuantizedTensor] = {}
         self.floats: dict[int, QuantizedTensor | None] = {}
         self.padded: dict[int, g.Pad] = {}
@@ -91,9 +93,9 @@ class Importer:
         self.emit(index, g.QuantizedInput(name, output, name, shape, dtype.lower(), axes))
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """Shape of a tensor in the file's layout, for a batch of 1 whatever the file's is."""
+        """Shape of a tensor in the file's layout, for `samples`, whatever the batch of the file."""
         shape = self.graph.shape(index)
-        if self.batch == 1 or self.graph.integers(index) is not None:
+        if self.batch == self.samples == 1 or self.graph.integers(index) is not None:
             return shape
         if not shape or shape[0] % self.batch:
             name = f"{self.graph.model_name}: tensor '{self.graph.names[index]}'"
@@ -101,7 +103,7 @@ class Importer:
                 f"{name} has the shape {list(shape)}, which the batch of {self.batch} does not divide: "
                 "convert the model for a batch of 1"
             )
-        return shape[0] // self.batch, *shape[1:]
+        return shape[0] // self.batch * self.samples, *shape[1:]
 
     def declared(self, index: int) -> QuantizedTensor:
         """The tensor that the file declares."""
@@ -168,6 +170,12 @@ class Importer:
         """Append an operator that yields a tensor of the file."""
         self.operators.append(operator)
         self.tensors[index] = operator.output
+
+    def up_to(self, name: str) -> QuantizedGraph:
+        """The graph up to a tensor, as float32 in the model's layout, NCHW."""
+        output = self.tensors[self.graph.names.index(name)]
+        inputs = tuple(tensor.name for tensor in self.graph.inputs)
+        return QuantizedGraph(self.graph.model_name, inputs, tuple(self.operators), output)
 
     def finish(self) -> QuantizedGraph:
         """The graph up to the output."""

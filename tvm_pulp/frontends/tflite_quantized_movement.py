@@ -58,7 +58,7 @@ def _transpose(importer: Importer, node: Node) -> None:
 
 def _strided_slice(importer: Importer, node: Node) -> None:
     """Formula: TFLite's `internal/strided_slice_logic.h`."""
-    options, shape = node.options(StridedSliceOptions), importer.shape(node.inputs[0])
+    options, shape = node.options(StridedSliceOptions), node.graph.shape(node.inputs[0])
     begin, end, strides = (node.constant(index, "its bounds") for index in (1, 2, 3))
     if options.EllipsisMask() or options.NewAxisMask() or min(strides) < 1:
         node.refuse("ellipses, new axes and steps backwards have no integer form: slice forwards")
@@ -77,17 +77,17 @@ def _strided_slice(importer: Importer, node: Node) -> None:
 
 
 def _slice(importer: Importer, node: Node) -> None:
-    shape = importer.shape(node.inputs[0])
+    shape = node.graph.shape(node.inputs[0])
     begin, size = node.constant(1, "its begin"), node.constant(2, "its size")
     extents = [
         extent - first if count < 0 else count
         for extent, first, count in zip(shape, begin, size, strict=True)
     ]
-    _emit_slice(importer, node, 0, begin, [1] * len(shape), [shape[0], *extents[1:]])
+    _emit_slice(importer, node, 0, begin, [1] * len(shape), extents)
 
 
 def _split(importer: Importer, node: Node) -> None:
-    shape = list(importer.shape(node.inputs[1]))
+    shape = list(node.graph.shape(node.inputs[1]))
     (axis,) = (axis % len(shape) for axis in node.constant(0, "its axis"))
     shape[axis] //= len(node.outputs)
     for position in range(len(node.outputs)):
@@ -106,8 +106,9 @@ def _emit_slice(
     source: int = 0,
 ) -> None:
     """Emit a slice in the order of the file's axes, and a view where axes of one element are dropped."""
-    if starts[0] != 0 or strides[0] != 1 or extents[0] != importer.shape(node.inputs[source])[0]:
+    if starts[0] != 0 or strides[0] != 1 or extents[0] != node.graph.shape(node.inputs[source])[0]:
         node.refuse("it slices the axis of the batch")
+    extents = [importer.shape(node.inputs[source])[0], *extents[1:]]
     data, output = importer.source(node, source), importer.declared(node.outputs[position])
     order = TO_NCHW if len(extents) == 4 else tuple(range(len(extents)))
     start, steps, shape = (tuple(values[axis] for axis in order) for values in (starts, strides, extents))

@@ -6,14 +6,22 @@ import numpy as np
 
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
+_OPERATORS = (
+    "quantized_add",
+    "rescaled_add",
+    "quantized_multiply",
+    "quantized_avg_pool2d",
+    "quantized_max_pool2d",
+)
+"""Operator classes of bytes that may be any, as those of quantised products."""
 _QUANTIZED = ("pulp.quantized_conv2d", "pulp.quantized_depthwise", "pulp.quantized_matmul")
 
 
 def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
     """Draw an array for each parameter: floats from -1..1, integers from 0..3.
 
-    Bytes of quantised products, and their multipliers where those have 15 bits, are any that there are.
-    Variances, and latents from a rectifier, are from 0..1.
+    Bytes of quantised operators, and multipliers of products where those have 15 bits, are any that there
+    are. Variances, and latents from a rectifier, are from 0..1.
 
     Parameters
     ----------
@@ -41,7 +49,8 @@ def _integer_range(function: PrimFunc, name: str, dtype: str) -> tuple[int, int]
     """Return the least integer of a parameter, and the one behind the largest."""
     attributes = function.attrs or {}
     kinds = [attributes[key] for key in _QUANTIZED if key in attributes]
-    if kinds and dtype in ("uint8", "int8"):
+    any_byte = kinds or str(attributes.get("pulp.operator")) in _OPERATORS
+    if any_byte and dtype in ("uint8", "int8"):
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
     if name == "requantization" and any(int(kind["short"]) or int(kind["halfword"]) for kind in kinds):
         return 1, 2**15

@@ -15,12 +15,9 @@ from tvm_pulp.oracle.integer_layers import (
     run_float_operator,
     windows,
 )
-from tvm_pulp.passes.operators.requantize import (
-    Rounding,
-    round_half_away,
-    round_twice,
-    shift_half_even,
-)
+from tvm_pulp.passes.operators.quantized_add import rounded_sums
+from tvm_pulp.passes.operators.requantize import Rounding, round_half_away
+from tvm_pulp.passes.operators.rescaled_add import rescaled_sums
 from tvm_pulp.passes.quantized.elementwise_operators import ChannelLookup, Constant, QuantizedMultiply
 from tvm_pulp.passes.quantized.graph import (
     Concatenate,
@@ -132,24 +129,26 @@ def _layer(operator: QuantizedConv2d | QuantizedLinear, values: Values) -> np.nd
 
 
 def _add(operator: QuantizedAdd, values: Values) -> np.ndarray:
-    left, right = centred(operator.left, values), centred(operator.right, values)
-    total = operator.multipliers[0] * left + operator.multipliers[1] * right
-    if operator.rounding is Rounding.HALF_EVEN:
-        rounded = shift_half_even(total, operator.shift)
-    else:
-        rounded = (total + (1 << (operator.shift - 1))) >> operator.shift
-    shifted = rounded + operator.output.zero_point
-    return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
+    return rounded_sums(
+        centred(operator.left, values),
+        centred(operator.right, values),
+        operator.multipliers,
+        operator.shift,
+        operator.output.zero_point,
+        (operator.minimum, operator.maximum),
+        operator.rounding,
+    )
 
 
 def _rescaled_add(operator: RescaledAdd, values: Values) -> np.ndarray:
-    left, right = (
-        round_twice(centred(tensor, values) << 20, *multiplier)
-        for tensor, multiplier in zip((operator.left, operator.right), operator.multipliers, strict=False)
+    return rescaled_sums(
+        centred(operator.left, values),
+        centred(operator.right, values),
+        operator.multipliers,
+        operator.output.zero_point,
+        (operator.minimum, operator.maximum),
+        operator.subtracts,
     )
-    total = left - right if operator.subtracts else left + right
-    shifted = round_twice(total, *operator.multipliers[2]) + operator.output.zero_point
-    return np.clip(shifted, operator.minimum, operator.maximum).astype(np.uint8)
 
 
 def _softmax(operator: QuantizedSoftmax, values: Values) -> np.ndarray:

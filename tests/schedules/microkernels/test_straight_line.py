@@ -6,6 +6,7 @@ import pytest
 
 from tvm_pulp.schedules.microkernels.product_order import Product, Value
 from tvm_pulp.schedules.microkernels.straight_line import Block
+from tvm_pulp.schedules.microkernels.walks_assembly import walks_assembly
 
 
 def row_of_taps(results: int, stride: int) -> Block:
@@ -26,7 +27,7 @@ def row_of_taps(results: int, stride: int) -> Block:
 
 def instructions(block: Block) -> list[str]:
     """Return the lines of the hardware loop."""
-    text = block.assembly("count", 1, {}, "")
+    text = walks_assembly([(block, 1)], "count", {}, "")
     lines = [line.strip() for line in text.splitlines()]
     start = next(number for number, line in enumerate(lines) if line.startswith("LP_SETUP"))
     return [line for line in lines[start + 1 :] if not line.startswith((":", '".option', "__asm__"))]
@@ -49,7 +50,9 @@ def column_of_taps(held: bool) -> Block:
 def test_values_that_stay_are_loaded_once_before_the_blocks() -> None:
     block = column_of_taps(held=True)
     assert block.held == {"c0": 0, "c1": 1}
-    text = [line.strip() for line in block.assembly("count", 3, {"from": 2, "to": 2}, "").splitlines()]
+    text = [
+        line.strip() for line in walks_assembly([(block, 3)], "count", {"from": 2, "to": 2}, "").splitlines()
+    ]
     start = next(n for n, line in enumerate(text) if line.startswith("LP_SETUP(0"))
     assert text[start].startswith(f"LP_SETUP(0, %[count], {block.instructions}, 5)")
     assert text[start - 2 : start] == ['"lw t2, -68(%[from])\\n"', '"lw t3, -64(%[from])\\n"']
@@ -61,13 +64,11 @@ def test_values_outside_of_the_image_are_zero_where_a_walk_starts_at_its_edge() 
     block = column_of_taps(held=True)
     block.values[1].is_outside = True
     assert block.outside == ["c1"]
-    text = [line.strip() for line in block.assembly("count", 1, {}, "").splitlines()]
-    start = next(n for n, line in enumerate(text) if line.startswith("LP_SETUP(0"))
-    assert [line.strip('"').removesuffix("\\n") for line in text[start - 6 : start]] == [
-        "lw t2, -68(%[from])", "beqz %[inside], 3f", "lw t3, -64(%[from])", "j 4f",
-        "3: mv t3, zero", "4: nop",
-    ]  # fmt: skip
-    assert any('[inside] "r"(inside)' in line for line in text)
+    for inside, second in ((True, "lw t3, -64(%[from])"), (False, "mv t3, zero")):
+        text = walks_assembly([(block, 1)], "count", {}, "", inside=inside)
+        lines = [line.strip().strip('"').removesuffix("\\n") for line in text.splitlines()]
+        start = next(n for n, line in enumerate(lines) if line.startswith("LP_SETUP(0"))
+        assert lines[start - 2 : start] == ["lw t2, -68(%[from])", second]
     text = block.c("count", 1, {"from": 2, "to": 2}, "").splitlines()
     assert "  const float v1 = inside || block < count ? from[1] : 0.0f;" in text
 
@@ -110,6 +111,48 @@ def test_the_last_access_moves_its_pointer_on() -> None:
     loads = [line for line in lines if "%[from]" in line]
     assert loads[-1].endswith("P_LW(t2, 128, %[from])")
     assert '"lw t0, -20(%[from])\\n"' in loads[0]
-    assert '"addi %[from], %[from], 20\\n"' in block.assembly("count", 1, {}, "")
+    assert '"addi %[from], %[from], 20\\n"' in walks_assembly([(block, 1)], "count", {}, "")
     assert lines[-1].endswith("P_SW(t6, 16, %[to])")
     assert not any("addi" in line for line in lines)
+
+
+def test_walks_in_a_row_are_one_statement_whose_pointers_go_back_up() -> None:
+    narrow, wide = row_of_taps(4, 1), row_of_taps(8, 1)
+    narrow.steps = wide.steps = {"from": 32, "to": 8}
+    text = walks_assembly([(narrow, 1), (wide, 2)], "count", {"from": 4, "to": 4}, "")
+    lines = [line.strip() for line in text.splitlines()]
+    setups = [n for n, line in enumerate(lines) if "LP_SETUP(0" in line]
+    assert len(setups) == 2
+    between = lines[setups[0] + narrow.instructions + 1 : setups[1]]
+    starts = [block.starts for block in (narrow, wide)]
+    assert between == [
+        '"add %[from], %[from], %[from_back]\\n"',
+        '"add %[to], %[to], %[to_back]\\n"',
+        f'"addi %[from], %[from], {4 * (starts[1]["from"] - starts[0]["from"])}\\n"',
+        f'"addi %[to], %[to], {4 * (starts[1]["to"] - starts[0]["to"])}\\n"',
+        f'"li t0, 2\\n" LP_SETUP(1, t0, {1 + wide.instructions + 2}, 6)',
+    ]
+    assert '[from_back] "r"(16 - count * 128), [to_back] "r"(16 - count * 32)' in text
+    assert text.count('[k0] "r"(k0)') == 1
+
+
+def test_running_sums_start_with_zeros_and_the_last_ones_are_stored() -> None:
+    value = Value(0, [Product("s0", "k1"), Product("s0", "k0", False, "s1", True), Product("s1", "k2", True)])
+    value.stores.append(("s0", 0))
+    block = Block(
+        [value], ["k0", "k1", "k2"], False, [], [], {"from": 8, "to": 4}, running=["s0", "s1"], last={"s0": 0}
+    )
+    text = walks_assembly([(block, 1)], "count", {}, "")
+    lines = [line.strip().strip('"').removesuffix("\\n") for line in text.splitlines()]
+    start = next(n for n, line in enumerate(lines) if line.startswith("LP_SETUP(0"))
+    assert lines[start - 2 : start] == ["mv t1, zero", "mv t2, zero"]
+    # the sum that is complete leaves before its register takes the next one
+    assert lines[start + 1 : start + 6] == [
+        'P_LW(t0, 32, %[from])', "fmadd.s t1, t0, %[k1], t1", "P_SW(t1, 16, %[to])",
+        "fmadd.s t1, t0, %[k0], t2", '5:\\n" "fmul.s t2, t0, %[k2]',
+    ]  # fmt: skip
+    assert lines[start + 6] == "sw t1, 0(%[to])"
+    text = block.c("count", 1, {"from": 2, "to": 2}, "")
+    assert "float s0 = 0.0f;" in text
+    assert "  to[0] = s0;\n  s0 = s1 + v0 * k0;\n" in text
+    assert text.endswith("to[0] = s0;\n")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
+from tvm_pulp.measure.workloads.quantized_elementwise import ROUNDING, make_quantized
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
 from tvm_pulp.passes.operators.elementwise import elementwise
 from tvm_pulp.passes.operators.kernel import number
@@ -62,6 +63,8 @@ _BACKWARD = {
 
 
 def _make(s: Specification) -> Workload:
+    if s.values.get("dtype") == "int8":
+        return make_quantized(s)
     backward = s.values.get("step") == "data-grad"
     operation = (_BACKWARD if backward else _FORWARD)[s.kind]
     elements = s.number("elements")
@@ -80,7 +83,9 @@ def _make(s: Specification) -> Workload:
 
 def _kind(name: str) -> Kind:
     step = [Key("step", "forward", ("forward", "data-grad"))] if name in _BACKWARD else []
-    return Kind([Key("elements"), *step, SOURCE], _make)
+    dtype = [Key("dtype", "float32", ("float32", "int8"))] if name in ("add", "multiply") else []
+    rounding = [ROUNDING] if name == "add" else []
+    return Kind([Key("elements"), *step, *dtype, *rounding, SOURCE], _make)
 
 
 KINDS = {name: _kind(name) for name in _FORWARD}

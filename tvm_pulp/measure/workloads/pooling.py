@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
+from tvm_pulp.measure.workloads.quantized_pooling import make_quantized
 from tvm_pulp.measure.workloads.workload import Cost, Kind, Workload
 from tvm_pulp.passes.operators.avg_pool2d import avg_pool2d, avg_pool2d_gradient
 from tvm_pulp.passes.operators.elementwise import elementwise
@@ -56,6 +57,8 @@ def _scatter(values: np.ndarray, pool: Pool2d, shape: Shape) -> np.ndarray:
 
 def _make_max_pool(s: Specification) -> Workload:
     shape, pool = _shape(s), _pool(s)
+    if s.word("dtype") == "int8":
+        return make_quantized(s, pool, shape, averages=False)
     forward = s.word("step") == "forward"
     make = max_pool2d if forward else max_pool2d_data_gradient
     function = make("kernel", "max_pool", pool, shape)
@@ -72,6 +75,8 @@ def _make_max_pool(s: Specification) -> Workload:
 
 def _make_avg_pool(s: Specification) -> Workload:
     shape, pool = _shape(s), _pool(s)
+    if s.word("dtype") == "int8":
+        return make_quantized(s, pool, shape, averages=True)
     forward = s.word("step") == "forward"
     function = (avg_pool2d if forward else avg_pool2d_gradient)("kernel", "avg_pool", pool, shape)
 
@@ -95,6 +100,8 @@ def _cost(shape: Shape, pool: Pool2d, gathers: bool, scatters: bool) -> Cost:
 def _make_mean(s: Specification) -> Workload:
     """Global average pooling."""
     shape = _shape(s)
+    if s.word("dtype") == "int8":
+        return make_quantized(s, Pool2d((shape[2], shape[3])), shape, averages=True)
     pooled, share = (*shape[:2], 1, 1), 1.0 / (shape[2] * shape[3])
     cost = Cost(float_operations=math.prod(shape), instructions=2 * math.prod(shape))
     if s.word("step") == "forward":
@@ -119,11 +126,12 @@ def _make_bias_gradient(s: Specification) -> Workload:
 
 _IMAGE = [Key("channels"), Key("h"), Key("w"), Key("batch", 1)]
 _STEP = Key("step", "forward", _STEPS)
-_WINDOW = [*_IMAGE, Key("window", 2), Key("stride", 2), Key("pad", 0, least=0), _STEP, SOURCE]
+_DTYPE = Key("dtype", "float32", ("float32", "int8"))
+_WINDOW = [*_IMAGE, Key("window", 2), Key("stride", 2), Key("pad", 0, least=0), _STEP, _DTYPE, SOURCE]
 
 KINDS = {
     "max_pool": Kind(_WINDOW, _make_max_pool),
     "avg_pool": Kind(_WINDOW, _make_avg_pool),
-    "mean": Kind([*_IMAGE, _STEP, SOURCE], _make_mean),
+    "mean": Kind([*_IMAGE, _STEP, _DTYPE, SOURCE], _make_mean),
     "bias_gradient": Kind([*_IMAGE, SOURCE], _make_bias_gradient),
 }
