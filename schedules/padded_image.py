@@ -14,7 +14,7 @@ from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, element, index, p
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.copy_rows import copy_rows_source
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes
 from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, address_of, arith, call_extern, tirx
 
 

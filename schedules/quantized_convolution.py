@@ -26,7 +26,7 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.padded_image import source_rows
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_transfers import load_packed, load_segments
 from tvm_pulp.schedules.remove_transfers import in_l1_note
 from tvm_pulp.schedules.resident import resident_bytes

@@ -21,10 +21,7 @@ from tvm_pulp.schedules.microkernels.depthwise_quads import (
 )
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, packed_bytes
 from tvm_pulp.schedules.padded_image import PaddedImage
-from tvm_pulp.schedules.quantized_conv2d_model import (
-    QuantizedConv2dSizes,
-    QuantizedConv2dWorkload,
-)
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,

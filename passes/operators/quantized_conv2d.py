@@ -87,6 +87,14 @@ def pack_weight(weight: np.ndarray) -> np.ndarray:
     return packed
 
 
+def in_whole_words(channels: int, outputs: int, groups: int) -> bool:
+    """Tell whether groups have whole words of channels and outputs, so that a kernel can work group by group.
+
+    Others are better computed as one convolution with zeros between the groups.
+    """
+    return channels // groups % 4 == 0 and outputs // groups % 4 == 0
+
+
 def quantized_conv2d(
     layer: str,
     work: str,
@@ -94,9 +102,10 @@ def quantized_conv2d(
     data_shape: Shape,
     outputs: int,
     requantization: Requantization | None,
+    groups: int = 1,
     weight_bits: int = 8,
 ) -> PrimFunc:
-    """Make the kernel of a quantised convolution without groups.
+    """Make the kernel of a quantised convolution.
 
     The data's zero point belongs in the bias, as minus itself times the sum of a channel's weights: the
     padding has that value too.
@@ -113,6 +122,8 @@ def quantized_conv2d(
         Channels of the result.
     requantization
         From the sums to bytes; None for the sums themselves, int32, without a bias.
+    groups
+        Of the channels of data and result, equal ones.
     weight_bits
         8, or 4 for a weight of `pack_halves`.
 
@@ -125,22 +136,21 @@ def quantized_conv2d(
     """
     images, height, width, channels = data_shape
     rows, columns = geometry.output_size(height, width)
+    inputs, of_group = channels // groups, outputs // groups
     data = argument("data", data_shape, "uint8")
-    packed_shape = (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels))
+    packed_shape = (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], inputs))
     weight, weight_element = weight_argument(packed_shape, weight_bits)
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
-    c = te.reduce_axis((0, channels), name="c")
+    c = te.reduce_axis((0, inputs), name="c")
     shape = (images, rows, columns, outputs)
-    total = te.compute(
-        shape,
-        lambda b, y, x, o: te.sum(
-            geometry.element(data, b, y, x, ky, kx, c)
-            * tirx.Cast("int32", weight_element(o, ky, kx * channels + c)),
-            axis=[ky, kx, c],
-        ),
-        name="total",
-    )
+
+    def product(b: Scalar, y: Scalar, x: Scalar, o: Scalar) -> Scalar:
+        channel = c if groups == 1 else tirx.floordiv(o, of_group) * inputs + c
+        value = geometry.element(data, b, y, x, ky, kx, channel)
+        return value * tirx.Cast("int32", weight_element(o, ky, kx * inputs + c))
+
+    total = te.compute(shape, lambda *place: te.sum(product(*place), axis=[ky, kx, c]), name="total")
     arguments, result, details = with_requantization([data, weight], total, requantization)
     return make_kernel(
         arguments,
@@ -148,6 +158,13 @@ def quantized_conv2d(
         operator="quantized_conv2d",
         layer=layer,
         work=work,
-        macs=images * rows * columns * outputs * channels * geometry.kernel[0] * geometry.kernel[1],
-        details={"pulp.quantized_conv2d": {**geometry.attributes(), **details, "weight_bits": weight_bits}},
+        macs=images * rows * columns * outputs * inputs * geometry.kernel[0] * geometry.kernel[1],
+        details={
+            "pulp.quantized_conv2d": {
+                **geometry.attributes(),
+                "groups": groups,
+                **details,
+                "weight_bits": weight_bits,
+            }
+        },
     )

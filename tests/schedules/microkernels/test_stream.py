@@ -11,13 +11,13 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
-from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.stream import stream_assembly, streams_source
 from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 
-LENGTHS, SEGMENTS, SKIP, SIZE = (1, 3, 4, 5, 8, 13), 3, 2, 64
+LENGTHS, SEGMENTS, SKIP, SIZE = (1, 3, 4, 5, 8, 13, 16, 19), 3, 2, 64
 KERNELS = Path(__file__).resolve().parents[3] / "runtime" / "kernels"
 
 
@@ -80,7 +80,28 @@ STREAMS = [
         ),
     ),
 ]
-STREAMS += [replace(STREAMS[-1], name=f"accumulates_{n}", length=n) for n in LENGTHS]
+ONLY_SUMS = Stream(
+    "only_sums",
+    ("x", "y"),
+    ("p",),
+    ("total", "products"),
+    (
+        Step("load", "a", ("x",)),
+        Step("load", "b", ("y",)),
+        Step("subtract", "c", ("a", "p")),
+        Step("add", "total", ("total", "b")),
+        Step("multiply_add", "products", ("c", "b", "products")),
+    ),
+)
+ONE_SUM = Stream(
+    "one_sum", ("x",), (), ("total",), (Step("load", "a", ("x",)), Step("add", "total", ("total", "a")))
+)
+STREAMS += [
+    replace(stream, name=f"{stream.name}_{n}", length=n)
+    for stream in (STREAMS[-1], ONLY_SUMS, ONE_SUM)
+    for n in LENGTHS
+]
+STREAMS += [ONLY_SUMS, ONE_SUM]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
@@ -187,7 +208,8 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
 
 def test_instructions_are_counted() -> None:
     assert [instructions(stream) for stream in STREAMS[:2]] == [4, 4]
-    assert instructions(STREAMS[-1]) == 3 + 1 + 2 + 2
+    accumulates = next(stream for stream in STREAMS if stream.name == "accumulates")
+    assert instructions(accumulates) == 3 + 1 + 2 + 2
     kept = next(stream for stream in STREAMS if stream.name == "opens_and_keeps")
     assert instructions(kept) == 3 + 3 + 1
 
@@ -197,3 +219,16 @@ def test_too_many_values_are_refused() -> None:
     stores = tuple(Step("store", "", ("x", f"v{n}")) for n in range(8))
     with pytest.raises(ValueError, match="more registers"):
         streams_source([Stream("wide", ("x",), (), (), loads + stores)], assembly=True)
+
+
+def test_loads_of_sums_run_ahead() -> None:
+    """Where half of the instructions are the FPU's, every other one is: who shares it need not wait."""
+    body = tuple(step for step in ONLY_SUMS.body if step.operation != "subtract")
+    stream = replace(
+        ONLY_SUMS, scalars=(), body=(*body[:-1], replace(body[-1], sources=("a", "b", "products")))
+    )
+    lines = stream_assembly(stream).splitlines()
+    start = next(n for n, line in enumerate(lines) if "LP_SETUP(0," in line) + 1
+    loop = [line.strip(' "') for line in lines[start : start + 17] if '"1:' not in line]
+    floats = [line.startswith("f") for line in loop]
+    assert floats == 8 * [floats[0], not floats[0]]
