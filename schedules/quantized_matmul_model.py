@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.dot_panel_model import tile_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
@@ -20,6 +20,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     longest_distance,
 )
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
@@ -42,6 +43,7 @@ class QuantizedMatmulWorkload:
     """A product of m x k and n x k bytes, with or without requantisation.
 
     The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns.
+    A `packed` weight has 4 bits a value.
     """
 
     function: PrimFunc
@@ -50,6 +52,12 @@ class QuantizedMatmulWorkload:
     k: int
     epilogue_of: Epilogue
     columns: tuple[str, ...] = ()
+    packed: bool = False
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Operands that workers rearrange or unpack in L1."""
+        return (*self.rearranged, *(("weight",) if self.packed else ()))
 
     @property
     def rearranged(self) -> tuple[str, ...]:
@@ -73,13 +81,8 @@ class QuantizedMatmulWorkload:
 
     def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
         """Return the sizes of a panel whose weights stay in registers."""
-        e = replace(self.epilogue_of, multipliers=4 * bias_elements(tile_n))
+        e = replace(self.epilogue_of, multipliers=4 * tile_n)
         return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
-
-
-def bias_elements(tile_n: int) -> int:
-    """Return the words from the first bias of a tile of columns to its first multiplier."""
-    return ceil_div(4 * tile_n, ALIGNMENT) * ALIGNMENT // 4
 
 
 def segments_of(k: int) -> int | None:
@@ -93,9 +96,10 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
     columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
-    if not epilogue.is_supported():
-        return None
-    return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
+    packed = value["weight_bits"] == 4
+    found = QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns, packed)
+    lies_otherwise = packed and ("weight" in found.rearranged or found.segments > 1)
+    return found if epilogue.is_supported() and not lies_otherwise else None
 
 
 def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
@@ -137,11 +141,6 @@ class QuantizedMatmulBlocking:
         """Rows and columns of the register block."""
         return self.block_rows, min(_COLUMNS, self.tile_n)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return bias_elements(self.tile_n)
-
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
         d, e = self.distances(w), w.epilogue_of
@@ -173,15 +172,21 @@ class QuantizedMatmulBlocking:
         tiles = {"data": self.tile_m, "weight": self.tile_n}
         sizes = {name: tile * 4 * w.words for name, tile in tiles.items()}
         sizes |= {f"{name}_stored": tiles[name] * w.k for name in w.rearranged}
+        if w.packed:
+            sizes["weight_stored"] = packed_bytes(self.tile_n * w.k)
         if w.epilogue_of.requantize:
-            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.tile_n
         sizes["result"] = self.tile_m * self.tile_n
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, _item(w, name)) for name, size in sizes.items()}
 
 
 def _tile_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> dict[str, int]:
-    item = {"bias": 4, "result": w.epilogue_of.item}
-    return {name: elements * item.get(name, 1) for name, elements in b.tile_elements(w).items()}
+    return {name: elements * _item(w, name) for name, elements in b.tile_elements(w).items()}
+
+
+def _item(w: QuantizedMatmulWorkload, name: str) -> int:
+    """Return the bytes of an element of a buffer."""
+    return {"bias": 4, "result": w.epilogue_of.item}.get(name, 1)
 
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
@@ -199,10 +204,10 @@ _AXES = (Var("row", "int32"), Var("column", "int32"))
 def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
     """Return the bytes of all tiles, two copies of those that change from tile to tile.
 
-    One copy will do of what is rearranged, and of its rearrangement: the next one is loaded in between.
+    One copy will do of what is rearranged or unpacked, before and after: the next one is loaded in between.
     """
     total, periods = _periods(w, b)
-    double = {name for name, same_for in periods.items() if same_for < total} - {*w.rearranged}
+    double = {name for name, same_for in periods.items() if same_for < total} - {*w.stored}
     return sum(size * (1 + (name in double)) for name, size in _tile_bytes(w, b).items())
 
 
@@ -221,11 +226,13 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
-    lines |= {name: w.k if name in w.columns else 1 for name in w.rearranged}
+    lines |= {name: w.k if name in w.columns else 1 for name in w.stored}
     sizes = _tile_bytes(w, b)
-    for name in w.rearranged:
+    for name in w.stored:
         sizes[name] = sizes.pop(f"{name}_stored")
         each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
+        if name not in w.rearranged:
+            each = 2 * CYCLES_A_VALUE
         compute += total / periods[name] * sizes[name] * each / cores
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
@@ -248,19 +255,28 @@ def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> l
         LARGEST_IMMEDIATE // 4 if name in w.rearranged else extent
     )  # see `QuantizedMatmulBlocking.pitch`
     sizes = {min(size, extent) for step in steps for size in tile_sizes(extent, step)}
+    if name == "weight" and w.packed:
+        sizes = {size for size in sizes if begins_words(size, extent, w.k)}
     return sorted((size for size in sizes if size <= largest), reverse=True)
 
 
 def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, cores, l1_bytes)
+    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, cores, l1_bytes)
 
 
 @lru_cache(maxsize=1024)
 def _search(
-    m: int, n: int, k: int, epilogue: Epilogue, columns: tuple[str, ...], cores: int, limit: int
+    m: int,
+    n: int,
+    k: int,
+    epilogue: Epilogue,
+    columns: tuple[str, ...],
+    packed: bool,
+    cores: int,
+    limit: int,
 ) -> QuantizedMatmulBlocking | None:
-    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns)
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
     for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):
