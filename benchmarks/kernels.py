@@ -69,9 +69,19 @@ KERNELS = [
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,stride=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=7,pad=3,dtype=int8",
     "depthwise:channels=32,h=32,w=32,pad=2,dilation=2,dtype=int8",
+    "add:elements=16384,dtype=int8,source=l1",
+    *(
+        f"add:elements=65536,dtype=int8,rounding={rounding}"
+        for rounding in ("half-up", "half-even", "tflite")
+    ),
+    "max_pool:channels=16,h=32,w=32,dtype=int8",
+    "max_pool:channels=16,h=32,w=32,window=3,stride=1,pad=1,dtype=int8",
+    "avg_pool:channels=16,h=32,w=32,dtype=int8",
+    "mean:channels=64,h=8,w=8,dtype=int8",
     *(f"latents_{way}:elements=8192,bits={bits},source=l1" for way in WAYS for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=8192,bits={bits},floats=l1" for way in WAYS[::2] for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=65536,bits={bits}" for way in WAYS for bits in (8, 7, 6)),
+    *(f"latents_gather:elements=8192,samples=4,bits={bits}" for bits in (8, 7, 6)),
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]

@@ -113,7 +113,7 @@ def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
         return Epilogue()
     names = [field.name for field in fields(Epilogue) if field.name in attributes]
     value: dict[str, Any] = {name: int(attributes[name]) for name in names}
-    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword", "spare_bit")}
     return Epilogue(**value | flags)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from tvm import relax
 
 from tvm_pulp.passes.model import Model
+from tvm_pulp.passes.quantized.align_sums import align_sums
 from tvm_pulp.passes.quantized.graph import Quantize, QuantizedGraph
 from tvm_pulp.passes.quantized.parameters import WEIGHT_BITS
 from tvm_pulp.passes.quantized.rules import RULES, Rule
@@ -17,6 +18,8 @@ from tvm_pulp.target.errors import UserError
 
 def quantize_model(model: Model, ranges: Ranges, weight_bits: int = 8) -> QuantizedGraph:
     """Quantise a network: every tensor to 8 bits, biases to 32, activation functions into the clamps.
+
+    Ranges of tensors that are added become a little wider, see `align_sums`.
 
     Parameters
     ----------
@@ -38,6 +41,18 @@ def quantize_model(model: Model, ranges: Ranges, weight_bits: int = 8) -> Quanti
     """
     if weight_bits not in WEIGHT_BITS:
         raise UserError(f"weights of {weight_bits} bits are not possible: choose 8 or 4")
+    walk = _walk(model, ranges, weight_bits)
+    aligned = align_sums(walk.operators, ranges)
+    if aligned != dict(ranges):
+        walk = _walk(model, aligned, weight_bits)
+    result = model.function.body.body
+    if isinstance(result, relax.Tuple) or result not in walk.tensors:
+        raise UserError(f"{model.name}: the integer stage must yield one tensor that depends on an input")
+    return QuantizedGraph(model.name, model.inputs, tuple(walk.operators), walk.tensors[result])
+
+
+def _walk(model: Model, ranges: Ranges, weight_bits: int) -> Walk:
+    """Go through a network by the rules."""
     walk = Walk(model, ranges, weight_bits)
     for variable in model.input_variables:
         walk.emit(
@@ -46,10 +61,7 @@ def quantize_model(model: Model, ranges: Ranges, weight_bits: int = 8) -> Quanti
     for variable, value in walk.bound.items():
         if variable not in walk.absorbed and variable not in walk.constants:
             visit(walk, variable, value, RULES)
-    result = model.function.body.body
-    if isinstance(result, relax.Tuple) or result not in walk.tensors:
-        raise UserError(f"{model.name}: the integer stage must yield one tensor that depends on an input")
-    return QuantizedGraph(model.name, model.inputs, tuple(walk.operators), walk.tensors[result])
+    return walk
 
 
 def visit(walk: Walk, variable: relax.Var, value: relax.Expr, rules: Mapping[str, Rule]) -> None:

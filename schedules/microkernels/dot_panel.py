@@ -17,7 +17,7 @@ from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
 from tvm_pulp.schedules.microkernels.requantize_even import CYCLES_A_RESULT as EVEN_CYCLES_A_RESULT
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN
-from tvm_pulp.schedules.microkernels.requantize_own_shifts import CYCLES_A_RESULT, LEAST_SHIFT, TWICE
+from tvm_pulp.schedules.microkernels.requantize_own_shifts import LEAST_SHIFT, TWICE, cycles_a_result
 
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
@@ -97,8 +97,8 @@ class Epilogue:
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
     with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
     with `short` the multipliers are known to be below 2^15, so that two products of halves do. See
-    `scale_sum` for columns with shifts of their own. With `halfword` sums are shifted by `first_shift` first,
-    halves up, and are half words then, as the multipliers are, so that one product of halves does.
+    `scale_sums` for columns with shifts of their own. With `halfword` sums are shifted by `first_shift`
+    first, halves up, and are half words then, as the multipliers are, so that one product of halves does.
 
     Attributes
     ----------
@@ -118,6 +118,8 @@ class Epilogue:
         `shift` is the least.
     first_shift : int
         Of the sums, with `halfword`.
+    spare_bit : bool
+        Whether sums that are rounded twice can be doubled, see `scale_sums`.
     words : bool
         Whether four bytes of a row of results that a panel stores are an aligned word.
     """
@@ -135,6 +137,7 @@ class Epilogue:
     halfword: bool = False
     first_shift: int = 0
     words: bool = False
+    spare_bit: bool = False
 
     def is_supported(self) -> bool:
         """Tell whether the instructions round so and cover the shift without overflow."""
@@ -188,8 +191,8 @@ class Epilogue:
         elif self.short or self.halfword:
             each = 3.0 + (self.zero_point > 0)
         if self.own_shifts:
-            each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)
-            each -= 2 * (self.rounding == TWICE and not self.negative)
+            each = cycles_a_result(self.rounding, negative=self.negative, spare_bit=self.spare_bit)
+            each += self.zero_point > 0
         return each + (self.low > 0) + (self.high < 255)
 
     @property

@@ -209,7 +209,7 @@ class _DotPanelWriter:
         elif e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             places = (e.multipliers, e.zero_point, e.rounding)
-            text.add(*requantize_own_shifts(sums, *places, negative=e.negative))
+            text.add(*requantize_own_shifts(sums, *places, negative=e.negative, spare_bit=e.spare_bit))
             text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         else:
             self.requantize_once()

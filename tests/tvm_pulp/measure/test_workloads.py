@@ -43,6 +43,7 @@ TEXTS = [
     *(f"latents_{way}:elements=37,bits={bits}"
       for way in ("pack", "repack", "unpack") for bits in (8, 7, 6, 1)),
     "latents_pack:elements=37,relu=no",
+    *(f"latents_gather:elements=37,samples=5,bits={bits}" for bits in (8, 7)),
 ]  # fmt: skip
 
 
@@ -71,6 +72,11 @@ def test_reference(text):
         "conv2d:cin=6,cout=4,h=9,w=10,groups=2,dtype=int8",
         "depthwise:channels=7,h=9,w=10,pad=1,dtype=int8",
         "depthwise:channels=8,h=9,w=10,pad=1,stride=2,batch=2,dtype=int8",
+        *(f"add:elements=377,dtype=int8,rounding={way}" for way in ("half-up", "half-even", "tflite")),
+        "multiply:elements=377,dtype=int8",
+        "max_pool:channels=8,h=9,w=10,window=3,pad=1,dtype=int8",
+        "avg_pool:channels=8,h=9,w=10,dtype=int8",
+        "mean:channels=64,h=3,w=2,dtype=int8",
     ],
 )
 def test_bytes_are_exact(text, tmp_path):
@@ -99,6 +105,8 @@ def test_a_convolution_of_one_tap_is_a_product():
         ("conv2d:cin=4,cout=6,h=8,w=8,groups=4", "groups=4 does not divide cout=6"),
         ("conv2d:cin=4,cout=6,h=2,w=8,kernel=3", "larger than the image"),
         ("conv2d:cin=4,cout=6,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
+        ("max_pool:channels=4,h=8,w=8,dtype=int8,step=data-grad", "integer networks have no gradients"),
+        ("avg_pool:channels=4,h=8,w=8,window=3,pad=1,dtype=int8", "are measured without padding"),
         ("max_pool:channels=4,h=8,w=8,pad=2", "pad=2 is more than half the window of 2"),
         ("avg_pool:channels=4,h=8,w=2,window=3", "larger than the image"),
     ],
@@ -121,6 +129,10 @@ def test_bounds():
     assert (update.compute, update.dma) == (4000, (2 * 8000 + 1) * 4 / 8)
     bytes_ = bound_of(make_workload("matmul:m=64,n=64,k=64,dtype=int8,source=l1"), chip, [2])
     assert bytes_.cycles == 64**3 / 32
+    added = bound_of(make_workload("add:elements=8000,dtype=int8"), chip, [2])
+    assert (added.compute, added.dma) == (8000 * 4.25 / 8, 2000)
+    pooled = bound_of(make_workload("max_pool:channels=16,h=8,w=8,dtype=int8,source=l1"), chip, [1])
+    assert pooled.cycles == (1024 / 4 + 256 / 4 + 3 * 256 / 4) / 8
     unpacked = bound_of(make_workload("latents_unpack:elements=8000,bits=7"), chip, [1])
     assert (unpacked.compute, unpacked.dma) == (3000, 8000 * 4 / 8)
     into_l1 = bound_of(make_workload("latents_unpack:elements=8000,bits=7,floats=l1"), chip, [1])

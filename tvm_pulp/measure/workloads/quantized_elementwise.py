@@ -19,6 +19,8 @@ ROUNDING = Key("rounding", "half-up", ("half-up", "half-even", "tflite"))
 
 _SCALES, _ZERO_POINTS = (0.021, 0.033, 0.041), (3, 131, 122)
 """Of left operand, right operand and result."""
+_ALIGNED = (131 / 256, 206 / 256, 1.0)
+"""Scales as networks get them that are quantised here, see `align_sums`."""
 _ALL = (0, 255)
 _ROUNDINGS = {"half-up": (Rounding.HALF_UP, 1 / 16), "half-even": (Rounding.HALF_EVEN, 2.0**-12)}
 """Rounding, and what a result may be off by because of its multipliers' bits."""
@@ -31,7 +33,6 @@ def make_quantized(s: Specification) -> Workload:
 
 def _add(s: Specification) -> Workload:
     shape = (s.number("elements"),)
-    ratios = _SCALES[0] / _SCALES[2], _SCALES[1] / _SCALES[2]
     if s.word("rounding") == "tflite":
         largest = 2 * max(_SCALES[:2])
         scales = _SCALES[0] / largest, _SCALES[1] / largest, largest / (2**20 * _SCALES[2])
@@ -43,6 +44,8 @@ def _add(s: Specification) -> Workload:
             return rescaled_sums(left, right, pairs, _ZERO_POINTS[2], _ALL, False)
     else:
         rounding, accuracy = _ROUNDINGS[s.word("rounding")]
+        left, right, result = _ALIGNED if rounding is Rounding.HALF_UP else _SCALES
+        ratios = left / result, right / result
         multipliers, shift = choose_sum_multipliers(s.text, ratios, accuracy=accuracy)
         rest = multipliers, shift
         function = quantized_add("kernel", "add", (shape, shape), _ZERO_POINTS, *rest, _ALL, rounding)
