@@ -59,6 +59,9 @@ KERNELS = [
     "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
     "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",
     "conv2d:cin=3,cout=8,h=96,w=96,pad=1,stride=2,dtype=int8",
+    "conv2d:cin=16,cout=16,h=32,w=32,pad=2,dilation=2,dtype=int8",
+    "conv2d:cin=64,cout=64,h=16,w=16,pad=1,groups=4,dtype=int8",
+    "conv2d:cin=512,cout=64,h=7,w=7,pad=1,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=8,h=48,w=48,pad=1,dtype=int8",
     "depthwise:channels=16,h=48,w=48,pad=1,stride=2,dtype=int8",
@@ -78,6 +81,7 @@ KERNELS = [
     *(f"latents_{way}:elements=8192,bits={bits},source=l1" for way in WAYS for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=8192,bits={bits},floats=l1" for way in WAYS[::2] for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=65536,bits={bits}" for way in WAYS for bits in (8, 7, 6)),
+    *(f"latents_gather:elements=8192,samples=4,bits={bits}" for bits in (8, 7, 6)),
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]

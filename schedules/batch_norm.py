@@ -1,8 +1,9 @@
 """Batch normalisation in training mode with its activation, forward and backward: one read, one write.
 
 Where the elements of some channels fit L1 (*resident*), a tile holds all of them, and the sweeps for
-statistics and results run over the tile. Else (*streamed*) a channel passes through L1 in pieces, twice but
-for those that stay from the first sweep to the second.
+statistics and results run over the tile. *Overlapped*, forward, the sweep for results runs a channel or tile
+behind, in one loop with that for statistics. Else (*streamed*) a channel passes through L1 in pieces, twice
+but for those that stay from the first sweep to the second.
 """
 
 from __future__ import annotations
@@ -15,25 +16,34 @@ from tvm_pulp.schedules.batch_norm_build import BatchNormBuilder
 from tvm_pulp.schedules.batch_norm_tiles import NormTiles, NormWorkload
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
+from tvm_pulp.schedules.microkernels.batch_norm_overlapped import MOST_CORES
 from tvm_pulp.schedules.microkernels.batch_norm_streams import (
     CLIP,
     NONE,
     RELU,
+    Kept,
     NormSizes,
+    both_sweeps,
     cycles_an_element,
 )
+from tvm_pulp.schedules.microkernels.stream_definition import instructions
 from tvm_pulp.schedules.piece_loop import MOST_SLOTS
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TILE = 170.0
 _CYCLES_A_STEP = 260.0
+_CYCLES_A_JOINED_STEP = 245.0
 _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
+_CYCLES_A_JOIN = 120.0
+"""Of the statistics of the workers' shares, forward; a part of the former."""
 _CYCLES_A_BARRIER = 40.0
 _CYCLES_A_SEGMENT = 14.0
 _CYCLES_A_KNOWN_SEGMENT = 6.0
 _CYCLES_A_LINE = 1.0
+_CONTENTION = 1.05
+"""Of two workers that share a FPU, in the loop of two sweeps."""
 _SIZES_OF_PIECES = 8
 """Sizes of pieces that an estimate is made for."""
 
@@ -87,6 +97,7 @@ class BatchNormTemplate:
             "separate": [0, 1],
             "slots": list(range(3, MOST_SLOTS + 1)),
             "kept": list(range(MOST_SLOTS + 1)),
+            "overlapped": [0] if s.backward or features.cores > MOST_CORES else [0, 1],
         }
 
     def default(self, workload: NormWorkload, features: ClusterFeatures) -> dict[str, int] | None:
@@ -99,6 +110,8 @@ class BatchNormTemplate:
             for parts in knobs["parts"]
         ]
         candidates += _streamed_tiles(s, knobs, features)
+        if 1 in knobs["overlapped"]:
+            candidates += _overlapped_tiles(s, knobs)
         best: _Estimate | None = None
         for tiles in candidates:
             if tiles.l1_bytes(s, features.cores) > features.kernel_l1_bytes:
@@ -114,7 +127,11 @@ class BatchNormTemplate:
 
     def is_valid(self, workload: NormWorkload, knobs: dict[str, int], l1_bytes: int) -> bool:
         """Tell whether whole tensors as tiles fit ``l1_bytes``; a streamed channel passes through slots."""
-        return not knobs["streamed"] and self.l1_bytes(workload, knobs) <= l1_bytes
+        return (
+            not knobs["streamed"]
+            and not knobs.get("overlapped")
+            and self.l1_bytes(workload, knobs) <= l1_bytes
+        )
 
     def estimate_cycles(
         self, workload: NormWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -159,6 +176,24 @@ def _streamed_tiles(s: NormSizes, knobs: dict[str, list[int]], features: Cluster
     return found
 
 
+def _overlapped_tiles(s: NormSizes, knobs: dict[str, list[int]]) -> list[NormTiles]:
+    """Return the tiles of two sweeps at once: pieces of a channel, or some channels."""
+    sizes = [
+        NormTiles(1, 1, 0, images, pixels, overlapped=1)
+        for images in knobs["tile_images"]
+        for pixels in knobs["tile_pixels"]
+        if images == 1 or pixels == s.pixels
+    ]
+    sizes += [
+        NormTiles(channels, parts, 0, s.images, s.pixels, overlapped=1)
+        for channels in knobs["tile_channels"]
+        for parts in knobs["parts"]
+        if s.channels // 2 >= channels > 1
+    ]
+    found = dict.fromkeys(tiles.valid(s) for tiles in sizes)
+    return [tiles for tiles in found if tiles.overlapped]
+
+
 def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
     """Work and DMA of each tile side by side, plus what cannot overlap."""
     sums, results, kept_results = cycles_an_element(s, t.keeps(s))
@@ -173,7 +208,10 @@ def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
         work = [
             share * cycles + _CYCLES_A_STEP for cycles in (sums, kept * kept_results + (1 - kept) * results)
         ]
-        return order.cycles(tensors * move, move, (work[0], work[1])) + s.channels * _CYCLES_A_CHANNEL
+        cycles = order.cycles(move, move, (work[0], work[1]), (tensors - 1) * move)
+        return cycles + s.channels * _CYCLES_A_CHANNEL
+    if t.overlapped:
+        return _overlapped_cycles(s, t, cores, move)
     tiles = math.prod(t.counts(s))
     teams = cores // t.parts
     share = ceil_div(s.images * s.pixels, t.parts)
@@ -181,7 +219,28 @@ def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
     if s.images % t.parts == 0:
         around = s.images // t.parts * _CYCLES_A_KNOWN_SEGMENT
     one = sum(share * cycles + around + _CYCLES_A_SWEEP for cycles in (sums, results))
-    tile = ceil_div(t.tile_channels, teams) * (one + _CYCLES_A_CHANNEL) + _CYCLES_A_TILE
+    one += _CYCLES_A_CHANNEL if s.backward or t.parts > 1 else _CYCLES_A_CHANNEL - _CYCLES_A_JOIN
+    tile = ceil_div(t.tile_channels, teams) * one + _CYCLES_A_TILE
     if t.parts > 1:
         tile += _CYCLES_A_BARRIER
     return tiles * max(tile, tensors * move) + (tensors + 1) * move
+
+
+def _overlapped_cycles(s: NormSizes, t: NormTiles, cores: int, move: float) -> float:
+    """Estimate the cycles of steps of two sweeps at once, from those that a tile needs to move."""
+    sums, results, _ = cycles_an_element(s, Kept.ALL)
+    both = instructions(both_sweeps(s)) * _CONTENTION
+    elements = t.tile_channels * t.tile_images * t.tile_pixels
+    around, share = 0.0, ceil_div(elements, cores)
+    if t.tile_channels > 1:
+        channels = ceil_div(t.tile_channels, cores // t.parts)
+        segments = s.images * _CYCLES_A_SEGMENT
+        if s.images % t.parts == 0:
+            segments = s.images // t.parts * _CYCLES_A_KNOWN_SEGMENT
+        around = _CYCLES_A_TILE + channels * (segments + _CYCLES_A_SWEEP + _CYCLES_A_CHANNEL)
+        share = channels * ceil_div(s.images * s.pixels, t.parts)
+    pieces = t.pieces(s)
+    if t.tile_channels == 1:
+        around = _CYCLES_A_JOINED_STEP + _CYCLES_A_JOIN / pieces
+    steps = ((sums, pieces), (both, math.prod(t.counts(s)) - pieces), (results, pieces))
+    return sum(number * max(share * cycles + around, move) for cycles, number in steps) + 2 * move

@@ -18,7 +18,8 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.schedules.microkernels.batch_norm import batch_norm_source
+from tvm_pulp.schedules.microkernels.batch_norm import batch_norm_source, overlapped_source
+from tvm_pulp.schedules.overlapped_loop import OverlappedLoop, SweepStep
 from tvm_pulp.schedules.piece_loop import Piece, PieceLoop
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -87,9 +88,13 @@ class BatchNormBuilder:
         if t.separate:
             self.worked_on = tiles("result_l1", read)
         self.state, third = self.l1.allocate("state", t.state_elements(self.features.cores), "float32")
-        if t.streamed:
+        if t.overlapped:
+            overlapped = OverlappedLoop(t.counts(s)[0], t.pieces(s), self.analyzer)
+            body = overlapped.run(self._loads, self._stores, self._overlapped_step)
+        elif t.streamed:
             pieces = PieceLoop(t.order(s), self.analyzer)
-            body = pieces.run(self._load_piece, self._store_piece, self._step)
+            read_only = self._load_read_only if s.backward else None
+            body = pieces.run(self._load_piece, self._store_piece, self._step, read_only)
         else:
             body = self.loop.run(self._loads, self._stores, self._compute)
         return kernel_function(
@@ -101,17 +106,28 @@ class BatchNormBuilder:
             {
                 "pulp.schedule": "batch_norm",
                 "pulp.tile": self._describe(),
-                "pulp.micro_kernels": [
-                    batch_norm_source(
-                        s,
-                        parts=t.parts,
-                        kept=t.keeps(s),
-                        resident=not t.streamed,
-                        assembly=self.features.has_xpulp,
-                        separate=bool(t.separate),
-                    )
-                ],
+                "pulp.micro_kernels": [self._source()],
             },
+        )
+
+    def _source(self) -> str:
+        s, t, assembly = self.s, self.t, self.features.has_xpulp
+        if t.overlapped:
+            return overlapped_source(
+                s,
+                channels=t.tile_channels,
+                parts=t.parts,
+                pieces=t.pieces(s),
+                cores=self.features.cores,
+                assembly=assembly,
+            )
+        return batch_norm_source(
+            s,
+            parts=t.parts,
+            kept=t.keeps(s),
+            resident=not t.streamed,
+            assembly=assembly,
+            separate=bool(t.separate),
         )
 
     def _describe(self) -> str:
@@ -119,7 +135,12 @@ class BatchNormBuilder:
         if t.streamed:
             kept = f"{t.kept} of {t.order(s).pieces} pieces kept in {t.slots} slots"
             return f"images {t.tile_images}/{s.images}, pixels {t.tile_pixels}/{s.pixels}, {kept}"
-        return f"channels {t.tile_channels}/{s.channels}, {t.parts} workers a channel"
+        if t.overlapped and t.tile_channels == 1:
+            return (
+                f"images {t.tile_images}/{s.images}, pixels {t.tile_pixels}/{s.pixels}, two channels at once"
+            )
+        twice = ", two tiles at once" if t.overlapped else ""
+        return f"channels {t.tile_channels}/{s.channels}, {t.parts} workers a channel{twice}"
 
     # pipeline
 
@@ -151,19 +172,16 @@ class BatchNormBuilder:
             tuple(axis.size for axis in order),
         )
 
-    def _load(self, tile: Expr, places: tuple[Expr, Expr], slot: Expr) -> list[Stmt]:
+    def _load(self, tile: Expr, inputs: list[tuple[Buffer, Buffer, Expr]], slot: Expr) -> list[Stmt]:
         box = self._box(self.loop.at(tile))
-        return [
-            transfer(slot, l1, at, argument, box, TO_L1, self.analyzer)
-            for l1, argument, at in self._inputs(places)
-        ]
+        return [transfer(slot, l1, at, argument, box, TO_L1, self.analyzer) for l1, argument, at in inputs]
 
     def _store(self, tile: Expr, place: Expr, slot: Expr) -> list[Stmt]:
         box = self._box(self.loop.at(tile))
         return [transfer(slot, self.worked_on, place, self.result, box, TO_L2, self.analyzer)]
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        return self._load(tile, self._places(tile), slot)
+        return self._load(tile, self._inputs(self._places(tile)), slot)
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         return self._store(tile, self._places(tile)[1], slot)
@@ -172,7 +190,11 @@ class BatchNormBuilder:
         return self.analyzer.simplify(slot * self.t.elements())
 
     def _load_piece(self, number: Expr, slot: Expr, dma_slot: Expr) -> list[Stmt]:
-        return self._load(number, (self._in_ring(slot), self._in_ring(slot)), dma_slot)
+        """Return the loads of the tensor that results take the place of."""
+        return self._load(number, self._inputs((self._in_ring(slot), self._in_ring(slot)))[-1:], dma_slot)
+
+    def _load_read_only(self, number: Expr, slot: Expr, dma_slot: Expr) -> list[Stmt]:
+        return self._load(number, self._inputs((self._in_ring(slot), self._in_ring(slot)))[:-1], dma_slot)
 
     def _store_piece(self, number: Expr, slot: Expr, dma_slot: Expr) -> list[Stmt]:
         return self._store(number, self._in_ring(slot), dma_slot)
@@ -204,6 +226,25 @@ class BatchNormBuilder:
             names.name("is_first", piece.is_first),
             names.name("is_kept", piece.is_kept),
             names.name("elements", axes[self.image].size * axes[self.pixel].size), *vectors,
+        )  # fmt: skip
+
+    def _overlapped_step(self, step: SweepStep) -> Stmt:
+        """Return a sweep for sums and one for results."""
+        t = self.t
+        names = _Names(self.analyzer)
+        pointers = [
+            address_of(element(self.worked_on, names.name(f"{text}_start", self._places(tile)[1])))
+            for text, tile in (("summed", step.first), ("ready", step.second))
+        ]
+        if t.tile_channels == 1:
+            place = names.name("piece", step.own)
+        else:
+            place = names.name("odd", tirx.floormod(step.group, 2))
+        return self._call(
+            names, "batch_norm_overlapped", *pointers, address_of(element(self.state, 0)),
+            names.name("has_sums", step.has_first), names.name("has_results", step.has_second), place,
+            names.name("channel", step.group * t.tile_channels),
+            *(address_of(element(vector, 0)) for vector in self.vectors),
         )  # fmt: skip
 
     def _pointers(self, names: _Names, places: tuple[Expr, Expr]) -> list[Expr]:

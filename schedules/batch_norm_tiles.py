@@ -6,10 +6,16 @@ import math
 from dataclasses import dataclass, replace
 
 from tvm_pulp.schedules.dialect import ceil_div
-from tvm_pulp.schedules.microkernels.batch_norm import STATE_OF_A_WORKER
+from tvm_pulp.schedules.microkernels.batch_norm import STATE_OF_A_PIECE, STATE_OF_A_WORKER
+from tvm_pulp.schedules.microkernels.batch_norm_overlapped import FEWEST_ELEMENTS
 from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes
+from tvm_pulp.schedules.overlapped_loop import copies
 from tvm_pulp.schedules.piece_loop import MOST_SLOTS, PieceOrder
 from tvm_pulp.target.tvm_names import PrimFunc
+
+
+def _largest_divisor(extent: int, most: int) -> int:
+    return max(divisor for divisor in range(1, min(extent, most) + 1) if extent % divisor == 0)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,9 @@ class NormTiles:
         tensors that live in L1.
     slots, kept : int
         Of a streamed channel, see `PieceOrder`.
+    overlapped : int
+        Forward, whether the sweep for results runs a channel, or a tile of several, behind that for sums, in
+        the same steps. A tile then holds a piece of a channel, all of the same size, or some channels.
     """
 
     tile_channels: int
@@ -47,9 +56,18 @@ class NormTiles:
     separate: int = 0
     slots: int = 0
     kept: int = 0
+    overlapped: int = 0
 
     def valid(self, s: NormSizes) -> NormTiles:
         """Return the tiles with what the mode prescribes."""
+        if self.overlapped and not s.backward:
+            if self.tile_channels > 1 and s.channels % self.tile_channels == 0:
+                return NormTiles(self.tile_channels, self.parts, 0, s.images, s.pixels, overlapped=1)
+            images = _largest_divisor(s.images, self.tile_images)
+            pixels = _largest_divisor(s.pixels, self.tile_pixels)
+            if images * pixels >= FEWEST_ELEMENTS:
+                return NormTiles(1, 1, 0, images, pixels, overlapped=1)
+            return replace(self, overlapped=0).valid(s)
         if not self.streamed:
             return NormTiles(self.tile_channels, self.parts, 0, s.images, s.pixels, self.separate)
         slots = min(max(self.slots, 3), MOST_SLOTS)
@@ -81,7 +99,16 @@ class NormTiles:
 
     def state_elements(self, cores: int) -> int:
         """Return the floats of L1 beside the tiles."""
-        return STATE_OF_A_WORKER * cores if self.streamed else 2 * self.tile_channels * self.parts
+        if self.overlapped and self.tile_channels == 1:
+            return STATE_OF_A_PIECE * cores
+        if self.streamed:
+            return STATE_OF_A_WORKER * cores
+        return (1 + self.overlapped) * 2 * self.tile_channels * self.parts
+
+    def pieces(self, s: NormSizes) -> int:
+        """Return the tiles of a channel, or of some."""
+        _, images, pixels = self.counts(s)
+        return images * pixels
 
     def copies(self, s: NormSizes) -> tuple[int, int]:
         """Return the copies of a tile that is only read, and of one that is overwritten and stored.
@@ -90,6 +117,8 @@ class NormTiles:
         """
         if self.streamed:
             return self.slots, self.slots
+        if self.overlapped:
+            return copies(self.pieces(s))
         steps = math.prod(self.counts(s))
         return min(steps, 2), min(steps, 3)
 

@@ -7,21 +7,12 @@ every sample ends with a whole byte, samples side by side are one long stream.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.latents_build import LatentsBuilder
-from tvm_pulp.schedules.latents_workload import (
-    GATHER,
-    PACK,
-    REPACK,
-    LatentsTile,
-    LatentsWorkload,
-    candidates,
-    estimate_cycles,
-    l1_bytes,
-    read,
-)
+from tvm_pulp.schedules.latents_tiles import LatentsTile, candidates, estimate_cycles, l1_bytes
+from tvm_pulp.schedules.latents_workload import GATHER, PACK, REPACK, LatentsWorkload, read
 from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -59,7 +50,7 @@ class LatentsTemplate:
                 f"the latents of kernel '{workload.function.attrs['global_symbol']}' do not fit L1 "
                 f"({features.kernel_l1_bytes} bytes) with any tile size"
             )
-        return asdict(tile)
+        return {name: getattr(tile, name) for name in ("values", "rows", "first", "ahead")}
 
     def l1_bytes(self, workload: LatentsWorkload, knobs: dict[str, int]) -> int:
         """Return the L1 that the tiles need."""
@@ -68,7 +59,7 @@ class LatentsTemplate:
     def estimate_cycles(
         self, workload: LatentsWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
-        """Estimate the cycles of a call, see ``latents_workload``."""
+        """Estimate the cycles of a call, see ``latents_tiles``."""
         return self._estimate(workload, _tile(workload, knobs), features)
 
     def build(self, workload: LatentsWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:

@@ -19,16 +19,8 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     serial,
 )
-from tvm_pulp.schedules.latents_workload import (
-    GATHER,
-    PACK,
-    REPACK,
-    TABLE_BYTES,
-    LatentsTile,
-    LatentsWorkload,
-    aligned,
-    driving_blocks,
-)
+from tvm_pulp.schedules.latents_tiles import TABLE_BYTES, LatentsTile, aligned, driving_blocks
+from tvm_pulp.schedules.latents_workload import GATHER, PACK, REPACK, LatentsWorkload
 from tvm_pulp.schedules.microkernels.latent_pack import PackSettings, pack_source, repack_source
 from tvm_pulp.schedules.microkernels.latent_unpack import UnpackSettings, unpack_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
@@ -61,7 +53,10 @@ class LatentsBuilder:
         self.row, self.value = Var("row", "int32"), Var("value", "int32")
         rows, values = w.extents()
         few, less = tile.lacks(rows, values)
-        axes = [TiledAxis(self.row, rows, tile.rows, few), TiledAxis(self.value, values, tile.values, less)]
+        axes = [
+            TiledAxis(self.row, rows, tile.rows, few),
+            TiledAxis(self.value, values, tile.values, less, tile.ends),
+        ]
         self.loop = TileLoop(axes, [], self.analyzer, tile.ahead)
         self.arguments = [flat_argument(p) for p in w.function.params]
         self.l1 = L1Allocator()
@@ -74,7 +69,7 @@ class LatentsBuilder:
         w = self.w
         copies = min(self.loop.total, self.tile.ahead + 1)
         self.loose_elements = aligned(self.tile.rows * self.tile.values * w.item_bytes) // w.item_bytes
-        self.packed_elements = aligned(self.tile.packed_bytes(w.bits))
+        self.packed_elements = aligned(w.row_bytes() if self.tile.ends else self.tile.packed_bytes(w.bits))
         dtype = "uint8" if w.kind == REPACK else "float32"  # a signed byte is an index into the table, too
         before: list[Stmt] = []
         self.loose_l1, self.packed_l1 = self.loose, self.packed
@@ -82,17 +77,20 @@ class LatentsBuilder:
             self.loose_l1, declare = self.l1.allocate("values_l1", self.loose_elements * copies, dtype)
             before.append(declare)
         if not w.packed_in_l1:
-            self.packed_l1, declare = self.l1.allocate("packed_l1", self.packed_elements * copies, "uint8")
+            self.packed_l1, declare = self.l1.allocate(
+                "packed_l1", self.packed_elements * (1 if self.tile.ends else copies), "uint8"
+            )
             before.append(declare)
         if w.kind == REPACK:
             self.table, declare_table = self.l1.allocate("table", TABLE_BYTES, "uint8")
             before += [declare_table, self._on_all("latents_table", address_of(element(self.table, 0)))]
-            if w.values_in_l1 and self.loop.total == 1:
+            if w.values_in_l1 and (self.loop.total == 1 or self.tile.ends):
                 before.append(barrier())  # else there is one between the first loads, or at a tile's start
         move_values = None if w.values_in_l1 else self._move_loose
         move_packed = None if w.packed_in_l1 else self._move_packed
         loads, stores = (move_values, move_packed) if self.packs else (move_packed, move_values)
-        body = self.loop.run(loads, stores, self._compute)
+        run = self.loop.run_apart if self.tile.ends else self.loop.run
+        body = run(loads, stores, self._compute)
         return kernel_function(
             w.function,
             self.arguments,
@@ -109,7 +107,12 @@ class LatentsBuilder:
 
     def _describe(self) -> str:
         rows, values = self.w.extents()
-        tile = f"rows {self.tile.rows}/{rows}, values {self.tile.values}/{values}"
+        size = (
+            f"up to {', '.join(map(str, self.tile.ends))}"
+            if self.tile.ends
+            else f"{self.tile.values}/{values}"
+        )
+        tile = f"rows {self.tile.rows}/{rows}, values {size}"
         return f"{self.w.bits} bits, {tile}"
 
     def _notes(self) -> list[str]:
@@ -129,7 +132,7 @@ class LatentsBuilder:
     def _driving(self, tile: Expr) -> Expr:
         """Return the blocks that worker 0 could do while it starts the transfers beside a tile."""
         loads, stores = driving_blocks(self.w, self.tile)
-        if self.loop.total == 1 or not self.features.has_xpulp:
+        if self.loop.total == 1 or self.tile.ends or not self.features.has_xpulp:
             return index(0)
         has_loads = (tile < self.loop.total - self.tile.ahead).astype("int32")
         return self.analyzer.simplify(has_loads * loads + (tile > 0).astype("int32") * stores)
@@ -163,6 +166,10 @@ class LatentsBuilder:
         """Return where a tile's copy of a buffer in L1 begins."""
         return self.loop.copy_start(tile, 1, elements, self.tile.ahead + 1)
 
+    def _packed_place(self, tile: Expr) -> Expr:
+        """Return where a tile's packed values begin in their place in L1."""
+        return self._packed_at(tile) if self.tile.ends else self._copy(tile, self.packed_elements)
+
     def _bytes(self, values: Expr) -> Expr:
         """Return the bytes of packed values; those before a tile end with a whole byte."""
         return self.analyzer.simplify(tirx.floordiv(values * self.w.bits + 7, 8))
@@ -186,7 +193,7 @@ class LatentsBuilder:
 
     def _move_packed(self, tile: Expr, slot: Expr) -> list[Stmt]:
         _, value, count = self._place(tile)
-        start = self._copy(tile, self.packed_elements)
+        start = self._packed_place(tile)
         offset = self.analyzer.simplify(tirx.floordiv(value * self.w.bits, 8))
         if self.w.kind == GATHER:
             return [self._gather(tile, slot, start, offset)]
@@ -215,7 +222,7 @@ class LatentsBuilder:
         driving = self._driving(tile)
         at = self._loose_at(tile) if self.w.values_in_l1 else self._copy(tile, self.loose_elements)
         loose = address_of(element(self.loose_l1, at))
-        at = self._packed_at(tile) if self.w.packed_in_l1 else self._copy(tile, self.packed_elements)
+        at = self._packed_at(tile) if self.w.packed_in_l1 else self._packed_place(tile)
         packed = address_of(element(self.packed_l1, at))
         if self.w.kind == REPACK:
             return self._on_all(

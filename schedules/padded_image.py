@@ -12,7 +12,7 @@ from typing import Protocol
 from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes
 from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, call_extern, tirx
 
 

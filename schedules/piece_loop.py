@@ -3,6 +3,9 @@
 The slots of a ring in L1 take the pieces in the order of their loads. The first sweep over a channel uses all
 its pieces; the last ``kept`` of them stay. The second sweep begins with these and loads the others again, so
 that slots fall free in the order in which they were taken. A sweep's results take the place of what it read.
+Tensors that are only read have places in the slots, too, which fall free a step earlier: nothing leaves them.
+Where all pieces stay, so that the DMA has few loads to make, but these in the last steps of a channel, theirs
+start a step earlier.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ MOST_SLOTS = 7
 
 _LAG = 2
 """Steps from a slot's last use to the load that overwrites it: in between its results leave."""
+_LAG_OF_READ_ONLY = 1
+"""The same where nothing leaves."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class PieceOrder:
         """Loads for a channel."""
         return 2 * self.pieces - self.kept
 
+    @property
+    def lag_of_read_only(self) -> int:
+        """Steps from the last use of what is only read to the load that overwrites it."""
+        return _LAG_OF_READ_ONLY if self.kept == self.pieces else _LAG
+
     def load_of(self, step: int) -> int:
         """Return the number of the load that a step works on."""
         channel, own = divmod(step, self.steps)
@@ -69,7 +79,7 @@ class PieceOrder:
         """Tell whether each load can start before the step that needs it."""
         return 0 <= self.kept <= min(self.pieces, self.slots) and self.slots > _LAG
 
-    def cycles(self, load: float, leave: float, work: tuple[float, float]) -> float:
+    def cycles(self, load: float, leave: float, work: tuple[float, float], read_only: float = 0.0) -> float:
         """Estimate the cycles of all steps, with transfers beside the work.
 
         Parameters
@@ -78,17 +88,23 @@ class PieceOrder:
             Cycles in which a piece comes, and its results leave.
         work
             Cycles of a step of the first sweep, and of the second.
+        read_only
+            Cycles in which the piece of a tensor that is only read comes.
         """
         channels = min(self.channels, 3)
         loads = channels * self.loads
-        arrival = [load * (n + 1) for n in range(min(self.slots, loads))]
+        arrival = [(load + read_only) * (n + 1) for n in range(min(self.slots, loads))]
+        early = list(arrival)
+        busy = arrival[-1]
         now = left = left_before = 0.0
         ends = []
         for step in range(channels * self.steps):
-            now = max(now, arrival[self.load_of(step)], left_before)
-            if step >= _LAG and self.last_step(self.load_of(step - _LAG)) == step - _LAG:
-                if len(arrival) < loads:
-                    arrival.append(max(arrival[-1], now) + load)
+            now = max(now, arrival[self.load_of(step)], left_before, early[self.load_of(step)])
+            for lag, arrived, time in ((_LAG, arrival, load), (self.lag_of_read_only, early, read_only)):
+                freed = step - lag
+                if freed >= 0 and self.last_step(self.load_of(freed)) == freed and len(arrived) < loads:
+                    busy = max(busy, now) + time
+                    arrived.append(busy)
             left_before = left
             if step % self.steps == 0:
                 ends.append(now)
@@ -128,24 +144,32 @@ class PieceLoop:
     def _range(self, var: Var, extent: int) -> None:
         self.analyzer.update(var, arith.ConstIntBound(0, max(0, extent - 1)), True)
 
-    def run(self, loads: Move, stores: Move, compute: Callable[[Piece], Stmt]) -> Stmt:
-        """Return the pipeline, with one barrier a step."""
+    def run(
+        self, loads: Move, stores: Move, compute: Callable[[Piece], Stmt], loads_read_only: Move | None = None
+    ) -> Stmt:
+        """Return the pipeline, with one barrier a step.
+
+        Parameters
+        ----------
+        loads, stores
+            Transfers of tensors that are worked on in place.
+        compute
+            The work of a step.
+        loads_read_only
+            Transfers of tensors that are only read.
+        """
         order, step = self.order, self.step
         total, last_load = order.channels * order.steps, order.channels * order.loads
         leaving = index(order.slots)
         define, piece = self._piece(step)
         body: list[Stmt] = [*define, dma_wait(piece.slot), dma_wait(leaving), barrier()]
         if last_load > order.slots:
-            freed, define_freed = bind("freed", step - _LAG)
-            self._range(freed, total - _LAG)
-            following, define_following = bind("following", self._load_of(freed) + order.slots)
-            self._range(following, last_load)
-            number, slot = self._place(following)
-            steps = when(following < last_load, sequence(*loads(number, slot, slot)))
-            steps = sequence(define_following, steps)
-            unless = self._stays(freed)
-            steps = steps if unless is None else when(tirx.Not(unless), steps)
-            body.append(when(step >= _LAG, sequence(define_freed, steps)))
+            late = [loads]
+            if loads_read_only and order.lag_of_read_only == _LAG:
+                late.append(loads_read_only)
+            body.append(self._refill(step, "freed", _LAG, late))
+            if loads_read_only and order.lag_of_read_only < _LAG:
+                body.append(self._refill(step, "used", order.lag_of_read_only, [loads_read_only]))
         previous, define_previous = bind("previous", step - 1)
         self._range(previous, total - 1)
         left, define_left = bind("left", self.analyzer.simplify(self._load_of(previous)))
@@ -158,9 +182,25 @@ class PieceLoop:
         for n in range(min(order.slots, last_load)):
             number, slot = self._place(index(n))
             first += loads(number, slot, slot)
+            first += loads_read_only(number, slot, slot) if loads_read_only else []
         number, slot = self._place(index(last_load - 1))
         last = [barrier(), *stores(number, slot, leaving), dma_wait(leaving)]
         return sequence(*first, serial(step, total, sequence(*body)), *last)
+
+    def _refill(self, step: Var, name: str, lag: int, loads: list[Move]) -> Stmt:
+        """Return the loads into the slot whose last use is ``lag`` steps ago, if it is that."""
+        order = self.order
+        total, last_load = order.channels * order.steps, order.channels * order.loads
+        freed, define_freed = bind(name, step - lag)
+        self._range(freed, total - lag)
+        following, define_following = bind("following", self._load_of(freed) + order.slots)
+        self._range(following, last_load)
+        number, slot = self._place(following)
+        transfers = [start for move in loads for start in move(number, slot, slot)]
+        steps = sequence(define_following, when(following < last_load, sequence(*transfers)))
+        unless = self._stays(freed)
+        steps = steps if unless is None else when(tirx.Not(unless), steps)
+        return when(step >= lag, sequence(define_freed, steps))
 
     def _own(self, step: Expr) -> Expr:
         return tirx.floormod(step, self.order.steps)

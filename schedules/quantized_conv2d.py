@@ -1,4 +1,4 @@
-"""Quantised convolutions, channels innermost: any window, stride and padding, without groups.
+"""Quantised convolutions, channels innermost: any window, stride, padding, dilation; groups of whole words.
 
 No im2col: a tile of rows of the image lies in L1 with its padding.
 """
@@ -20,17 +20,16 @@ from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source, stationary_conv2d_source
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_model import (
-    BLOCKS,
     BUFFER_AXES,
     STATIONARY,
     QuantizedConv2dBlocking,
-    QuantizedConv2dWorkload,
     estimate_cycles,
     l1_bytes,
     loop_axes,
-    read_workload,
+    output_tiles,
     search,
 )
+from tvm_pulp.schedules.quantized_conv2d_workload import BLOCKS, QuantizedConv2dWorkload, read_workload
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,
@@ -58,7 +57,7 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         """Return tile sizes, register blocks and loop orders to choose from."""
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
-            "tile_n": tile_sizes(workload.sizes.outputs, 4),
+            "tile_n": output_tiles(workload.sizes),
             "block_pixels": [*BLOCKS, STATIONARY],
             "order": [0, 1],
         }
@@ -109,7 +108,7 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             width=s.columns,
             row_stride=s.strides[0] * s.pitch,
             block=b.block,
-            column_rests=rests(s.outputs, b.tile_n, b.block[1]),
+            column_rests=rests(s.outputs_of_group, b.tile_n, b.block[1]),
             d=b.distances(s),
             e=self._epilogue(),
             assembly=self.features.has_xpulp,
@@ -158,9 +157,16 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
-        sizes = (axes[self.variables[name]].size for name in ("row", "channel"))
+        row, channel = (axes[self.variables[name]] for name in ("row", "channel"))
         places = {name: self.place(name, tile) for name in self.buffers}
-        bias = places.get("bias", index(0))
+        group = tirx.floordiv(channel.offset, self.s.outputs_of_group)
+        image = self.start("data", tile) + group * self.s.inputs
         return self.workers(
-            "quantized_conv2d_tile", places["data"], places["weight"], bias, places["result"], *sizes
+            "quantized_conv2d_tile",
+            address_of(element(self.buffers["data"], self.analyzer.simplify(image))),
+            places["weight"],
+            places.get("bias", index(0)),
+            places["result"],
+            row.size,
+            channel.size,
         )

@@ -1,31 +1,24 @@
-"""Sizes of a quantised convolution and of its tiles, an estimate of its cycles, and the search for tiles."""
+"""Tiles of a quantised convolution, an estimate of its cycles, and the search for tiles."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
-from tvm_pulp.schedules.microkernels.dot_panel import (
-    LARGEST_BLOCK,
-    DotDistances,
-    Epilogue,
-    longest_distance,
-)
-from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
-from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles, read_epilogue
+from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
+from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
+from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
-from tvm_pulp.target.tvm_names import PrimFunc, Var, buffer_shape
+from tvm_pulp.target.tvm_names import Var
 
-BLOCKS = (5, 4, 3)
-"""Pixels that a register block may have; it has four output channels."""
 STATIONARY = 0
 """In place of pixels of a register block: the weights stay in registers, see ``stationary_panel``."""
-_OUTPUTS = LARGEST_BLOCK[1]
 _CYCLES_A_TILE = 200.0
 _CYCLES_A_PANEL = 100.0
 _CYCLES_A_SIZE = 200.0
@@ -33,121 +26,6 @@ _CYCLES_A_SIZE = 200.0
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 12.0
 """A row of the image is a transfer of its own."""
-
-
-@dataclass(frozen=True)
-class QuantizedConv2dSizes:
-    """A convolution of bytes [images][rows][columns][channels]; sizes of its image, window and result."""
-
-    images: int
-    height: int
-    width: int
-    channels: int
-    rows: int
-    columns: int
-    outputs: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    dilation: tuple[int, int]
-    zero_point: int
-    epilogue: Epilogue
-
-    @property
-    def chunk(self) -> int:
-        """Bytes of a row of the window, in whole words."""
-        return ceil_div(self.kernel[1] * self.channels, 4) * 4
-
-    @property
-    def chunk_of_channel(self) -> int:
-        """Bytes of a row of the window of one channel, in whole words."""
-        return ceil_div(self.kernel[1], 4) * 4
-
-    @property
-    def left(self) -> int:
-        """Columns of padding on the left."""
-        return self.padding[1]
-
-    @property
-    def padded_width(self) -> int:
-        """Columns of the padded image that windows reach."""
-        return (self.columns - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
-
-    @property
-    def filled(self) -> int:
-        """Columns of the image that are fetched."""
-        return max(0, min(self.width, self.padded_width - self.left))
-
-    @property
-    def pitch(self) -> int:
-        """Bytes of a row of the padded image: whole words, so that every row is aligned like the first."""
-        return ceil_div(self.padded_width * self.channels, 4) * 4
-
-    @property
-    def slack(self) -> int:
-        """Bytes behind the image that the last word of a window's row may reach."""
-        return self.chunk - self.kernel[1] * self.channels
-
-    def stationary_panel(self, tile_n: int) -> StationaryPanel:
-        """Return the sizes of a panel whose weights stay in registers."""
-        return StationaryPanel(
-            self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
-            self.dilation[0] * self.pitch, self.chunk, tile_n,
-            replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
-        )  # fmt: skip
-
-    @property
-    def has_rows_of_padding(self) -> bool:
-        """Whether there is padding above or below."""
-        return self.padding[0] > 0 or self.source_rows(self.rows) - self.padding[0] > self.height
-
-    def source_rows(self, rows: int) -> int:
-        """Return the rows of the padded image that so many rows of the result need."""
-        return (rows - 1) * self.strides[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
-
-
-@dataclass(frozen=True)
-class QuantizedConv2dWorkload:
-    """A kernel of the class."""
-
-    function: PrimFunc
-    sizes: QuantizedConv2dSizes
-
-
-def read_sizes(function: PrimFunc, attribute: str, takes_sums: bool = False) -> QuantizedConv2dSizes | None:
-    """Read a function's attribute.
-
-    None for rare shifts, and for sums that are not requantised if the template does not take them.
-    """
-    value = {str(key): item for key, item in function.attrs[attribute].items()}
-    if not int(value["requantize"]) and not takes_sums:
-        return None
-
-    def pair(name: str) -> tuple[int, int]:
-        rows, columns = (int(item) for item in value[name])
-        return rows, columns
-
-    images, height, width, channels = buffer_shape(function.params[0])
-    _, rows, columns, outputs = buffer_shape(function.params[-1])
-    epilogue = read_epilogue(value)
-    kernel, (row_dilation, column_dilation) = pair("kernel"), pair("dilation")
-    dilation = (row_dilation if kernel[0] > 1 else 1, column_dilation if kernel[1] > 1 else 1)
-    top, left, bottom, right = (int(item) for item in value["padding"])
-    sizes = QuantizedConv2dSizes(
-        images, height, width, channels, rows, columns, outputs, kernel, pair("strides"),
-        (top, left, bottom, right), dilation, int(value["data_zero_point"]), epilogue,
-    )  # fmt: skip
-    return sizes if epilogue.is_supported() else None
-
-
-def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
-    """Return the workload; None where the panels do not serve."""
-    s = read_sizes(function, "pulp.quantized_conv2d", takes_sums=True)
-    if s is None or s.dilation[1] > 1 or s.chunk > longest_distance(_OUTPUTS):
-        return None
-    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]):
-        return None
-    return QuantizedConv2dWorkload(function, s)
 
 
 @dataclass(frozen=True)
@@ -167,12 +45,9 @@ class QuantizedConv2dBlocking:
     def of(s: QuantizedConv2dSizes, knobs: Mapping[str, int]) -> QuantizedConv2dBlocking:
         """Return the blocking for knobs, clipped to the workload's extents and the instructions' reach."""
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
-        tile_y, tile_n, pixels = (
-            min(knobs["tile_y"], s.rows),
-            min(knobs["tile_n"], s.outputs),
-            knobs["block_pixels"],
-        )
-        if pixels == STATIONARY and not s.stationary_panel(tile_n).takes(s.outputs, tile_n):
+        tile_y, tile_n = min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs_of_group)
+        pixels = knobs["block_pixels"]
+        if pixels == STATIONARY and not s.can_be_stationary(tile_n):
             pixels = BLOCKS[-1]
         return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
 
@@ -183,7 +58,7 @@ class QuantizedConv2dBlocking:
     @property
     def block(self) -> tuple[int, int]:
         """Pixels and output channels of the register block."""
-        return self.block_pixels, min(_OUTPUTS, self.tile_n)
+        return self.block_pixels, min(BLOCK_OUTPUTS, self.tile_n)
 
     @property
     def bias_elements(self) -> int:
@@ -192,16 +67,21 @@ class QuantizedConv2dBlocking:
 
     def segments(self, s: QuantizedConv2dSizes) -> int:
         """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
-        return 1 if s.kernel[0] * s.chunk <= longest_distance(_OUTPUTS) else s.kernel[0]
+        if s.kernel[0] * s.chunk <= longest_distance(BLOCK_OUTPUTS):
+            return 1
+        return s.kernel[0] * (s.kernel[1] if s.taps_apart else 1)
 
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
-        whole = self.segments(s) == 1
-        column = s.kernel[0] * s.chunk if whole else s.chunk
-        b_skip = 0 if whole else (self.tile_n - 1) * s.chunk
-        a_skip = s.dilation[0] * s.pitch - s.chunk
-        a_row, depth = s.strides[1] * s.channels, s.chunk // 4
-        return DotDistances(a_row, column, depth, s.kernel[0], a_skip, b_skip, along_rows=False)
+        whole, (rows, columns), row = self.segments(s) == 1, s.kernel, s.dilation[0] * s.pitch
+        if s.taps_apart:
+            chunk, segments, turns, tap = s.inputs, columns, rows, s.dilation[1] * s.channels
+            a_skip, a_turn = tap - chunk, row - columns * tap if rows > 1 else 0
+        else:
+            chunk, segments, turns, a_skip, a_turn = s.chunk, rows, 1, row - s.chunk, 0
+        column, b_skip = (rows * s.chunk, 0) if whole else (chunk, (self.tile_n - 1) * chunk)
+        a_row, depth = s.strides[1] * s.channels, chunk // 4
+        return DotDistances(a_row, column, depth, segments, a_skip, b_skip, turns, a_turn)
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
@@ -278,7 +158,7 @@ def _tile_cycles(
         each = stationary_cycles(0, outputs, s.stationary_panel(b.tile_n))
         return stationary_cycles(pixels, outputs, s.stationary_panel(b.tile_n)) + (runs - 1) * each
     d = b.distances(s)
-    misaligned = d.segments * d.depth if s.channels % 4 else 0
+    misaligned = d.turns * d.segments * d.depth if s.channels % 4 else 0
 
     def pixel_cycles(pixels: int) -> list[float]:
         """Return the cycles of each block of some pixels."""
@@ -307,12 +187,22 @@ def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
     return [(tile, whole), (rest, 1)] if rest else [(tile, whole)]
 
 
+def output_tiles(s: QuantizedConv2dSizes) -> list[int]:
+    """Return the output channels that a tile may have, all of one group.
+
+    Fewer than a register block's where sums are so long that the weights of four may not fit L1.
+    """
+    sizes = tile_sizes(s.outputs_of_group, BLOCK_OUTPUTS)
+    fewer = [n for n in (2, 1) if n < sizes[-1] and s.chunk > longest_distance(BLOCK_OUTPUTS)]
+    return [n for n in sizes + fewer if s.groups == 1 or s.outputs_of_group % n == 0]
+
+
 @lru_cache(maxsize=1024)
 def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
     for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), tile_sizes(s.outputs, 4), (*BLOCKS, STATIONARY), (0, 1)
+        tile_sizes(s.rows, 1), output_tiles(s), (*BLOCKS, STATIONARY), (0, 1)
     ):
         knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
         b = QuantizedConv2dBlocking.of(s, knobs)

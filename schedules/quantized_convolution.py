@@ -18,7 +18,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dSizes, QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (

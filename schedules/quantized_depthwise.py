@@ -21,7 +21,7 @@ from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.microkernels.quantized_depthwise import quantized_depthwise_source
 from tvm_pulp.schedules.padded_image import source_rows
-from tvm_pulp.schedules.quantized_conv2d_model import QuantizedConv2dWorkload
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,

@@ -12,7 +12,7 @@ from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape, row_cycles
-from tvm_pulp.schedules.quantized_conv2d_model import (
+from tvm_pulp.schedules.quantized_conv2d_workload import (
     QuantizedConv2dSizes,
     QuantizedConv2dWorkload,
     read_sizes,

@@ -20,17 +20,14 @@ from tvm_pulp.schedules.microkernels.depthwise_quads import (
     quads_cycles,
 )
 from tvm_pulp.schedules.padded_image import PaddedImage
-from tvm_pulp.schedules.quantized_conv2d_model import (
-    QuantizedConv2dSizes,
-    QuantizedConv2dWorkload,
-    bias_elements,
-)
+from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionBuilder,
     ConvolutionModel,
     ConvolutionTemplate,
 )
 from tvm_pulp.schedules.quantized_depthwise_model import read_workload as read_depthwise
+from tvm_pulp.schedules.quantized_matmul_model import bias_elements
 from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis
 from tvm_pulp.target.tvm_names import Expr, PrimFunc, Stmt, Var, address_of

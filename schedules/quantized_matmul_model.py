@@ -32,6 +32,8 @@ _LARGEST_SEGMENTS = 16
 _CYCLES_A_TILE = 150.0
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 18.0
+_CYCLES_A_TURN = 12.0
+"""Of a sum, where it has several."""
 _CACHE_LINES = 32
 _CYCLES_A_MISSED_LINE = 3.5
 _CYCLES_A_LONG_BLOCK = 8.0
@@ -111,7 +113,7 @@ def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
         return Epilogue()
     names = [field.name for field in fields(Epilogue) if field.name in attributes]
     value: dict[str, Any] = {name: int(attributes[name]) for name in names}
-    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword")}
+    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword", "spare_bit")}
     return Epilogue(**value | flags)
 
 
@@ -227,7 +229,8 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
     missed = code / 4 - _CACHE_LINES
     fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
-    return d.segments * (d.depth * step + 2) + fixed + results * (0.75 + e.cycles)
+    turns = d.turns * (d.segments * (d.depth * step + 2) + _CYCLES_A_TURN * (d.turns > 1))
+    return turns + fixed + results * (0.75 + e.cycles)
 
 
 def tile_cycles(

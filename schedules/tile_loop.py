@@ -20,7 +20,8 @@ from tvm_pulp.schedules.dialect import (
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.target.tvm_names import EQ, Expr, For, Stmt, Var, arith, tirx
 
-_TILE = "tile"
+TILE = "tile"
+"""Name of the variable of a loop over tiles."""
 
 Transfers = Callable[[Expr, Expr], list[Stmt]]
 """Transfers of a tile: number of the tile and DMA slot → statements."""
@@ -30,18 +31,20 @@ Transfers = Callable[[Expr, Expr], list[Stmt]]
 class TiledAxis:
     """An axis of ``extent`` values in tiles of ``tile``; the last tile may be smaller.
 
-    So is the first one by ``lacks`` values: the work on it starts the sooner.
+    So is the first one by ``lacks`` values: the work on it starts the sooner. Tiles of any sizes, ``tile``
+    the largest, are given by where they end, see `TileLoop.run_apart`.
     """
 
     var: Var
     extent: int
     tile: int
     lacks: int = 0
+    ends: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
         """Number of tiles."""
-        return ceil_div(self.extent + self.lacks, self.tile)
+        return len(self.ends) or ceil_div(self.extent + self.lacks, self.tile)
 
 
 class TileLoop:
@@ -69,7 +72,7 @@ class TileLoop:
         self.analyzer = analyzer
         self.total = math.prod(axis.count for axis in axes)
         self.reduction_tiles = math.prod(axis.count for axis in axes if axis.var in reduction)
-        self.tile = Var(_TILE, "int32")
+        self.tile = Var(TILE, "int32")
         self._range(self.tile, 0, self.total - 1)
 
     def _range(self, var: Var, low: int, high: int) -> None:
@@ -86,6 +89,10 @@ class TileLoop:
             remaining //= axis.count
             digit = tirx.floormod(rest, axis.count) if remaining > 1 else rest
             rest = tirx.floordiv(rest, axis.count)
+            if axis.ends:
+                start, end = (0, *axis.ends)[int(tile) : int(tile) + 2]
+                found[axis.var] = TileAxis(index(start), index(end - start), axis.tile)
+                continue
             offset = self.analyzer.simplify(digit * axis.tile)
             size = self.size(axis, offset)
             if axis.lacks:
@@ -201,6 +208,26 @@ class TileLoop:
             steps = sequence(steps, barrier(), *stores(last, after), *waits)
         return steps
 
+    def run_apart(
+        self, loads: Transfers | None, stores: Transfers | None, compute: Callable[[Expr], Stmt]
+    ) -> Stmt:
+        """Return the tiles one by one, for few of them, each with a place of its own in L1.
+
+        All loads start at once, those of a tile in the slot of its number; stores, in a slot of their own,
+        are waited for at the end only.
+        """
+        tiles = [index(number) for number in range(self.total)]
+        steps = [step for tile in tiles for step in (loads(tile, tile) if loads else [])]
+        for number, tile in enumerate(tiles):
+            steps += [dma_wait(tile)] if loads else []
+            steps += [barrier()] if loads or number else []
+            if stores and number:
+                steps += stores(tiles[number - 1], index(self.total))
+            steps.append(compute(tile))
+        if stores:
+            steps += [barrier(), *stores(tiles[-1], index(self.total)), dma_wait(self.total)]
+        return sequence(*steps)
+
     def _slot(self, tile: Expr) -> Expr:
         """Return the slot of the transfers that start beside a tile."""
         return index(0) if self.ahead == 1 else self.analyzer.simplify(tirx.floormod(tile, self.ahead))
@@ -222,7 +249,7 @@ class TileLoop:
 
 def tile_count(node: Stmt) -> int:
     """Return the most tiles of a loop over tiles in a function's body."""
-    own = int(node.extent.value) if isinstance(node, For) and str(node.loop_var.name) == _TILE else 1
+    own = int(node.extent.value) if isinstance(node, For) and str(node.loop_var.name) == TILE else 1
     return max([own, *map(tile_count, parts_of(node))])
 
 

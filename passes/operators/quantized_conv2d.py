@@ -86,6 +86,14 @@ def pack_weight(weight: np.ndarray) -> np.ndarray:
     return packed
 
 
+def in_whole_words(channels: int, outputs: int, groups: int) -> bool:
+    """Tell whether groups have whole words of channels and outputs, so that a kernel can work group by group.
+
+    Others are better computed as one convolution with zeros between the groups.
+    """
+    return channels // groups % 4 == 0 and outputs // groups % 4 == 0
+
+
 def quantized_conv2d(
     layer: str,
     work: str,
@@ -93,8 +101,9 @@ def quantized_conv2d(
     data_shape: Shape,
     outputs: int,
     requantization: Requantization | None,
+    groups: int = 1,
 ) -> PrimFunc:
-    """Make the kernel of a quantised convolution without groups.
+    """Make the kernel of a quantised convolution.
 
     The data's zero point belongs in the bias, as minus itself times the sum of a channel's weights: the
     padding has that value too.
@@ -111,6 +120,8 @@ def quantized_conv2d(
         Channels of the result.
     requantization
         From the sums to bytes; None for the sums themselves, int32, without a bias.
+    groups
+        Of the channels of data and result, equal ones.
 
     Returns
     -------
@@ -120,22 +131,20 @@ def quantized_conv2d(
     """
     images, height, width, channels = data_shape
     rows, columns = geometry.output_size(height, width)
+    inputs, of_group = channels // groups, outputs // groups
     data = argument("data", data_shape, "uint8")
-    weight = argument(
-        "weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], channels)), "int8"
-    )
+    weight = argument("weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], inputs)), "int8")
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
-    c = te.reduce_axis((0, channels), name="c")
+    c = te.reduce_axis((0, inputs), name="c")
     shape = (images, rows, columns, outputs)
-    total = te.compute(
-        shape,
-        lambda b, y, x, o: te.sum(
-            geometry.element(data, b, y, x, ky, kx, c) * tirx.Cast("int32", weight(o, ky, kx * channels + c)),
-            axis=[ky, kx, c],
-        ),
-        name="total",
-    )
+
+    def product(b: Scalar, y: Scalar, x: Scalar, o: Scalar) -> Scalar:
+        channel = c if groups == 1 else tirx.floordiv(o, of_group) * inputs + c
+        value = geometry.element(data, b, y, x, ky, kx, channel)
+        return value * tirx.Cast("int32", weight(o, ky, kx * inputs + c))
+
+    total = te.compute(shape, lambda *place: te.sum(product(*place), axis=[ky, kx, c]), name="total")
     arguments, result, details = with_requantization([data, weight], total, requantization)
     return make_kernel(
         arguments,
@@ -143,6 +152,6 @@ def quantized_conv2d(
         operator="quantized_conv2d",
         layer=layer,
         work=work,
-        macs=images * rows * columns * outputs * channels * geometry.kernel[0] * geometry.kernel[1],
-        details={"pulp.quantized_conv2d": {**geometry.attributes(), **details}},
+        macs=images * rows * columns * outputs * inputs * geometry.kernel[0] * geometry.kernel[1],
+        details={"pulp.quantized_conv2d": {**geometry.attributes(), "groups": groups, **details}},
     )

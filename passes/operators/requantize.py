@@ -56,6 +56,8 @@ class Requantization:
         States that all multipliers are positive and less than 2^15, so that two products of 16 bits will do.
     rounding : Rounding
         With `TWICE`, shifts are those of the second rounding, 31 less than the whole.
+    spare_bit : bool
+        States, of `TWICE` with shifts to the right only, that twice a sum and 2^shift together fit 32 bits.
     own_shifts : bool
         States that each channel has a shift of its own: the kernels read an array ``[2, channels]`` of
         multipliers and shifts, none of them less than `shift`.
@@ -77,6 +79,7 @@ class Requantization:
     own_shifts: bool = False
     halfword: bool = False
     first_shift: int = 0
+    spare_bit: bool = False
 
     def __post_init__(self) -> None:
         if not (0 if self.own_shifts else 1) <= self.shift <= 62:

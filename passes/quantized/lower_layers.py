@@ -9,7 +9,12 @@ import numpy as np
 from tvm import relax
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
-from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
+from tvm_pulp.passes.operators.quantized_conv2d import (
+    QuantizedConv2d,
+    in_whole_words,
+    pack_weight,
+    quantized_conv2d,
+)
 from tvm_pulp.passes.operators.quantized_depthwise import pack_depthwise_weight, quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.quantized import graph as g
@@ -32,9 +37,8 @@ def layer_constants(operator: Layer) -> dict[str, np.ndarray]:
         weight = pack_weight(weight[:, :, None, None])
     elif attributes is not None:
         depthwise = _is_depthwise(operator, attributes)
-        weight = (
-            pack_depthwise_weight(weight) if depthwise else pack_weight(_dense(weight, attributes.groups))
-        )
+        groups = attributes.groups // _groups(operator, attributes)
+        weight = pack_depthwise_weight(weight) if depthwise else pack_weight(_dense(weight, groups))
     found = {"weight": weight, "bias": _bias(operator)}
     if isinstance(operator, DequantizedLayer):
         return {**found, "scale": operator.scales}
@@ -82,13 +86,20 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
         result = lowering.call(kernel, lowering.view(source, (m, shape[3])), weight, *vectors)
         return lowering.view(result, (*shape[:3], outputs))
     else:
-        kernel = quantized_conv2d(layer, WORK, geometry, shape, outputs, requantization)
+        groups = _groups(operator, attributes)
+        kernel = quantized_conv2d(layer, WORK, geometry, shape, outputs, requantization, groups)
     return lowering.call(kernel, source, *constants)
 
 
 def _is_depthwise(operator: Layer, attributes: Conv2d) -> bool:
     channels = operator.source.shape[1]
     return attributes.groups == channels == len(operator.weight) and channels > 1
+
+
+def _groups(operator: Layer, attributes: Conv2d) -> int:
+    """Return the groups of a convolution's kernel: its own, or one that has zeros between them."""
+    channels = operator.source.shape[1]
+    return attributes.groups if in_whole_words(channels, len(operator.weight), attributes.groups) else 1
 
 
 def _is_product(operator: Layer, a: Conv2d) -> bool:

@@ -50,40 +50,47 @@ extern struct pulp_dma pulp_dma;
 /* Wait for everything in flight. */
 void pulp_dma_wait_for_all(void);
 
-/* Have the next command counted for the slot: allocate an id unless the last one is the slot's. */
-static inline void pulp_dma_open(int slot) {
-  if (pulp_dma.open_slot == slot + 1) return;
+/* Have the next command counted for the slot: allocate an id unless the last one is the slot's. Returns the id
+ * as a bit, 0 if none was needed, for pulp_dma_note, which can wait until the transfer runs. */
+static inline uint32_t pulp_dma_open(int slot) {
+  if (pulp_dma.open_slot == slot + 1) return 0;
   if (__builtin_expect(pulp_dma.allocated == (1u << PULP_DMA_IDS) - 1, 0)) pulp_dma_wait_for_all();
-  const uint32_t bit = 1u << REGISTER(DMA_QUEUE);
+  return 1u << REGISTER(DMA_QUEUE);
+}
+
+static inline void pulp_dma_note(int slot, uint32_t bit) {
+  if (!bit) return;
   pulp_dma.open_slot = slot + 1;
   pulp_dma.allocated |= bit;
   pulp_dma.ids[slot] |= bit;
 }
 
 static inline void pulp_dma_command(int slot, uint32_t l1, uint32_t l2, uint32_t bytes, int direction) {
-  pulp_dma_open(slot);
+  const uint32_t bit = pulp_dma_open(slot);
   REGISTER(DMA_QUEUE) = DMA_COMMAND(bytes, direction, 0);
   REGISTER(DMA_QUEUE) = l1;
   REGISTER(DMA_QUEUE) = l2;
+  pulp_dma_note(slot, bit);
 }
 
 static inline void pulp_dma_command_2d(int slot, uint32_t l1, uint32_t l2, uint32_t bytes, uint32_t stride,
                                        uint32_t line, int direction) {
-  pulp_dma_open(slot);
+  const uint32_t bit = pulp_dma_open(slot);
   REGISTER(DMA_QUEUE) = DMA_COMMAND(bytes, direction, 1);
   REGISTER(DMA_QUEUE) = l1;
   REGISTER(DMA_QUEUE) = l2;
   REGISTER(DMA_QUEUE) = line;
   REGISTER(DMA_QUEUE) = stride;
+  pulp_dma_note(slot, bit);
 }
 
 /* Wait for all transfers of the slot; none is fine. */
 static inline void dma_wait(int slot) {
   const uint32_t ids = pulp_dma.ids[slot];
-  dma_wait_for_ids(ids);
   pulp_dma.ids[slot] = 0;
   pulp_dma.allocated &= ~ids;
   pulp_dma.open_slot = 0;
+  dma_wait_for_ids(ids);
 }
 
 #else

@@ -1,7 +1,8 @@
 """Batch normalisation in training mode in L1, forward and backward, by the sweeps of `batch_norm_streams`.
 
 *Resident*: a tile holds all elements of its channels, and both sweeps run over it. *Streamed*: a tile holds a
-part of one channel, and a step is one sweep over it.
+part of one channel, and a step is one sweep over it. *Overlapped* (forward):
+a step is a sweep over a tile, for sums, and one over a tile of the channels before, for results.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from dataclasses import replace
 
 from tvm_pulp.schedules.microkernels.batch_norm_backward import backward_step, backward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_forward import forward_moments, forward_step, forward_tile
-from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, streams
+from tvm_pulp.schedules.microkernels.batch_norm_overlapped import overlapped_channels, overlapped_pieces
+from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, both_sweeps, streams
 from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.stream_definition import Stream
 
 STATE_OF_A_WORKER = 6
 """Floats of L1 that a worker needs between the steps of a streamed channel."""
+STATE_OF_A_PIECE = 6
+"""The same where the sweeps over two channels overlap."""
 
 
 def batch_norm_source(
@@ -42,11 +47,44 @@ def batch_norm_source(
     else:
         body = backward_step(s, kept) if s.backward else forward_step(s)
     length = s.pixels if resident and s.images % parts == 0 else 0
-    loops = [replace(stream, length=length) for stream in streams(s, kept, separate).all()]
-    sweeps = streams_source(loops, assembly=assembly)
+    loops = streams(s, kept, separate).all()
+    return _source(s, loops, body, length, shared=parts > 1 or not resident, assembly=assembly)
+
+
+def overlapped_source(
+    s: NormSizes, *, channels: int, parts: int, pieces: int, cores: int, assembly: bool
+) -> str:
+    """Return C for ``batch_norm_overlapped``, forward.
+
+    Parameters
+    ----------
+    s
+        Sizes.
+    channels
+        Channels of a tile.
+    parts
+        Workers that share a channel where there are several.
+    pieces
+        Tiles of a channel where a tile has one at most.
+    cores
+        Workers.
+    assembly
+        Whether the target has Xpulp.
+    """
+    whole = channels > 1
+    body = overlapped_channels(s, channels, parts) if whole else overlapped_pieces(s, pieces, cores)
+    length = s.pixels if whole and s.images % parts == 0 else 0
+    loops = [*streams(s, Kept.ALL).all(), both_sweeps(s)]
+    return _source(s, loops, body, length, shared=False, assembly=assembly)
+
+
+def _source(
+    s: NormSizes, loops: list[Stream], body: str, length: int, *, shared: bool, assembly: bool
+) -> str:
+    """Return the loops, for segments of a length unless it is 0, the statistics, and what uses them."""
+    sweeps = streams_source([replace(stream, length=length) for stream in loops], assembly=assembly)
     moments = [] if s.backward else [forward_moments(s)]
-    shared = s.backward and (parts > 1 or not resident)
-    return "\n\n".join([sweeps, _statistics(s, shared), *moments, body])
+    return "\n\n".join([sweeps, _statistics(s, s.backward and shared), *moments, body])
 
 
 def _statistics(s: NormSizes, shared: bool) -> str:

@@ -24,15 +24,13 @@ from tvm_pulp.schedules.microkernels.batch_norm_streams import NormSizes
 
 
 def forward_moments(s: NormSizes) -> str:
-    """Return C of ``norm_moments``: mean and squared deviations of a worker's elements."""
+    """Return C of ``norm_moments``: mean and squared deviations of a worker's elements from their sums."""
     return f"""\
 #define NORM_EPSILON {s.epsilon!r}f
 
-/* Mean of the stream's elements into sum[0], their squared deviations from it into sum[1]. share: of an
- * element in their mean. */
+/* From the sums of the stream's elements and of their squares, which it replaces: their mean into sum[0],
+ * their squared deviations from it into sum[1]. at: where they are; share: of an element in their mean. */
 static inline void norm_moments(struct stream *s, float *at, float share) {{
-  s->at[0] = at;
-  pulp_norm_sums(s);
   const float mean = s->sum[0] * share, deviations = s->sum[1] - s->sum[0] * mean;
   if (deviations >= 0.25f * s->sum[1]) {{ /* not if they are not a number */
     s->sum[0] = mean;
@@ -56,7 +54,8 @@ _RESULTS = """\
     }}"""
 
 
-def _parameters(s: NormSizes) -> str:
+def forward_parameters(s: NormSizes) -> str:
+    """Declare the vectors of a value a channel."""
     bias = ", const float *bias, float *mean" if s.biased else ""
     return (
         "const float *scale, const float *offset, float *center, float *variance,\n"
@@ -64,7 +63,8 @@ def _parameters(s: NormSizes) -> str:
     )
 
 
-def _results(s: NormSizes, condition: str, c: str) -> str:
+def forward_results(s: NormSizes, condition: str, c: str) -> str:
+    """Store a channel's statistics where the condition holds."""
     biased = f"mean[{c}] = middle + bias[{c}];\n      " if s.biased else ""
     return _RESULTS.format(condition=condition, c=c, biased=biased)
 
@@ -84,6 +84,22 @@ static inline void norm_join({parameters}const float *means, const float *deviat
 }}"""
 
 
+def share_of_a_sample(s: NormSizes, parts: int) -> str:
+    """Return the share of a sample in the mean of a worker's samples, of those that share a channel."""
+    larger, many, few = samples_of_parts(s, parts)
+    return _by_part("part", larger, 1.0 / many, 1.0 / few)
+
+
+def join_of_parts(s: NormSizes, parts: int) -> str:
+    """Return C of ``norm_join`` for workers that share a channel."""
+    larger, many, few = samples_of_parts(s, parts)
+    return _JOIN.format(parameters="", parts=parts, samples=_by_part("p", larger, float(many), float(few)))
+
+
+def _by_part(part: str, larger: int, value: float, other: float) -> str:
+    return f"({part} < {larger} ? {value!r}f : {other!r}f)" if larger else f"{other!r}f"
+
+
 def forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     """Return C of ``batch_norm_tile``: normalise a tile of whole channels.
 
@@ -96,19 +112,16 @@ def forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     separate
         Whether the results have a place of their own.
     """
-    larger, many, few = samples_of_parts(s, parts)
-
-    def by_part(part: str, value: float, other: float) -> str:
-        return f"({part} < {larger} ? {value!r}f : {other!r}f)" if larger else f"{other!r}f"
-
-    first = f"    norm_moments(&s, tile + begin + c * {s.pixels}, {by_part('part', 1.0 / many, 1.0 / few)});"
+    first = f"""\
+    float *const at = tile + begin + c * {s.pixels};
+    s.at[0] = at;
+    pulp_norm_sums(&s);
+    norm_moments(&s, at, {share_of_a_sample(s, parts)});"""
     statistics = "    const float middle = s.sum[0], spread = s.sum[1] * NORM_SHARE;"
     join = ""
     if parts > 1:
         first += f"\n    means[c * {parts} + part] = s.sum[0];\n    squares[c * {parts} + part] = s.sum[1];"
-        join = (
-            _JOIN.format(parameters="", parts=parts, samples=by_part("p", float(many), float(few))) + "\n\n"
-        )
+        join = join_of_parts(s, parts) + "\n\n"
         statistics = f"""\
     float middle, spread;
     norm_join(means + c * {parts}, squares + c * {parts}, &middle, &spread);"""
@@ -120,7 +133,7 @@ def forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
     s.scalar[0] = reciprocal * scale[c];
     s.scalar[1] = offset[c] - middle * s.scalar[0];{limit(s, 2, False)}
     pulp_norm_apply(&s);
-{_results(s, "part == 0", "c")}"""
+{forward_results(s, "part == 0", "c")}"""
     place = "" if separate else " in place"
     unused = "  (void)means, (void)squares;\n" if parts == 1 else ""
     return f"""\
@@ -128,7 +141,7 @@ def forward_tile(s: NormSizes, parts: int, separate: bool) -> str:
 /* Normalise a tile of {s.images} x channels x {s.pixels} elements{place}; {parts} workers share a
  * channel. The other pointers are at the first channel's elements. */
 static void batch_norm_tile(int core, float *tile{result_parameter(separate)}, float *means, float *squares,
-                            int32_t channels, {_parameters(s)}) {{
+                            int32_t channels, {forward_parameters(s)}) {{
 {unused}{share_of_a_channel(s, parts)}
 {sweeps_of_a_tile(parts, first, second)}
 }}"""
@@ -158,7 +171,7 @@ def forward_step(s: NormSizes) -> str:
  * sweep to sweep, which makes no difference here. state: a float a worker for the means, as many for squared
  * deviations and for counts, then what each worker keeps. */
 static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, int32_t first,
-                            int32_t kept, int32_t elements, {_parameters(s)}) {{
+                            int32_t kept, int32_t elements, {forward_parameters(s)}) {{
   (void)kept;
 {STEP}\
   float *means = state, *squares = state + PULP_CORES, *counts = state + 2 * PULP_CORES;
@@ -166,7 +179,10 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
   if (sweep == 0) {{
     if (first) means[core] = squares[core] = counts[core] = 0.0f;
     if (s.length == 0) return;
-    norm_moments(&s, tile + begin, pulp_reciprocalf((float)s.length));
+    const float share = pulp_reciprocalf((float)s.length);
+    s.at[0] = tile + begin;
+    pulp_norm_sums(&s);
+    norm_moments(&s, tile + begin, share);
     norm_merge(&counts[core], &means[core], &squares[core], &s);
   }} else {{
     if (first) {{
@@ -175,7 +191,7 @@ static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, 
       const float reciprocal = pulp_rsqrtf(spread + NORM_EPSILON);
       own[0] = reciprocal * scale[0];
       own[1] = offset[0] - middle * own[0];
-{indent(_results(s, "core == 0", "0"), "  ")}
+{indent(forward_results(s, "core == 0", "0"), "  ")}
     }}
     s.at[0] = tile + begin;
     s.scalar[0] = own[0];

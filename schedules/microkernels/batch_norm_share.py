@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.batch_norm_streams import CLIP, NormSizes
 
-_RELIEF = 40
+_RELIEF = 48
 """Elements of a step that core 0 is spared, as it sees to the DMA too."""
 
 BEGIN = f"""\

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from tvm_pulp.schedules.microkernels.joined_stream import join_streams
 from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 
 NONE, RELU, CLIP = 0, 1, 2
@@ -173,6 +174,12 @@ def streams(s: NormSizes, kept: Kept, separate: bool = False) -> NormStreams:
     if s.backward:
         return _backward_streams(s.activation, kept, separate)
     return _forward_streams(s.activation, separate)
+
+
+def both_sweeps(s: NormSizes) -> Stream:
+    """Return the loop that sums up some elements and gives the results of as many others (forward)."""
+    loops = _forward_streams(s.activation, separate=False)
+    return join_streams("pulp_norm_both", loops.sums, loops.results)
 
 
 def cycles_an_element(s: NormSizes, kept: Kept) -> tuple[float, float, float]:

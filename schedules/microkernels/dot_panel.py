@@ -2,8 +2,9 @@
 
 A *panel* computes blocks of ``rows x columns`` results. Result (r, c) is the sum of products of two byte
 strings, row r of A and column c of B, which lie along the sum: ``segments`` pieces of ``depth`` words of four
-bytes, something skipped after each piece. A step takes a word of each row and of each column and multiplies
-all with all by packed dot products: a block of 5 x 4 has 80 products in 29 instructions.
+bytes, something skipped after each piece, and all this in ``turns``, more skipped after each. A step takes a
+word of each row and of each column and multiplies all with all by packed dot products: a block of 5 x 4 has
+80 products in 29 instructions.
 
 Sums are stored as they are, or start from a bias and are requantised to a byte (see ``Epilogue``).
 """
@@ -16,7 +17,7 @@ from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
 from tvm_pulp.schedules.microkernels.requantize_even import CYCLES_A_RESULT as EVEN_CYCLES_A_RESULT
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN
-from tvm_pulp.schedules.microkernels.requantize_own_shifts import CYCLES_A_RESULT, LEAST_SHIFT, TWICE
+from tvm_pulp.schedules.microkernels.requantize_own_shifts import LEAST_SHIFT, TWICE, cycles_a_result
 
 LARGEST_BLOCK = (5, 4)
 """Rows and columns of the largest block: 20 sums, two words of A, four of B."""
@@ -43,9 +44,11 @@ class DotDistances:
     depth : int
         Words of a segment.
     segments : int
-        Segments of the sum.
+        Segments of the sum, or of each of its turns.
     a_skip, b_skip : int
         Bytes from the end of a segment to the start of the next.
+    turns, a_turn : int
+        Turns, and bytes of A skipped after each, beside those after its last segment: 0 with one turn.
     along_rows : bool
         Whether the next block is that of the next rows or of the next columns.
     a_step, b_step : int
@@ -59,6 +62,8 @@ class DotDistances:
     segments: int = 1
     a_skip: int = 0
     b_skip: int = 0
+    turns: int = 1
+    a_turn: int = 0
     along_rows: bool = False
     a_step: int = 4
     b_step: int = 4
@@ -66,12 +71,12 @@ class DotDistances:
     @property
     def a_path(self) -> int:
         """Bytes that A's pointer moves along a sum."""
-        return self.segments * (self.a_step * self.depth + self.a_skip)
+        return self.turns * (self.segments * (self.a_step * self.depth + self.a_skip) + self.a_turn)
 
     @property
     def b_path(self) -> int:
         """Bytes that B's pointer moves along a sum."""
-        return self.segments * (self.b_step * self.depth + self.b_skip)
+        return self.turns * self.segments * (self.b_step * self.depth + self.b_skip)
 
     def moves(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the bytes from the end of a block's sum to the next block, of A and B."""
@@ -92,8 +97,8 @@ class Epilogue:
     Requantised: ``clip(((sum + bias[c]) * multiplier[c] + 2^(shift-1) >> shift) + zero_point, low, high)``
     with 64-bit products; with `narrow` the products, less than 2^30 in magnitude, are known to fit 32 bits;
     with `short` the multipliers are known to be below 2^15, so that two products of halves do. See
-    `scale_sum` for columns with shifts of their own. With `halfword` sums are shifted by `first_shift` first,
-    halves up, and are half words then, as the multipliers are, so that one product of halves does.
+    `scale_sums` for columns with shifts of their own. With `halfword` sums are shifted by `first_shift`
+    first, halves up, and are half words then, as the multipliers are, so that one product of halves does.
 
     Attributes
     ----------
@@ -113,6 +118,8 @@ class Epilogue:
         `shift` is the least.
     first_shift : int
         Of the sums, with `halfword`.
+    spare_bit : bool
+        Whether sums that are rounded twice can be doubled, see `scale_sums`.
     words : bool
         Whether four bytes of a row of results that a panel stores are an aligned word.
     """
@@ -130,6 +137,7 @@ class Epilogue:
     halfword: bool = False
     first_shift: int = 0
     words: bool = False
+    spare_bit: bool = False
 
     def is_supported(self) -> bool:
         """Tell whether the instructions round so and cover the shift without overflow."""
@@ -178,8 +186,8 @@ class Epilogue:
         elif self.short or self.halfword:
             each = 3.0 + (self.zero_point > 0)
         if self.own_shifts:
-            each = CYCLES_A_RESULT[self.rounding] + (self.zero_point > 0)
-            each -= 2 * (self.rounding == TWICE and not self.negative)
+            each = cycles_a_result(self.rounding, negative=self.negative, spare_bit=self.spare_bit)
+            each += self.zero_point > 0
         return each + (self.low > 0) + (self.high < 255)
 
     @property
@@ -230,6 +238,9 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     else:
         start, result = "0", "*((int32_t *)c + i * (p->c_row / 4) + j) = sum"
     bias = f", bias += {columns}" if e.requantize and not d.along_rows else ""
+    turns = ""
+    if d.turns > 1:
+        turns = f"for (int32_t turn = 0; turn < {d.turns}; ++turn, x += {d.a_turn})\n            "
     bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
     start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
@@ -246,7 +257,7 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
           const {a_type} *x = a + i * {d.a_row};
           const int8_t *y = b + j * {d.b_column};
           int32_t sum = {start};
-          for (int32_t segment = 0; segment < {d.segments}; ++segment, x += {d.a_skip}, y += {d.b_skip})
+          {turns}for (int32_t part = 0; part < {d.segments}; ++part, x += {d.a_skip}, y += {d.b_skip})
             for (int32_t k = 0; k < {d.depth}; ++k, x += {d.a_step}, y += {d.b_step})
               for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
           {result};

@@ -25,7 +25,7 @@ _A, _B = "t0", "t1"
 _C, _C_ROW = "ra", "t2"
 """Where a sum has segments, their loop needs these registers."""
 _FRAME = 96
-_C_START, _SETTINGS, _C_END, _BIAS, _ROW, _C_NEXT, _ZERO, _LINES = range(60, 92, 4)
+_C_START, _SETTINGS, _C_END, _BIAS, _ROW, _C_NEXT, _ZERO, _LINES, _TURNS = range(60, 96, 4)
 
 _FIELDS = ("blocks", "c_row", "bias", "lines", "a_line", "b_line", "c_line", "bias_line")
 
@@ -180,8 +180,12 @@ class _DotPanelWriter:
                 inner.append("nop")
                 length += 1
             *before, last = [*inner, *skips]
+            text.add(*([f"li a0, {d.turns}", f"sw a0, {_TURNS}(sp)", "8:"] if d.turns > 1 else []))
             text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
             text.add(*before, "6:", last)
+            if d.turns > 1:
+                text.add(f"lw a1, {_TURNS}(sp)", *add_constant(_A, d.a_turn, "a0"), "addi a1, a1, -1")
+                text.add(f"sw a1, {_TURNS}(sp)", "bne a1, zero, 8b")
         elif self.starts_from_bias:
             text.add(f"li a0, {d.depth}", *self.loop(d.depth, "a0"), *skips)
         else:
@@ -205,7 +209,7 @@ class _DotPanelWriter:
         elif e.own_shifts:
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             places = (e.multipliers, e.zero_point, e.rounding)
-            text.add(*requantize_own_shifts(sums, *places, negative=e.negative))
+            text.add(*requantize_own_shifts(sums, *places, negative=e.negative, spare_bit=e.spare_bit))
             text.add(*(f"P_CLIPU({register}, {register}, 9)" for register in self.sums))
         else:
             self.requantize_once()

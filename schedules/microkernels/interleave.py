@@ -20,8 +20,13 @@ class Instruction:
 
     @property
     def is_load(self) -> bool:
-        """Whether the next instruction should not use its result."""
+        """Whether it loads from memory."""
         return self.text.startswith(("l", "P_L")) and not self.text.startswith(("li ", "lui "))
+
+    @property
+    def late(self) -> frozenset[str]:
+        """What the next instruction should not use: a load's result, but not a pointer that it moves on."""
+        return self.writes - self.reads if self.is_load else frozenset()
 
 
 def share_fpu(body: list[Instruction]) -> list[Instruction]:
@@ -69,7 +74,7 @@ def share_fpu_in_all(stretches: list[Stretch]) -> list[Stretch]:
 def cycles_of_a_pair(body: list[Instruction], rounds: int = 8, step: int = 1) -> float:
     """Return how long two workers that share a FPU take for a loop: a mean over each `step`-th skew."""
     floats = [line.is_float for line in body]
-    waits = [a.is_load and bool(a.writes & b.reads) for a, b in zip([body[-1], *body], body, strict=False)]
+    waits = [bool(a.late & b.reads) for a, b in zip([body[-1], *body], body, strict=False)]
     total = 0
     skews = range(0, len(body), step)
     for skew in skews:
@@ -122,7 +127,7 @@ def _on_parity(lines: list[Instruction], parity: int) -> list[Instruction]:
             return []
 
         def cost(n: int, last: Instruction | None = last) -> tuple[bool, bool, int, int]:
-            waits = last is not None and last.is_load and bool(last.writes & lines[n].reads)
+            waits = last is not None and bool(last.late & lines[n].reads)
             return waits, not lines[n].is_float, -behind[n], n
 
         order.append(min(ready, key=cost))
@@ -143,7 +148,7 @@ def _interleave(lines: list[Instruction]) -> list[Instruction]:
         last = lines[order[-1]] if order else None
 
         def cost(n: int, last: Instruction | None = last) -> tuple[bool, bool, int]:
-            waits = last is not None and last.is_load and bool(last.writes & lines[n].reads)
+            waits = last is not None and bool(last.late & lines[n].reads)
             return waits, lines[n].is_float == (last is not None and last.is_float), n
 
         order.append(min(ready, key=cost))

@@ -36,16 +36,16 @@ def block_bytes(bits: int) -> int:
 
 
 def share(block: int) -> str:
-    """Return C that finds a worker's share, from ``first`` to ``end``, of ``count / block`` blocks.
+    """Return C that finds a worker's share, ``number`` of ``count / block`` blocks, from ``first`` on.
 
     Worker 0, which drives the DMA in the meantime, has less by as many blocks as take that long.
     """
     return f"""\
   const int32_t blocks = (uint32_t)count / {block};
-  const uint32_t all = blocks + driving;
-  const int32_t each = all / PULP_CORES, rest = all % PULP_CORES;
-  const int32_t from = core * each + pulp_min(core, rest) - driving;
-  const int32_t first = pulp_max(from, 0), end = pulp_max(from + each + (core < rest), 0);"""
+  const uint32_t all = blocks + driving, each = all / PULP_CORES, rest = all % PULP_CORES;
+  const uint32_t worker = core, before = worker * each + (worker < rest ? worker : rest);
+  const int32_t lacks = driving ? pulp_max(driving - (int32_t)before, 0) : 0;
+  const int32_t first = before - driving + lacks, number = each + (worker < rest) - lacks;"""
 
 
 class BlockCode(ABC):

@@ -16,7 +16,7 @@ from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteC
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
-_WORKING = 7
+_WORKING = 6
 """Registers for values beside the spread ones."""
 
 
@@ -145,8 +145,8 @@ static void latents_pack(int core, const void *tile, uint8_t *packed, int32_t co
                          int32_t driving{declared}) {{
   const {item} *values = tile;
 {share(values)}
-  if (end > first)
-    latents_pack_blocks(values + first * {values}, packed + first * {size}, end - first{passed});
+  if (number > 0)
+    latents_pack_blocks(values + first * {values}, packed + first * {size}, number{passed});
   if (core == PULP_CORES - 1 && count > blocks * {values})
     latents_pack_rest(values + blocks * {values}, packed + blocks * {size},
                       count - blocks * {values}{passed});

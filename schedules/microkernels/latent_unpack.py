@@ -20,7 +20,7 @@ SELECTORS = (0x03020104, 0x03020105, 0x03020106, 0x03020107)
 
 FLOAT_BASE = 2.0**23
 
-_WORKING, _LEAST_WORKING = 8, 6
+_WORKING, _LEAST_WORKING = 6, 6
 """Registers for values beside the spread ones; for all in a group of 7 bits."""
 
 
@@ -74,9 +74,9 @@ static void latents_unpack_rest(const uint8_t *packed, float *values, int32_t co
 static void latents_unpack(int core, const uint8_t *packed, float *values, int32_t count,
                            int32_t driving) {{
 {share(values)}
-  if (end > first) latents_unpack_blocks(packed + first * {size}, values + first * {values}, end - first);
   if (core == PULP_CORES - 1 && count > blocks * {values})
     latents_unpack_rest(packed + blocks * {size}, values + blocks * {values}, count - blocks * {values});
+  if (number > 0) latents_unpack_blocks(packed + first * {size}, values + first * {values}, number);
 }}"""
 
 

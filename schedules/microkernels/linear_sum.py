@@ -103,8 +103,8 @@ static void {_NAME}(const uint8_t *left, uint8_t *result, int32_t blocks, const 
 static void linear_sum_tile(int core, const uint8_t *left, const uint8_t *right, uint8_t *result,
                             int32_t count, int32_t driving) {{
 {share(BLOCK)}
-  if (end > first)
-    {_NAME}(left + {BLOCK} * first, result + {BLOCK} * first, end - first, right + {BLOCK} * first);
+  if (number > 0)
+    {_NAME}(left + {BLOCK} * first, result + {BLOCK} * first, number, right + {BLOCK} * first);
   if (core == PULP_CORES - 1 && count > {BLOCK} * blocks)
     linear_sum_some(left + {BLOCK} * blocks, right + {BLOCK} * blocks, result + {BLOCK} * blocks,
                     count - {BLOCK} * blocks);

@@ -97,9 +97,9 @@ static void quantize_tile(int core, const float *data, uint8_t *result, int32_t 
  * the rest. Worker 0 needs the time of `driving` blocks for the DMA. */
 static void quantize_tile(int core, const float *data, uint8_t *result, int32_t count, int32_t driving) {{
 {share(s.pixels)}
-  for (int32_t channel = 0; channel < {s.channels} && end > first; channel += {s.together}) {{
+  for (int32_t channel = 0; channel < {s.channels} && number > 0; channel += {s.together}) {{
     const float *const planes = data + channel * count + first * {s.pixels};
-    {_NAME}(planes, result + channel + first * {s.pixels * s.channels}, end - first{more});
+    {_NAME}(planes, result + channel + first * {s.pixels * s.channels}, number{more});
   }}
   if (core == PULP_CORES - 1) quantize_some(data, result, count, blocks * {s.pixels}, count);
 }}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
 from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
-from tvm_pulp.schedules.microkernels.requantize_own_shifts import prepare_channel, scale_sum
+from tvm_pulp.schedules.microkernels.requantize_own_shifts import prepare_channel, scale_sums
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
@@ -147,7 +147,7 @@ class StripWriter(ABC):
         if self.e.folds_bias:  # what the product of a sum, without bias, is added to
             text.add(f"li {CONSTANT}, {e.zero_point << e.shift}", f"P_MAC({CONSTANT}, t0, {MULTIPLIER})")
         elif e.own_shifts:
-            text.add(*prepare_channel(MULTIPLIER, SHIFT, e.rounding))
+            text.add(*prepare_channel(MULTIPLIER, SHIFT, e.rounding, spare_bit=e.spare_bit))
         elif e.short:
             text.add(f"PV_PACK_H({MULTIPLIER}, {MULTIPLIER}, {MULTIPLIER})")
 
@@ -183,8 +183,12 @@ class StripWriter(ABC):
         if self.adds_bias and not self.starts_with_bias:
             self.add_bias(sums, sums)
         if e.own_shifts:
+            text.add(
+                *scale_sums(
+                    sums, MULTIPLIER, SHIFT, "t0", e.rounding, negative=e.negative, spare_bit=e.spare_bit
+                )
+            )
             for total in sums:
-                text.add(*scale_sum(total, MULTIPLIER, SHIFT, "t0", e.rounding, negative=e.negative))
                 text.add(*([f"addi {total}, {total}, {e.zero_point}"] if e.zero_point else []))
                 text.add(f"P_CLIPU({total}, {total}, 9)")
         elif e.halfword:

@@ -13,13 +13,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
-from tvm_pulp.schedules.microkernels.interleave import Instruction, share_fpu
+from tvm_pulp.schedules.microkernels.interleave import Instruction, cycles_of_a_pair, share_fpu
 from tvm_pulp.schedules.microkernels.stream_definition import LANES, Step, Stream, form
 from tvm_pulp.schedules.microkernels.stream_operations import OPERATIONS, PACKS
 from tvm_pulp.schedules.microkernels.stream_registers import SAVED, assign_registers
 
 POINTERS, SCALARS, _SUMS = 6, 6, 2
 _LENGTH, _SEGMENTS, _SKIP, _AT = 0, 4, 8, 12
+_ROUNDS_OF_LOADS_AHEAD = 4
+"""From how many rounds of a loop its loads may run ahead."""
+_HARDLY_FASTER = 0.975
+"""Cycles with loads ahead by those without, from where it is not worth the longer code."""
 _SCALAR = _AT + 4 * POINTERS
 _SUM = _SCALAR + 4 * SCALARS
 
@@ -137,9 +141,16 @@ def stream_assembly(stream: Stream) -> str:
 
 def _any_segment(stream: Stream, registers: dict[str, list[str]], counter: str) -> list[str]:
     """Return the loops over a segment's elements, four at a time, then one by one."""
-    many, one = _body(stream, registers, LANES), _body(stream, registers, 1)
+    one = _body(stream, registers, 1)
     lines = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2", f"beqz {counter}, 2f"]
-    lines += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "2:"]
+    ahead = _loads_ahead(stream, registers)
+    if ahead:
+        loads, many, rest = ahead
+        lines += [*loads, f"addi {counter}, {counter}, -1", f"beqz {counter}, 7f"]
+        lines += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "7:", *rest, "2:"]
+    else:
+        many = _body(stream, registers, LANES)
+        lines += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "2:"]
     lines += [f"lw {counter}, {_LENGTH}(a0)", f"andi {counter}, {counter}, {LANES - 1}"]
     lines += [f"beqz {counter}, 4f", f"LP_SETUP(0, {counter}, {len(one)}, 3)", *one[:-1], "3:", one[-1]]
     return [*lines, "4:"]
@@ -149,27 +160,74 @@ def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str
     """Return the same where the number of elements is known."""
     rounds, rest = divmod(stream.length, LANES)
     many = _body(stream, registers, LANES)
+    before: list[str] = []
+    after: list[str] = []
+    ahead = _loads_ahead(stream, registers) if rounds >= _ROUNDS_OF_LOADS_AHEAD else None
+    if ahead:
+        before, many, after = ahead
+        rounds -= 1
     lines = many if rounds == 1 else []
     if rounds > 1:
         load = [f"li {counter}, {rounds}"]
         if rounds > LARGEST_IMMEDIATE:  # `li` would be two instructions, or one
             load = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2"]
+            load += [f"addi {counter}, {counter}, -1"] if before else []
         lines = [*load, f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1]]
-    return [*lines, *(_body(stream, registers, rest) if rest else [])]
+    return [*before, *lines, *after, *(_body(stream, registers, rest) if rest else [])]
+
+
+def _loads_ahead(
+    stream: Stream, registers: dict[str, list[str]]
+) -> tuple[list[str], list[str], list[str]] | None:
+    """Return a loop that loads a register again behind its last use, for the next elements.
+
+    So loads lie between the FPU's operations everywhere, and two workers that share a FPU keep it busy. The
+    last load is one for the same elements: it is there to follow the first operation.
+
+    Returns
+    -------
+    tuple or None
+        The loads before the loop, the loop, and the work on the last elements. None where the stream sums up
+        nothing, overwrites all that it reads, or where the loop is hardly faster.
+    """
+    if not stream.sums or stream.masks:
+        return None
+    lines = _instructions(stream, registers, LANES, by_lane=True)
+    written = {registers[step.sources[0]][0] for step in stream.body if step.operation == "store"}
+    read = [line for line in lines if line.is_load and not line.reads & written]
+    if not read:
+        return None
+    *loads, last = read
+    work = [last, *(line for line in lines if line not in read)]
+    body = share_fpu([*work, *loads])
+    plain = share_fpu(_instructions(stream, registers, LANES))
+    if cycles_of_a_pair(body) > _HARDLY_FASTER * cycles_of_a_pair(plain):
+        return None
+    before, loop, after = ([line.text for line in part] for part in (loads, body, share_fpu(work)))
+    return before, loop, after
 
 
 def _body(stream: Stream, registers: dict[str, list[str]], lanes: int) -> list[str]:
     """Return the instructions for ``lanes`` elements; lane 0, whose access moves the pointer, comes last."""
+    return [instruction.text for instruction in share_fpu(_instructions(stream, registers, lanes))]
+
+
+def _instructions(
+    stream: Stream, registers: dict[str, list[str]], lanes: int, *, by_lane: bool = False
+) -> list[Instruction]:
+    """Return the instructions for ``lanes`` elements, step by step, or all of an element together."""
     last_access = {
         step.sources[0]: position
         for position, step in enumerate(stream.body)
         if step.operation in ("load", "store")
     }
-    lines: list[Instruction] = []
+    placed: list[tuple[int, Instruction]] = []
     for position, step in enumerate(stream.body):
         if step.operation in ("load", "store"):
             moves = last_access[step.sources[0]] == position
-            lines += [_access(step, registers, lane, lanes, moves) for lane in reversed(range(lanes))]
+            placed += [
+                (lane, _access(step, registers, lane, lanes, moves)) for lane in reversed(range(lanes))
+            ]
             continue
         for instruction in form(stream, position)[0]:
             for lane in reversed(range(lanes)):
@@ -177,8 +235,10 @@ def _body(stream: Stream, registers: dict[str, list[str]], lanes: int) -> list[s
                 result = _register(registers, step.result, lane)
                 text = instruction.format(*sources, d=result)
                 written, *reads = re.split(r"[ ,()]+", text)[1:]
-                lines.append(Instruction(text, frozenset(reads), frozenset([written])))
-    return [instruction.text for instruction in share_fpu(lines)]
+                placed.append((lane, Instruction(text, frozenset(reads), frozenset([written]))))
+    if by_lane:
+        placed.sort(key=lambda entry: -entry[0])
+    return [instruction for _, instruction in placed]
 
 
 def _access(step: Step, registers: dict[str, list[str]], lane: int, lanes: int, moves: bool) -> Instruction:

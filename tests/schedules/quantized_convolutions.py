@@ -19,8 +19,10 @@ def windows(data: np.ndarray, g: QuantizedConv2d) -> np.ndarray:
 
 
 def conv2d_sums(data: np.ndarray, weight: np.ndarray, g: QuantizedConv2d) -> np.ndarray:
-    """Sums [images, rows, columns, outputs] for weights [outputs, inputs, rows, columns]."""
-    return np.einsum("byxhwc,ochw->byxo", windows(data, g), weight.astype(np.int64))
+    """Sums [images, rows, columns, outputs] for weights [outputs, inputs of a group, rows, columns]."""
+    groups, found = data.shape[3] // weight.shape[1], windows(data, g)
+    parts = zip(np.split(found, groups, -1), np.split(weight.astype(np.int64), groups), strict=True)
+    return np.concatenate([np.einsum("byxhwc,ochw->byxo", *part) for part in parts], axis=-1)
 
 
 def depthwise_sums(data: np.ndarray, weight: np.ndarray, g: QuantizedConv2d) -> np.ndarray:

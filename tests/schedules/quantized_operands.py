@@ -7,8 +7,11 @@ import numpy as np
 from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding, twice_multiplier
 
-FORMS = ("narrow", "short", "halfword", "wide", "halves to even", "own shifts", "rounded twice")
-"""Of a requantisation; the last one has shifts of its own too."""
+FORMS = (
+    "narrow", "short", "halfword", "wide", "halves to even", "own shifts", "rounded twice",
+    "twice, spare bit",
+)  # fmt: skip
+"""Of a requantisation; the last three have shifts of their own."""
 
 
 def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
@@ -30,8 +33,9 @@ def requantization_for(
     scales = random.uniform(0.2, 1.2, channels) * np.minimum(300 / largest, 0.2)
     if form == "halves to even":
         return bias, *_halves_to_even(scales, largest, zero_point, low, high)
-    if form in FORMS[-2:]:
-        return bias, *_own_shifts(scales, form == "rounded twice", zero_point, low, high)
+    if form in FORMS[-3:]:
+        twice, spare_bit = form in FORMS[-2:], form == FORMS[-1]
+        return bias, *_own_shifts(scales, twice, zero_point, low, high, spare_bit)
     multiplier, requantization = choose_multipliers(
         scales, largest, zero_point=zero_point, low=low, high=high, forms=() if form == "wide" else (form,),
         accuracy=0.0 if form == "wide" else np.inf,
@@ -54,7 +58,7 @@ def _halves_to_even(
 
 
 def _own_shifts(
-    scales: np.ndarray, twice: bool, zero_point: int, low: int, high: int
+    scales: np.ndarray, twice: bool, zero_point: int, low: int, high: int, spare_bit: bool
 ) -> tuple[np.ndarray, Requantization]:
     """Multipliers and shifts; every other scale is a power of two, so that halves occur."""
     pairs = np.array([twice_multiplier(scale) for scale in scales], np.int32).T.copy()
@@ -62,4 +66,6 @@ def _own_shifts(
     pairs[1] += 0 if twice else 31
     rounding = Rounding.TWICE if twice else Rounding.HALF_UP
     least = int(pairs[1].min())
-    return pairs, Requantization(least, zero_point, low, high, rounding=rounding, own_shifts=True)
+    return pairs, Requantization(
+        least, zero_point, low, high, rounding=rounding, own_shifts=True, spare_bit=spare_bit
+    )

@@ -30,6 +30,8 @@ KERNELS = [
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=8,cout=16,h=48,w=48,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=16,w=16,pad=1,dtype=int8",
+    "conv2d:cin=16,cout=16,h=16,w=16,pad=2,dilation=2,dtype=int8",
+    "conv2d:cin=64,cout=64,h=8,w=8,pad=1,groups=4,dtype=int8",
     "conv2d:cin=3,cout=8,h=48,w=48,pad=1,stride=2,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8",
@@ -43,7 +45,10 @@ KERNELS = [
     "max_pool:channels=16,h=32,w=32,window=3,stride=1,pad=1,dtype=int8",
     "avg_pool:channels=16,h=32,w=32,dtype=int8",
     "mean:channels=64,h=8,w=8,dtype=int8",
-    "linear:inputs=256,outputs=64",
+    *(f"linear:inputs=256,outputs=64,step={step}" for step in STEPS),
+    *(f"linear:inputs=1024,outputs=10,step={step}" for step in STEPS),
+    *(f"linear:inputs=128,outputs=128,step={step}" for step in STEPS),
+    "linear:inputs=64,outputs=12",
     "linear:inputs=64,outputs=10,batch=8,step=weight-grad",
     *(f"conv2d:cin=16,cout=16,h=16,w=16,pad=1,step={step}" for step in STEPS),
     *(f"conv2d:cin=16,cout=32,h=16,w=16,pad=1,stride=2,step={step}" for step in STEPS),
@@ -54,6 +59,7 @@ KERNELS = [
     "add:elements=8192",
     "sgd:elements=8192,momentum=yes",
     *(f"batch_norm:channels=16,h=16,w=16,batch=2,relu=yes,step={step}" for step in ("forward", "data-grad")),
+    *(f"batch_norm:channels=16,h=32,w=32,batch=4,step={step}" for step in ("forward", "data-grad")),
     *(f"max_pool:channels=16,h=16,w=16,batch=2,step={step}" for step in ("forward", "data-grad")),
     "max_pool:channels=16,h=16,w=16,batch=2,window=3,pad=1,step=data-grad",
     "mean:channels=64,h=8,w=8,batch=2",
@@ -62,6 +68,9 @@ KERNELS = [
     "latents_pack:elements=8192,bits=7",
     "latents_repack:elements=8192,bits=6",
     "latents_unpack:elements=8192,bits=7,floats=l1",
+    *(f"latents_{way}:elements=8192,bits=7,source=l1" for way in ("pack", "unpack")),
+    *(f"latents_{way}:elements=8192,bits=6,floats=l1" for way in ("pack", "unpack")),
+    "latents_gather:elements=8192,samples=4,bits=7",
 ]
 
 

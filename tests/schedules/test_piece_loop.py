@@ -16,20 +16,25 @@ ORDERS = st.builds(
 )
 
 
-@given(ORDERS)
-def test_a_slot_is_free_before_it_is_loaded(order: PieceOrder) -> None:
-    """Play all steps: each finds its piece in the ring, and no load overwrites what is still needed."""
+@given(ORDERS, st.booleans())
+def test_a_slot_is_free_before_it_is_loaded(order: PieceOrder, read_only: bool) -> None:
+    """Play all steps: each finds its piece in the ring, and no load overwrites what is still needed.
+
+    What is worked on in place is free two steps later, what is only read one step later where all is kept.
+    """
     if not order.is_feasible():
         return
+    lag = order.lag_of_read_only if read_only else 2
+    assert lag == (1 if read_only and order.kept == order.pieces else 2)
     held = dict.fromkeys(range(order.slots))  # slot → load
     total = order.channels * order.loads
     for load in range(min(order.slots, total)):
         held[load] = load
     loaded = min(order.slots, total)
     for step in range(order.channels * order.steps):
-        if step >= 2 and order.last_step(order.load_of(step - 2)) == step - 2 and loaded < total:
+        if step >= lag and order.last_step(order.load_of(step - lag)) == step - lag and loaded < total:
             old = held[loaded % order.slots]
-            assert old is not None and order.last_step(old) <= step - 2
+            assert old is not None and order.last_step(old) <= step - lag
             held[loaded % order.slots] = loaded
             loaded += 1
         load = order.load_of(step)
@@ -66,3 +71,7 @@ def test_cycles() -> None:
     again, kept = (PieceOrder(8, 4, k, 7).cycles(100.0, 50.0, (10.0, 10.0)) for k in (0, 4))
     assert 8 * 8 * 100.0 <= again <= 8 * 8 * 100.0 + 100.0
     assert 8 * 4 * 100.0 <= kept <= 0.6 * again
+    # what is only read comes while results of the same slot leave
+    apart = PieceOrder(8, 2, 2, 3).cycles(100.0, 100.0, (150.0, 180.0), read_only=100.0)
+    together = PieceOrder(8, 2, 2, 3).cycles(200.0, 100.0, (150.0, 180.0))
+    assert apart <= together - 7 * 50.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
 from tests.schedules.quantized_convolutions import conv2d_sums
-from tests.schedules.quantized_operands import requantization_for
+from tests.schedules.quantized_operands import FORMS, requantization_for
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
@@ -25,29 +25,35 @@ SAME = (1, 1, 1, 1)
 
 
 def workload(
-    shape: Shape, outputs: int, g: QuantizedConv2d, form: str = "wide", seed: int = 0
+    shape: Shape, outputs: int, g: QuantizedConv2d, form: str = "wide", seed: int = 0, groups: int = 1
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result; the form "sums" is not requantised."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, shape).astype(np.uint8)
-    weight = random.integers(-128, 128, (outputs, shape[3], *g.kernel)).astype(np.int8)
+    weight = random.integers(-128, 128, (outputs, shape[3] // groups, *g.kernel)).astype(np.int8)
     sums = conv2d_sums(data, weight, g)
     if form == "sums":
-        function = quantized_conv2d("layer", "forward", g, shape, outputs, None)
+        function = quantized_conv2d("layer", "forward", g, shape, outputs, None, groups)
         return function, [data, pack_weight(weight), np.zeros(sums.shape, np.int32)], sums
     bias, multiplier, requantization = requantization_for(sums, seed, form, 5)
-    function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
+    function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization, groups)
     result = np.zeros(sums.shape, np.uint8)
     expected = requantization.reference(sums + bias, multiplier)
     return function, [data, pack_weight(weight), bias, multiplier, result], expected
 
 
 def simulate(
-    shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, directory: Path, form: str = "wide",
+    shape: Shape,
+    outputs: int,
+    g: QuantizedConv2d,
+    chip: Features,
+    directory: Path,
+    form: str = "wide",
+    groups: int = 1,
     knobs: dict[str, int] | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """Run it and return MAC/cycle with all transfers from and to L2."""
-    function, arrays, expected = workload(shape, outputs, g, form)
+    function, arrays, expected = workload(shape, outputs, g, form, groups=groups)
     template = QuantizedConv2dTemplate()
     found = template.match(function)
     assert found is not None
@@ -57,28 +63,47 @@ def simulate(
     return float(int(function.attrs["pulp.macs"]) / measured.cycles[-1])
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 2), st.integers(1, 12), st.integers(1, 12), st.integers(1, 9)),
-    outputs=st.integers(1, 11),
+GEOMETRIES = st.builds(
+    QuantizedConv2d,
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(*[st.integers(0, 2)] * 4),
-    dilation=st.integers(1, 2),
+    dilation=st.tuples(st.integers(1, 3), st.sampled_from([1, 1, 2, 3])),
     zero_point=st.integers(0, 255),
+)
+CHANNELS = st.one_of(
+    st.tuples(st.just(1), st.integers(1, 9), st.integers(1, 11)),
+    st.tuples(st.integers(1, 3), st.sampled_from([4, 8]), st.sampled_from([4, 8, 12])),
+)
+"""Groups, and channels and outputs of each."""
+
+
+def is_served(g: QuantizedConv2d, inputs: int) -> bool:
+    """Tell whether the template should serve a window this small: taps that are apart are whole words."""
+    return g.kernel[1] == 1 or g.dilation[1] == 1 or inputs % 4 == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 2), st.integers(1, 12), st.integers(1, 12)),
+    channels=CHANNELS,
+    g=GEOMETRIES,
     form=st.sampled_from(["wide", "short", "halfword", "sums"]),
     data=st.data(),
 )
 def test_any_geometry_and_knobs(
-    shape: Shape, outputs: int, kernel: tuple[int, int], strides: tuple[int, int], padding: Shape,
-    dilation: int, zero_point: int, form: str, data: st.DataObject, chip: Features, kernels: Path,
+    size: tuple[int, int, int], channels: tuple[int, int, int], g: QuantizedConv2d, form: str,
+    data: st.DataObject, chip: Features, kernels: Path,
 ) -> None:  # fmt: skip
-    g = QuantizedConv2d(kernel, strides, padding, (dilation, 1), zero_point)
-    assume(min(g.output_size(*shape[1:3])) > 0)
-    function, arrays, expected = workload(shape, outputs, g, form, seed=shape[1])
+    assume(min(g.output_size(*size[1:])) > 0)
+    groups, inputs, outputs = channels
+    shape = (*size, groups * inputs)
+    function, arrays, expected = workload(shape, groups * outputs, g, form, size[1], groups)
     template = QuantizedConv2dTemplate()
     found = template.match(function)
-    assert found is not None
+    assert (found is not None) == is_served(g, inputs)
+    if found is None:
+        return
     choices = template.knobs(found, chip)
     knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
     lowered = template.build(found, knobs, chip)
@@ -87,19 +112,44 @@ def test_any_geometry_and_knobs(
     np.testing.assert_array_equal(arrays[-1], expected)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 2), st.integers(3, 12), st.integers(3, 12)),
+    channels=CHANNELS,
+    g=GEOMETRIES,
+    form=st.sampled_from([*FORMS, "sums"]),
+)
+def test_any_geometry_on_the_cluster(
+    size: tuple[int, int, int], channels: tuple[int, int, int], g: QuantizedConv2d, form: str, chip: Features
+) -> None:
+    """With the simulator's checks: no race, no access outside of a buffer, no read of unwritten memory."""
+    groups, inputs, outputs = channels
+    assume(min(g.output_size(*size[1:])) > 0 and is_served(g, inputs))
+    with tempfile.TemporaryDirectory() as folder:
+        simulate((*size, groups * inputs), groups * outputs, g, chip, Path(folder), form, groups)
+
+
 @pytest.mark.parametrize(
-    "shape,outputs,g",
+    "shape,outputs,g,groups",
     [
-        ((2, 9, 11, 4), 10, QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9)),
-        ((1, 13, 12, 3), 8, QuantizedConv2d((3, 3), (2, 2), (0, 0, 1, 1), zero_point=128)),
-        ((1, 9, 9, 8), 12, QuantizedConv2d((1, 1), (2, 2))),
-        ((1, 1, 4, 7), 1, QuantizedConv2d((1, 1), (3, 1), (2, 0, 0, 0))),  # a tile that is padding only
-        ((1, 7, 6, 128), 20, QuantizedConv2d((3, 3), (1, 1), SAME)),
-        ((2, 30, 20, 16), 24, QuantizedConv2d((5, 4), (1, 2), (2, 1, 3, 0), (2, 1), 77)),
+        ((2, 9, 11, 4), 10, QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=9), 1),
+        ((1, 13, 12, 3), 8, QuantizedConv2d((3, 3), (2, 2), (0, 0, 1, 1), zero_point=128), 1),
+        ((1, 9, 9, 8), 12, QuantizedConv2d((1, 1), (2, 2)), 1),
+        ((1, 1, 4, 7), 1, QuantizedConv2d((1, 1), (3, 1), (2, 0, 0, 0)), 1),  # a tile that is padding only
+        ((1, 7, 6, 128), 20, QuantizedConv2d((3, 3), (1, 1), SAME), 1),
+        ((2, 30, 20, 16), 24, QuantizedConv2d((5, 4), (1, 2), (2, 1, 3, 0), (2, 1), 77), 1),
+        ((1, 9, 12, 8), 8, QuantizedConv2d((3, 3), (1, 1), (2, 2, 2, 2), (2, 2), 77), 1),
+        ((1, 9, 12, 96), 8, QuantizedConv2d((3, 3), (1, 2), (2, 2, 2, 2), (1, 2), 77), 1),
+        ((1, 8, 8, 32), 24, QuantizedConv2d((3, 3), (2, 1), SAME, zero_point=3), 2),
+        ((1, 8, 8, 24), 16, QuantizedConv2d((3, 1), (1, 1), SAME, (2, 1), 3), 2),
+        ((1, 8, 8, 32), 16, QuantizedConv2d((1, 1)), 4),
+        ((1, 3, 5, 512), 8, QuantizedConv2d((3, 3), (1, 1), SAME, zero_point=3), 1),
     ],
 )
-def test_assembly(shape: Shape, outputs: int, g: QuantizedConv2d, chip: Features, tmp_path: Path) -> None:
-    simulate(shape, outputs, g, chip, tmp_path)
+def test_assembly(
+    shape: Shape, outputs: int, g: QuantizedConv2d, groups: int, chip: Features, tmp_path: Path
+) -> None:
+    simulate(shape, outputs, g, chip, tmp_path, groups=groups)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +179,7 @@ def test_weights_in_registers(
     assume(min(g.output_size(*shape[1:3])) > 0)
     knobs = {"tile_y": tile_y, "tile_n": 4, "block_pixels": STATIONARY, "order": 0}
     with tempfile.TemporaryDirectory() as folder:
-        simulate(shape, 4 * pairs, g, chip, Path(folder), form, knobs)
+        simulate(shape, 4 * pairs, g, chip, Path(folder), form, knobs=knobs)
 
 
 def test_sizes_whose_weights_fit_registers() -> None:
@@ -171,6 +221,24 @@ def test_runs_of_whole_pixels_end_with_the_row(chip: Features, tmp_path: Path) -
     simulate((1, 7, 14, 4), 12, QuantizedConv2d((3, 3), (1, 1), SAME), chip, tmp_path)
 
 
-def test_dilated_columns_are_left_to_others() -> None:
-    function, _, _ = workload((1, 8, 8, 4), 4, QuantizedConv2d((3, 3), dilation=(1, 2)))
+@pytest.mark.parametrize(
+    "channels,size,dilation,groups,least",
+    [
+        (16, 16, 2, 1, 15.8),
+        (16, 32, 12, 1, 15.2),
+        (64, 16, 1, 4, 16.3),
+        (64, 16, 1, 16, 8.0),
+        (512, 7, 1, 1, 11.0),
+    ],
+)
+def test_speed_of_taps_apart(
+    channels: int, size: int, dilation: int, groups: int, least: float, chip: Features, tmp_path: Path
+) -> None:
+    g = QuantizedConv2d((3, 3), (1, 1), (dilation,) * 4, (dilation,) * 2, 9)
+    shape = (1, size, size, channels)
+    assert simulate(shape, min(channels, 64), g, chip, tmp_path, "short", groups) >= least
+
+
+def test_dilated_columns_of_part_words_are_left_to_others() -> None:
+    function, _, _ = workload((1, 8, 8, 3), 4, QuantizedConv2d((3, 3), dilation=(1, 2)))
     assert QuantizedConv2dTemplate().match(function) is None

@@ -73,10 +73,15 @@ def rescaling(
         node.refuse("its output has a finer scale than its sums, which may overflow 32 bits")
     if node.kind != "FULLY_CONNECTED":
         # kernels may add half the divisor in 32 bits if all shifts are known to be to the right
-        to_the_right = (pairs[1] > 0) & (largest + 2.0 ** pairs[1] < 2**31)
-        twice = Requantization(
-            int(to_the_right.all()), output.zero_point, *bounds, rounding=Rounding.TWICE, own_shifts=True
+        half = 2.0 ** pairs[1]
+        to_the_right, spare = (
+            bool((pairs[1] > 0).all() and (total + half < 2**31).all())
+            for total in (largest, 2 * largest + 2)
         )
+        twice = Requantization(
+            int(to_the_right), output.zero_point, *bounds, rounding=Rounding.TWICE, own_shifts=True,
+            spare_bit=spare,
+        )  # fmt: skip
         return np.ascontiguousarray(pairs), twice
     shifts = pairs[1] + 31
     if (shifts == shifts[0]).all():

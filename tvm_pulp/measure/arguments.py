@@ -21,7 +21,7 @@ def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
     """Draw an array for each parameter: floats from -1..1, integers from 0..3.
 
     Bytes of quantised operators, and multipliers of products where those have 15 bits, are any that there
-    are. Variances, and latents from a rectifier, are from 0..1.
+    are. Indices are those of all rows. Variances, and latents from a rectifier, are from 0..1.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def _integer_range(function: PrimFunc, name: str, dtype: str) -> tuple[int, int]
     any_byte = kinds or str(attributes.get("pulp.operator")) in _OPERATORS
     if any_byte and dtype in ("uint8", "int8"):
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
+    if name == "indices":  # of rows of the tensor in front
+        return 0, buffer_shape(function.params[0])[0]
     if name == "multiplier" and any(int(kind["short"]) or int(kind["halfword"]) for kind in kinds):
         return 1, 2**15
     return 0, 4
@@ -66,5 +68,7 @@ def _clear_behind_rows(function: PrimFunc, arrays: list[np.ndarray]) -> None:
     """Put zeros behind the rows of a quantised convolution's weights, which fill whole words."""
     for name in _QUANTIZED[:2]:
         if function.attrs is not None and name in function.attrs and arrays[1].ndim == 3:
-            channels = arrays[0].shape[-1] if name == "pulp.quantized_conv2d" else 1
-            arrays[1][..., int(function.attrs[name]["kernel"][1]) * channels :] = 0
+            attributes = function.attrs[name]
+            dense = name == "pulp.quantized_conv2d"
+            channels = arrays[0].shape[-1] // int(attributes["groups"]) if dense else 1
+            arrays[1][..., int(attributes["kernel"][1]) * channels :] = 0

@@ -24,6 +24,14 @@ def test_generic_lowering(dilation: tuple[int, int], channels: int, tmp_path: Pa
     np.testing.assert_array_equal(arrays[-1], expected)
 
 
+def test_generic_lowering_of_groups(tmp_path: Path) -> None:
+    g = QuantizedConv2d((3, 2), (1, 2), (1, 1, 0, 2), zero_point=17)
+    function, arrays, expected = workload((2, 9, 8, 6), 4, g, groups=2)
+    assert len(np.unique(expected)) > 10
+    HostKernel(lower_generic(function, features(parse("pulp"))), tmp_path)(arrays)
+    np.testing.assert_array_equal(arrays[-1], expected)
+
+
 def test_packed_weights_have_their_channels_innermost_and_whole_words() -> None:
     weight = np.arange(2 * 3 * 2 * 3, dtype=np.int8).reshape(2, 3, 2, 3)
     packed = pack_weight(weight)

@@ -7,7 +7,7 @@ import torch
 import tvm_pulp
 from examples.models.mobilenet import mobilenet_digits
 from examples.models.residual import residual_digits
-from tests.passes.quantized.networks import Varied
+from tests.passes.quantized.networks import Varied, Windows
 from tests.passes.torch_training import Residual
 from tvm_pulp.frontends import load_model
 from tvm_pulp.oracle.integer import dequantize, run_integer
@@ -30,6 +30,7 @@ NETWORKS = {
     "projected": (Residual, (3, 8, 8)),
     "varied": (Varied, (3, 8, 8)),
     "part words": (part_words, (30,)),
+    "windows": (Windows, (3, 32, 32)),
 }
 
 
@@ -52,20 +53,31 @@ def test_the_cluster_equals_numpy_in_every_bit(name, weight_bits):
     assert len(np.unique(found)) > 5
 
 
-def test_linear_layers_of_part_words_have_a_template():
+def layers_with_weights(name: str) -> list[PrimFunc]:
     torch.manual_seed(0)
-    make, shape = NETWORKS["part words"]
+    make, shape = NETWORKS[name]
     exported = torch.export.export(make().eval(), (torch.zeros(1, *shape),))
     model = load_model(exported)
     x = np.random.default_rng(0).standard_normal((8, *shape)).astype(np.float32)
     _, graph = integer_network(model, Quantization({model.inputs[0]: x}))
-    functions = [
-        f for f in build_integer_inference(graph).module.functions.values() if isinstance(f, PrimFunc)
-    ]
-    chip = features(parse("pulp"))
-    layers = [f for f in functions if int(f.attrs["pulp.macs"])]
+    functions = build_integer_inference(graph).module.functions.values()
+    return [f for f in functions if isinstance(f, PrimFunc) and int(f.attrs["pulp.macs"])]
+
+
+def test_linear_layers_of_part_words_have_a_template():
+    chip, layers = features(parse("pulp")), layers_with_weights("part words")
     assert {str(lower(f, chip).attrs["pulp.schedule"]) for f in layers} == {"quantized_conv2d"}
     assert sorted(int(f.attrs["pulp.macs"]) for f in layers) == [54, 270]
+
+
+def test_large_windows_dilations_and_groups_have_templates():
+    chip, layers = features(parse("pulp")), layers_with_weights("windows")
+    schedules = [str(lower(f, chip).attrs["pulp.schedule"]) for f in layers]
+    assert sorted(schedules) == [
+        *["quantized_conv2d"] * 3, *["quantized_depthwise"] * 4, *["quantized_matmul"] * 3
+    ]  # fmt: skip
+    grouped = 8 * 8 * 16 * 4 * 9
+    assert grouped in [int(f.attrs["pulp.macs"]) for f in layers]  # no zeros between the groups
 
 
 def test_weights_of_4_bits_take_half_of_the_bytes():

@@ -21,22 +21,26 @@ from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
 
-def twice(sums: np.ndarray, zero_point: int, low: int = 0, shift: int = 1) -> tuple[np.ndarray, ...]:
+def twice(
+    sums: np.ndarray, zero_point: int, low: int = 0, shift: int = 1, spare_bit: bool = False
+) -> tuple[np.ndarray, ...]:
     """Bias, multipliers with shifts, requantisation; results spread over their range."""
     channels = sums.shape[-1]
     random = np.random.default_rng(channels)
     scales = 100 / np.abs(sums).reshape(-1, channels).max(axis=0) * random.uniform(0.3, 1.5, channels)
     pairs = np.array([twice_multiplier(scale) for scale in scales], np.int32).T.copy()
-    requantization = Requantization(shift, zero_point, low, rounding=Rounding.TWICE, own_shifts=True)
+    requantization = Requantization(
+        shift, zero_point, low, rounding=Rounding.TWICE, own_shifts=True, spare_bit=spare_bit
+    )
     return random.integers(-500, 500, channels).astype(np.int32), pairs, requantization
 
 
 def matmul(
-    m: int, n: int, k: int, zero_point: int, low: int
+    m: int, n: int, k: int, zero_point: int, low: int, spare_bit: bool = False
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     data, weight = operands(m, n, k, seed=m)
     sums = data.astype(np.int32) @ weight.astype(np.int32).T
-    bias, pairs, requantization = twice(sums, zero_point, low)
+    bias, pairs, requantization = twice(sums, zero_point, low, spare_bit=spare_bit)
     function = quantized_matmul("layer", "product", m, n, k, requantization)
     arrays = [data, weight, bias, pairs, np.zeros((m, n), np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
@@ -49,7 +53,7 @@ def convolution(
     data = random.integers(0, 256, shape).astype(np.uint8)
     weight = random.integers(-128, 128, (outputs, shape[3], *g.kernel)).astype(np.int8)
     sums = conv2d_sums(data, weight, g)
-    bias, pairs, requantization = twice(sums, 128)
+    bias, pairs, requantization = twice(sums, 128, spare_bit=True)
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
     arrays = [data, pack_weight(weight), bias, pairs, np.zeros(sums.shape, np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
@@ -80,16 +84,41 @@ def run(
     ("sizes", "knobs"),
     [((37, 11, 32), {}), ((37, 11, 32), {"tile_m": 9, "tile_n": 4}), ((20, 13, 2080), {}), ((8, 3, 16), {})],
 )
-@pytest.mark.parametrize(("zero_point", "low"), [(0, 0), (100, 100)])
+@pytest.mark.parametrize(("zero_point", "low"), [(0, 0), (100, 100), (128, 0)])
+@pytest.mark.parametrize("spare_bit", [False, True])
 def test_products(
     sizes: tuple[int, int, int],
     knobs: dict[str, int],
     zero_point: int,
     low: int,
+    spare_bit: bool,
     chip: Features,
     kernels: Path,
 ) -> None:
-    run(QuantizedMatmulTemplate(), matmul(*sizes, zero_point, low), chip, kernels, knobs)
+    run(QuantizedMatmulTemplate(), matmul(*sizes, zero_point, low, spare_bit), chip, kernels, knobs)
+
+
+@pytest.mark.parametrize("low", [0, 128])
+@pytest.mark.parametrize("spare_bit", [False, True])
+def test_large_sums_and_their_halves(low: int, spare_bit: bool, chip: Features, kernels: Path) -> None:
+    """Sums of up to 30 bits, by multipliers of all sizes; every other one is a power of two, with halves."""
+    m, n, k = 40, 64, 4
+    random = np.random.default_rng(low)
+    data, weight = operands(m, n, k, seed=low)
+    products = data.astype(np.int32) @ weight.astype(np.int32).T
+    bits = random.integers(8, 31, n)
+    bias = (random.integers(-127, 128, n) * 2.0 ** (bits - 7)).astype(np.int32)
+    sums = products + bias
+    assert 2**29 < np.abs(sums).max() < 2**30
+    pairs = np.stack([random.integers(2**30, 2**31, n), np.maximum(bits - 7, 1)]).astype(np.int32)
+    pairs[0, 1::2] = 2**30
+    requantization = Requantization(
+        1, 128, low, rounding=Rounding.TWICE, own_shifts=True, spare_bit=spare_bit
+    )
+    function = quantized_matmul("layer", "product", m, n, k, requantization)
+    arrays = [data, weight, bias, pairs, np.zeros((m, n), np.uint8)]
+    kernel = function, arrays, requantization.reference(sums, pairs)
+    run(QuantizedMatmulTemplate(), kernel, chip, kernels, {})
 
 
 @pytest.mark.parametrize("outputs", [8, 7])
@@ -100,7 +129,7 @@ def test_convolutions(outputs: int, chip: Features, kernels: Path) -> None:
 
 def test_speed_of_a_convolution(chip: Features, kernels: Path) -> None:
     g = QuantizedConv2d((3, 3), (1, 1), (1, 1, 1, 1), zero_point=128)
-    assert run(QuantizedConv2dTemplate(), convolution((1, 16, 16, 32), 32, g), chip, kernels, {}) > 12
+    assert run(QuantizedConv2dTemplate(), convolution((1, 16, 16, 32), 32, g), chip, kernels, {}) > 12.5
 
 
 def test_shifts_to_the_left_are_left_to_the_generic_lowering() -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
-from tvm_pulp.schedules.microkernels.stream import streams_source
+from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, NormSizes, both_sweeps
+from tvm_pulp.schedules.microkernels.stream import stream_assembly, streams_source
 from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 
-LENGTHS, SEGMENTS, SKIP, SIZE = (1, 3, 4, 5, 8, 13), 3, 2, 64
+LENGTHS, SEGMENTS, SKIP, SIZE = (1, 3, 4, 5, 8, 13, 16, 19), 3, 2, 64
 KERNELS = Path(__file__).resolve().parents[3] / "runtime" / "kernels"
 
 
@@ -80,7 +81,22 @@ STREAMS = [
         ),
     ),
 ]
-STREAMS += [replace(STREAMS[-1], name=f"accumulates_{n}", length=n) for n in LENGTHS]
+LOADS = (Step("load", "a", ("x",)), Step("load", "b", ("y",)))
+DOT = Stream(
+    "multiplies_and_sums",
+    ("x", "y"),
+    (),
+    ("total", "products"),
+    (
+        *LOADS,
+        Step("add", "total", ("total", "b")),
+        Step("multiply_add", "products", ("a", "b", "products")),
+    ),
+)
+ONE_SUM = Stream("adds_up", ("x",), (), ("total",), (LOADS[0], Step("add", "total", ("total", "a"))))
+SUMS_AND_STORES = both_sweeps(NormSizes(1, 1, 1, NONE, 0.0, 1e-5, False, False))
+SUMMING = (STREAMS[-1], DOT, ONE_SUM, SUMS_AND_STORES)
+STREAMS += [*SUMMING[1:], *(replace(s, name=f"{s.name}_{n}", length=n) for s in SUMMING for n in LENGTHS)]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
@@ -187,7 +203,8 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
 
 def test_instructions_are_counted() -> None:
     assert [instructions(stream) for stream in STREAMS[:2]] == [4, 4]
-    assert instructions(STREAMS[-1]) == 3 + 1 + 2 + 2
+    accumulates = next(stream for stream in STREAMS if stream.name == "accumulates")
+    assert instructions(accumulates) == 3 + 1 + 2 + 2
     kept = next(stream for stream in STREAMS if stream.name == "opens_and_keeps")
     assert instructions(kept) == 3 + 3 + 1
 
@@ -197,3 +214,14 @@ def test_too_many_values_are_refused() -> None:
     stores = tuple(Step("store", "", ("x", f"v{n}")) for n in range(8))
     with pytest.raises(ValueError, match="more registers"):
         streams_source([Stream("wide", ("x",), (), (), loads + stores)], assembly=True)
+
+
+@pytest.mark.parametrize("stream", [DOT, SUMS_AND_STORES])
+def test_loads_of_sums_run_ahead(stream: Stream) -> None:
+    """Where half of the instructions are the FPU's, every other one is: who shares it need not wait."""
+    count = 4 * instructions(stream)
+    lines = stream_assembly(stream).splitlines()
+    start = next(n for n, line in enumerate(lines) if "LP_SETUP(0," in line) + 1
+    loop = [line.strip(' "') for line in lines[start : start + count + 1] if '"1:' not in line]
+    floats = [line.startswith("f") for line in loop]
+    assert floats == count // 2 * [floats[0], not floats[0]]

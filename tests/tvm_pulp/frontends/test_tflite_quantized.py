@@ -5,6 +5,8 @@ Its kernels for x86 round otherwise: the second rounding is half up there, for f
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ from tests.tvm_pulp.frontends.quantized_tflite_operators import (
 )
 from tvm_pulp.command_line import main
 from tvm_pulp.frontends import load_model, load_network
+from tvm_pulp.frontends.tflite_quantized_layers import rescaling
 from tvm_pulp.oracle.integer import integer_output
 from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.passes.quantized import graph as g
@@ -105,6 +108,18 @@ def test_random_depthwise_and_linear_layers_on_the_cluster(seed, tmp_path):
     result = package.run({"x": x}, function="infer", runner=SimulatorRunner(checks=True))
     np.testing.assert_array_equal(result.outputs, integer_output(graph, {"x": x}))
     assert len(np.unique(result.outputs)) > 9
+
+
+@pytest.mark.parametrize(
+    "largest,ratio,spare",
+    [(2**29, 0.01, True), (2**30, 0.01, False), (2**20, 0.7, False), (2**29, 2.0**-31, False)],
+)
+def test_sums_that_can_be_doubled(largest, ratio, spare):
+    """Only with shifts to the right: 0.7 has none, and 2^-31 adds half a divisor of 30 bits."""
+    node = SimpleNamespace(kind="CONV_2D")
+    output = g.QuantizedTensor("y", (1, 1), 1.0, 0)
+    _, requantization = rescaling(node, np.array([ratio, 0.02]), np.array([largest, 5]), output, (0, 255))
+    assert requantization.spare_bit is spare
 
 
 def test_padding_is_taken_into_the_convolution(tmp_path):

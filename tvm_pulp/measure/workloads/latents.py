@@ -1,4 +1,4 @@
-"""Latents to and from the replay store: packed, repacked from bytes, unpacked."""
+"""Latents to and from the replay store: packed, repacked from bytes, unpacked, chosen and unpacked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tvm_pulp.measure.specification import SOURCE, Key, Specification
 from tvm_pulp.measure.workloads.workload import FLOATS, Cost, Kind, Workload
 from tvm_pulp.oracle import latents as reference
-from tvm_pulp.passes.operators.latents import pack_latents, repack_latents, unpack_latents
+from tvm_pulp.passes.operators.latents import gather_latents, pack_latents, repack_latents, unpack_latents
 from tvm_pulp.passes.quantized.uint_q import UintQ, UintQRequantization
 
 _LARGEST = 0.75
@@ -71,6 +71,19 @@ def _make_unpack(s: Specification) -> Workload:
     return Workload(s, function, expected, _cost(s, 3, 1), tolerance=0.0)
 
 
+def _make_gather(s: Specification) -> Workload:
+    latents, samples, elements = _latents(s), s.number("samples"), s.number("elements")
+    function = gather_latents("kernel", s.kind, (samples, elements), samples, latents)
+
+    def expected(arrays: list[np.ndarray]) -> Mapping[int, np.ndarray]:
+        integers = reference.unpack(arrays[0][arrays[1]], latents.bits, elements)
+        return {2: reference.dequantize(integers, latents).astype(np.float64)}
+
+    # as to unpack
+    cost = Cost(float_operations=samples * elements, instructions=3 * samples * elements)
+    return Workload(s, function, expected, cost, tolerance=0.0)
+
+
 _BITS = Key("bits", "8", tuple("87654321"))
 _VALUES = Key(FLOATS, "l2", ("l1", "l2"))
 """Where the float32 values are; the packed ones come from L2, or leave to it."""
@@ -81,4 +94,7 @@ KINDS = {
     ),
     "latents_repack": Kind([Key("elements"), _BITS, SOURCE], _make_repack),
     "latents_unpack": Kind([Key("elements"), _BITS, _VALUES, SOURCE], _make_unpack),
+    "latents_gather": Kind(
+        [Key("elements"), Key("samples", 1), _BITS, _VALUES, Key("source", "l2", ("l2",))], _make_gather
+    ),
 }

@@ -12,7 +12,11 @@ from tvm_pulp.measure.workloads.workload import Cost, Workload
 from tvm_pulp.passes.lowerings.conv2d import is_pointwise
 from tvm_pulp.passes.operators.conv2d import Conv2d
 from tvm_pulp.passes.operators.kernel import Shape
-from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, quantized_conv2d
+from tvm_pulp.passes.operators.quantized_conv2d import (
+    QuantizedConv2d,
+    in_whole_words,
+    quantized_conv2d,
+)
 from tvm_pulp.passes.operators.quantized_depthwise import quantized_depthwise
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.requantize import Requantization
@@ -27,20 +31,22 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
     Raises
     ------
     UserError
-        For gradients, and for groups other than one or one a channel.
+        For gradients.
     """
     depthwise = attributes.groups == data[1] == weight[0] and data[1] > 1
     if s.word("step") != "forward":
         raise UserError(f"'{s.text}': integer networks have no gradients; use float32")
-    if attributes.groups > 1 and not depthwise:
-        raise UserError(f"'{s.text}': groups in int8 must be 1 or the channels; use float32")
     batch, channels, height, width = data
     outputs, _, *kernel = weight
     geometry = QuantizedConv2d(
         (kernel[0], kernel[1]), attributes.strides, attributes.padding, attributes.dilation, _ZERO_POINT
     )
     halfword = depthwise or is_pointwise(attributes, weight)
-    requantization = _requantization(math.prod(weight[1:]), halfword=halfword)
+    # other groups are computed as one convolution, see `passes/quantized/lower_layers.py`
+    kept = depthwise or in_whole_words(channels, outputs, attributes.groups)
+    groups = attributes.groups if kept else 1
+    terms = math.prod(kernel) * channels // groups
+    requantization = _requantization(terms, halfword=halfword)
     physical = (batch, height, width, channels)
     if depthwise:
         function = quantized_depthwise("kernel", s.kind, geometry, physical, requantization)
@@ -48,11 +54,11 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
         m = batch * height * width
         function = quantized_matmul("kernel", s.kind, m, outputs, channels, requantization)
     else:
-        function = quantized_conv2d("kernel", s.kind, geometry, physical, outputs, requantization)
+        function = quantized_conv2d("kernel", s.kind, geometry, physical, outputs, requantization, groups)
 
     def expected(arrays: list[np.ndarray]) -> Mapping[int, np.ndarray]:
         source, weights, bias, multiplier, result = arrays
-        sums = _sums(geometry, source.reshape(physical), weights.reshape(outputs, kernel[0], -1), depthwise)
+        sums = _sums(geometry, source.reshape(physical), weights.reshape(outputs, kernel[0], -1), groups)
         found = requantization.reference(sums + bias, multiplier)
         return {4: found.astype(np.float64).reshape(result.shape)}
 
@@ -70,20 +76,20 @@ def _requantization(terms: int, *, halfword: bool) -> Requantization:
     return Requantization(shift, short=not halfword, halfword=halfword, first_shift=first)
 
 
-def _sums(g: QuantizedConv2d, data: np.ndarray, weight: np.ndarray, depthwise: bool) -> np.ndarray:
+def _sums(g: QuantizedConv2d, data: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
     """Return the sums of a convolution by packed weights, tap by tap."""
     top, left, bottom, right = g.padding
     pads = ((0, 0), (top, bottom), (left, right), (0, 0))
     padded = np.pad(data.astype(np.int64), pads, constant_values=g.zero_point)
-    (rows, columns), channels = g.output_size(*data.shape[1:3]), data.shape[3]
-    sums = np.zeros((len(data), rows, columns, len(weight)), np.int64)
+    (rows, columns), channels = g.output_size(*data.shape[1:3]), data.shape[3] // groups
+    padded = padded.reshape(*padded.shape[:3], groups, channels)
+    weight = weight.reshape(groups, -1, *weight.shape[1:]).astype(np.int64)
+    sums = np.zeros((len(data), rows, columns, groups, weight.shape[1]), np.int64)
     for i in range(g.kernel[0]):
         for j in range(g.kernel[1]):
             y, x = i * g.dilation[0], j * g.dilation[1]
             part = padded[:, y : y + (rows - 1) * g.strides[0] + 1 : g.strides[0]]
             part = part[:, :, x : x + (columns - 1) * g.strides[1] + 1 : g.strides[1]]
-            if depthwise:
-                sums += part * weight[:, i, j]
-            else:
-                sums += part @ weight[:, i, j * channels : (j + 1) * channels].T.astype(np.int64)
-    return sums
+            tap = weight[:, :, i, j * channels : (j + 1) * channels]
+            sums += np.einsum("byxgc,goc->byxgo", part, tap)
+    return sums.reshape(*sums.shape[:3], -1)
