@@ -81,6 +81,7 @@ KERNELS = [
     *(f"latents_{way}:elements=8192,bits={bits},source=l1" for way in WAYS for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=8192,bits={bits},floats=l1" for way in WAYS[::2] for bits in (8, 7, 6)),
     *(f"latents_{way}:elements=65536,bits={bits}" for way in WAYS for bits in (8, 7, 6)),
+    *(f"latents_gather:elements=8192,samples=4,bits={bits}" for bits in (8, 7, 6)),
     *(f"matmul:m=64,n=64,k=64,layout={layout},dtype=float16,source=l1" for layout in LAYOUTS),
     *(f"matmul:m=128,n=128,k=128,layout={layout},dtype=float16" for layout in LAYOUTS),
 ]

@@ -27,7 +27,19 @@ _BYTE_BITS = 9
 
 @dataclass(frozen=True)
 class LinearSumSettings:
-    """What the code depends on: see `passes.operators.linear_sum.LinearSum`."""
+    """What the code depends on; sums have 32 bits with signs.
+
+    Attributes
+    ----------
+    left, right : int
+        Multipliers.
+    offset : int
+        With the zero points and what rounds.
+    shift : int
+        0 to 30.
+    low, high : int
+        Least and greatest result, within 0 to 255.
+    """
 
     left: int
     right: int
@@ -43,7 +55,7 @@ class LinearSumSettings:
 
     @property
     def bits(self) -> int:
-        """Bits of the multipliers: 8, 16 or 32."""
+        """Bits of the multipliers, 8, 16 or 32, with signs if one is negative."""
         for bits in (8, 16):
             least, most = (-(1 << bits) >> 1, (1 << bits) >> 1) if self.has_signs else (0, 1 << bits)
             if all(least <= multiplier < most for multiplier in (self.left, self.right)):
@@ -91,8 +103,8 @@ static void {_NAME}(const uint8_t *left, uint8_t *result, int32_t blocks, const 
 static void linear_sum_tile(int core, const uint8_t *left, const uint8_t *right, uint8_t *result,
                             int32_t count, int32_t driving) {{
 {share(BLOCK)}
-  if (end > first)
-    {_NAME}(left + {BLOCK} * first, result + {BLOCK} * first, end - first, right + {BLOCK} * first);
+  if (number > 0)
+    {_NAME}(left + {BLOCK} * first, result + {BLOCK} * first, number, right + {BLOCK} * first);
   if (core == PULP_CORES - 1 && count > {BLOCK} * blocks)
     linear_sum_some(left + {BLOCK} * blocks, right + {BLOCK} * blocks, result + {BLOCK} * blocks,
                     count - {BLOCK} * blocks);
