@@ -1,8 +1,9 @@
 """Batch normalisation in training mode with its activation, forward and backward: one read, one write.
 
 Where the elements of some channels fit L1 (*resident*), a tile holds all of them, and the sweeps for
-statistics and results run over the tile. Else (*streamed*) a channel passes through L1 in pieces, twice but
-for those that stay from the first sweep to the second.
+statistics and results run over the tile. *Overlapped*, forward, the sweep for results runs a channel or tile
+behind, in one loop with that for statistics. Else (*streamed*) a channel passes through L1 in pieces, twice
+but for those that stay from the first sweep to the second.
 """
 
 from __future__ import annotations

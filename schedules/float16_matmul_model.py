@@ -22,6 +22,7 @@ class Float16Blocking(Blocking):
 
     item: ClassVar[int] = 2
     moves_whole: ClassVar[bool] = False
+    has_vectors: ClassVar[bool] = False
 
     def l1_bytes(self, w: MatmulSizes) -> int:
         """Return the bytes of all tiles and of the partial sums."""

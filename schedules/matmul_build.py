@@ -11,6 +11,7 @@ from tvm_pulp.schedules.dialect import (
     L1Allocator,
     as_int,
     barrier,
+    ceil_div,
     element,
     flat_argument,
     index,
@@ -23,6 +24,7 @@ from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
 from tvm_pulp.schedules.microkernels.outer_product import GROUP, outer_product_source
+from tvm_pulp.schedules.microkernels.vector_product import vector_product_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -62,8 +64,7 @@ class MatmulBuilder:
         names = {"b": "image", "m": "m", "n": "n", "k": "k"}
         self.variables = v = {axis: Var(name, "int32") for axis, name in names.items()}
         axes = [TiledAxis(v[axis], w.extent(axis), blocking.tile(axis)) for axis in blocking.loop_order(w)]
-        ahead = blocking.copies - 1
-        self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer, ahead)
+        self.loop = TileLoop(axes, [v[axis] for axis in w.reduction], self.analyzer, blocking.ahead)
         arguments = {parameter: flat_argument(parameter) for parameter in workload.function.params}
         self.arguments = list(arguments.values())
         self.a, self.b_argument = self.arguments[:2]
@@ -139,6 +140,19 @@ class MatmulBuilder:
                 d,
                 self.features.cores,
                 c_extents=c_extents,
+                assembly=self.features.has_xpulp,
+            )
+        if b.is_vector_product(w):
+            return vector_product_source(
+                b.block_columns,
+                rests(w.n, b.tile_n, b.block_columns),
+                d,
+                b.share(w, self.features.cores) * b.block_columns,
+                ceil_div(b.tile_k, b.split_k),
+                split_k=b.split_k,
+                partial_elements=b.tile_elements(w)[2],
+                relief=b.relief(w, self.features.cores),
+                in_parts=self.loop.reduction_tiles > 1,
                 assembly=self.features.has_xpulp,
             )
         return matmul_source(
@@ -226,10 +240,13 @@ class MatmulBuilder:
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
         steps = []
-        for box, l1, l2, same_for, elements in (
+        operands = [
             (self._a_box(axes)[0], self.a_l1, self.a, self.a_period, self.a_elements),
             (self._b_box(axes)[0], self.b_l1, self.b_argument, self.b_period, self.b_elements),
-        ):
+        ]
+        if self.a_elements < self.b_elements:  # the longer one first: the other is asked for meanwhile
+            operands.reverse()
+        for box, l1, l2, same_for, elements in operands:
             start = self._copy(tile, same_for, elements)
             step = transfer(slot, l1, start, l2, box, TO_L1, self.analyzer)
             steps.append(self.loop.when_new(tile, same_for, step))

@@ -11,6 +11,7 @@ from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.operand_walk import LONGEST_ROW
 from tvm_pulp.schedules.microkernels.outer_product import GROUP, cycles_of_group, row_parts
+from tvm_pulp.schedules.vector_model import estimate_vector_cycles
 
 # Cycles measured on the simulator, of the generated code as it is.
 _START = 70.0
@@ -91,6 +92,8 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None =
     Whichever of the work, the DMA in and the DMA out takes longest runs without a gap; the first tile's loads
     come before the work, the last tile's work after the loads, the last tile's store after all.
     """
+    if b.is_bound_by_dma(w):
+        return estimate_vector_cycles(w, b, cores, tile_variants(w, b))
     total = math.prod(b.counts(w).values())
     period_a, period_b, period_c = b.periods(w)
     a_bytes, b_bytes, c_bytes = b.tile_bytes(w)

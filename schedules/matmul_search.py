@@ -36,7 +36,9 @@ def split_sizes(w: MatmulSizes, cores: int, model: MatmulModel) -> list[int]:
 
 def copy_counts(w: MatmulSizes) -> list[int]:
     """Return how many copies there may be of the tiles that change."""
-    return [2] if w.epilogue is not None else [2, 3]
+    if w.epilogue is not None:
+        return [2]
+    return [2, 3, 4] if w.m == 1 or w.is_outer_product else [2, 3]
 
 
 def _orders(w: MatmulSizes, b: Blocking) -> list[int]:
@@ -100,14 +102,16 @@ def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int, model: Matmul
 
     # few blocks: all workers share each sum, or none does; the rest is tried for the best tile sizes only
     few = ceil_div(w.m, rows[0]) * ceil_div(w.n, 4) * w.batch < 4 * cores
-    ways = list(itertools.product(copy_numbers, {1, splits[-1]} if few else {1}))
+    ways = list(itertools.product(copy_numbers, {1, splits[-1]} if few else {1}, [min(4, w.n)]))
+    if w.m == 1:  # little work: how it is shared out matters more than the tiles' sizes
+        ways = list(itertools.product(copy_numbers[-1:], {1, splits[-1]}, columns))
     candidates = ((w.m, 4, least), (w.n, 4, least), (w.k, 1, 4 * least), (w.batch, 1, 1))
     sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
     for m, n, k, images in itertools.product(*sizes):
         operands = m * k * (images if w.batch_a else 1) + k * n * (images if w.batch_b else 1)
         if model.blocking.item * (operands + m * n) <= l1_bytes:
-            for copies, split in ways:
-                consider(model.blocking(m, n, k, images, min(rows[0], m), min(4, n), 0, copies, split))
+            for copies, split, width in ways:
+                consider(model.blocking(m, n, k, images, min(rows[0], m), min(width, n), 0, copies, split))
     for _, _, b in list(best):
         for r, c, split in itertools.product(rows, columns, splits):
             if (

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
 from tvm_pulp.schedules.epilogue import Epilogue, EpilogueSizes
+from tvm_pulp.schedules.microkernels.vector_product import LONGEST_SUM
 from tvm_pulp.target.tvm_names import PrimFunc
 
 LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
@@ -16,6 +17,8 @@ LOOP_ORDERS = ("bmn", "bnm", "mbn", "nbm", "mnb", "nmb")
 
 _LARGEST_WHOLE = 2048
 """Bytes up to which a tensor is moved as a whole: once instead of a few bytes for each tile."""
+_LARGEST_WHOLE_VECTOR = 512
+"""The same of the product of a vector and a matrix."""
 _CYCLES_OF_RELIEF = 60
 """About what a tile's transfers take core 0."""
 
@@ -101,17 +104,21 @@ class Blocking:
     order : int
         Of the tile loops, a number of `LOOP_ORDERS`.
     copies : int
-        Of the tiles that change: 2, or 3 where the DMA must not stand still.
+        Of the tiles that change: 2, or 3 where the DMA must not stand still, or 4, which are told apart
+        faster.
     split_k : int
         Workers that share a block's sum; their partial sums are added in a tree.
     item : int
         Bytes of an element.
     moves_whole : bool
         Whether a small tensor can lie in L1 as a whole.
+    has_vectors : bool
+        Whether there is a micro-kernel for a vector and a matrix.
     """
 
     item: ClassVar[int] = 4
     moves_whole: ClassVar[bool] = True
+    has_vectors: ClassVar[bool] = True
 
     tile_m: int
     tile_n: int
@@ -152,6 +159,21 @@ class Blocking:
             return 0
         steps = _CYCLES_OF_RELIEF // (self.share(w, cores) * self.instructions)
         return min(steps, self.smallest_k(w) // self.split_k // 4)
+
+    def is_vector_product(self, w: MatmulSizes) -> bool:
+        """Whether the micro-kernel is that of a vector and a matrix."""
+        short = ceil_div(w.k, self.split_k) <= LONGEST_SUM
+        return self.has_vectors and w.m == 1 and w.batch == 1 and w.k > 1 and short
+
+    def is_bound_by_dma(self, w: MatmulSizes) -> bool:
+        """Whether each value of a tensor that is moved takes part in one product, see `vector_model`."""
+        outer = self.has_vectors and w.is_outer_product and w.batch == 1
+        return w.epilogue is None and (outer or self.is_vector_product(w))
+
+    @property
+    def ahead(self) -> int:
+        """By how many tiles the loads run ahead of the work."""
+        return min(self.copies - 1, 2)
 
     @property
     def instructions(self) -> int:
@@ -198,6 +220,8 @@ class Blocking:
             self.moves_whole and self.item * size <= _LARGEST_WHOLE and same_for < total
             for size, same_for in zip(w.elements, self._tile_periods(w), strict=True)
         )
+        if self.is_vector_product(w):  # the last store comes after all: it should be short
+            c = c and self.item * w.n <= _LARGEST_WHOLE_VECTOR
         return a, b, c and w.epilogue is None
 
     def loop_order(self, w: MatmulSizes) -> str:

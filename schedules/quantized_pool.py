@@ -123,7 +123,10 @@ class QuantizedPoolTemplate:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         s, rows = workload.settings, knobs["tile_y"]
         taps = s.window[0] * s.window[1]
-        a_word = (2 * taps if s.arithmetic is None else 4 * taps + 15) + _CYCLES_A_WINDOW * 4 / s.channels
+        maxima = 2 * taps
+        if s.walks(s.window[1]):
+            maxima = s.strides[1] * (2 * s.window[0] - 1) + 4
+        a_word = (maxima if s.arithmetic is None else 4 * taps + 15) + _CYCLES_A_WINDOW * 4 / s.channels
         if not features.has_xpulp:
             a_word = 4 * (taps + 2) * _CYCLES_OF_PLAIN_C
         words, parts = rows * s.pooled[1] * s.channels // 4, _parts(s, rows, features.cores)

@@ -9,6 +9,7 @@ from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests, 
 from tvm_pulp.schedules.microkernels.flat_panel import flat_panel_source
 from tvm_pulp.schedules.microkernels.operand_walk import Distances
 from tvm_pulp.schedules.microkernels.panel import panel_source
+from tvm_pulp.schedules.microkernels.shared_sum import share_of_sum, sum_source
 
 
 def distances(transpose_a: bool, transpose_b: bool, a_pitch: int, b_pitch: int) -> Distances:
@@ -78,8 +79,18 @@ def matmul_source(
         width = f"      const int32_t width = pulp_min({block_columns}, n - column);\n"
         blocks = f"width == {block_columns} ? pulp_min(end, n / {block_columns}) - j : 1"
     panels = flat_panel_source(names, d, assembly=assembly)
+    settings = f"""\
+  (void)segments, (void)a_image, (void)b_image;
+  struct panel panel;
+  panel.depth = k;
+  panel.c_row = 4 * {c_extents[1]};
+  panel.accumulate = accumulate;"""
     if segmented:
         panels = panel_source(names, d, assembly=assembly, nested=False)
+        settings = f"""\
+  struct panel panel = {{
+      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * {c_extents[1]}, .accumulate = accumulate,
+      .a_segment = 4 * (a_image - k * {d.a_step}), .b_segment = 4 * (b_image - k * {d.b_step})}};"""
     calls = panel_calls(names, "a_block, b_block, c_block, &panel", "      ")
     image = {
         "image": "const int32_t image = at / blocks;\n    " if batched else "",
@@ -90,7 +101,7 @@ def matmul_source(
     }
     share = "const int worker = core, workers = PULP_CORES;\n  (void)images;"
     if split_k > 1:
-        share = _share_of_sum(split_k, partial_elements, relief, d)
+        share = share_of_sum(split_k, partial_elements, relief, d)
     partial = "float *partial, " if split_k > 1 else ""
     return f"""\
 {panels}
@@ -104,9 +115,7 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, {par
   const int32_t columns = (n + {block_columns - 1}) / {block_columns};
   const int32_t blocks = (m + {block_rows - 1}) / {block_rows} * columns;
   const int32_t last = pulp_chunk(worker + 1, workers, blocks{" * images" if batched else ""});
-  struct panel panel = {{
-      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * {c_extents[1]}, .accumulate = accumulate,
-      .a_segment = 4 * (a_image - k * {d.a_step}), .b_segment = 4 * (b_image - k * {d.b_step})}};
+{settings}
   for (int32_t at = pulp_chunk(worker, workers, blocks{" * images" if batched else ""}); at < last;) {{
     {image["image"]}const int32_t i = (at{image["first"]}) / columns;
     const int32_t row = i * {block_rows};
@@ -123,36 +132,4 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, {par
 {calls}    }}
   }}
 }}
-{_sum_source(split_k, partial_elements) if split_k > 1 else ""}"""
-
-
-def _share_of_sum(split_k: int, partial_elements: int, relief: int, d: Distances) -> str:
-    """Return C that finds a worker's part of the sums, and where it writes."""
-    start = f"pulp_chunk(part, {split_k}, k)"
-    end = f"pulp_chunk(part + 1, {split_k}, k)"
-    if relief:
-        start = f"pulp_max(0, pulp_chunk(part, {split_k}, k + {relief}) - {relief})"
-        end = f"pulp_chunk(part + 1, {split_k}, k + {relief}) - {relief}"
-    return f"""/* Worker `part` of the {split_k} that share a block's sum. */
-  const int part = core % {split_k}, worker = core / {split_k}, workers = PULP_CORES / {split_k};
-  const int32_t first_step = {start};
-  k = {end} - first_step;
-  a += first_step * {d.a_step}, b += first_step * {d.b_step};
-  if (part) c = partial + (part - 1) * {partial_elements};
-  (void)images;"""
-
-
-def _sum_source(split_k: int, partial_elements: int) -> str:
-    """Return C for ``matmul_sum``, which adds partial sums in a tree."""
-    terms = ["c[i]", *(f"partial[i + {part * partial_elements}]" for part in range(split_k - 1))]
-    while len(terms) > 1:
-        pairs = [" + ".join(terms[n : n + 2]) for n in range(0, len(terms), 2)]
-        terms = [f"({pair})" if " + " in pair else pair for pair in pairs]
-    return f"""
-/* The share of worker `core` in adding the partial sums of `count` results. */
-static void matmul_sum(int core, float *c, const float *partial, int32_t count) {{
-  const int32_t last = pulp_chunk(core + 1, PULP_CORES, count);
-  for (int32_t i = pulp_chunk(core, PULP_CORES, count); i < last; ++i)
-    c[i] = {terms[0][1:-1]};
-}}
-"""
+{sum_source(split_k, partial_elements) if split_k > 1 else ""}"""

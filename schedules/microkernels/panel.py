@@ -16,7 +16,7 @@ from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.operand_walk import GROUPS_REGISTER, Distances, OperandWalk
 from tvm_pulp.schedules.microkernels.step_order import REGISTERS, step_order
 
-_ACCUMULATORS = ("a4 a5 a6 a7 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11").split()
+ACCUMULATORS = ("a4 a5 a6 a7 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11").split()
 _A_REGISTERS = ("a0", "a1", "a2", "a3")
 _B_REGISTERS = ("t3", "t4", "t5", "t6")
 _SAVED = ("ra", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11")
@@ -55,19 +55,23 @@ def panel_source(names: dict[tuple[int, int], str], d: Distances, *, assembly: b
         Whether there may be more than one group.
     """
     return choose_form(
+        STRUCT,
         [panel_assembly(name, *size, d, nested) for size, name in names.items()],
         [panel_c(name, *size, d) for size, name in names.items()],
         assembly=assembly,
     )
 
 
-def choose_form(fast: list[str], plain: list[str], *, assembly: bool) -> str:
-    """Return C with panels in plain C and, with ``assembly``, in assembly for targets that run it."""
+def choose_form(struct: str, fast: list[str], plain: list[str], *, assembly: bool) -> str:
+    """Return C with panels in plain C and, with ``assembly``, in assembly for targets that run it.
+
+    ``struct`` declares their settings.
+    """
     in_c = "\n\n".join(plain)
     if not assembly:
-        return f"{STRUCT}\n\n{in_c}"
+        return f"{struct}\n\n{in_c}"
     choice = "\n\n".join(["#if PULP_ASSEMBLY", *fast, "#else", in_c, "#endif"])
-    return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
+    return f'#include "pulp_assembly.h"\n\n{struct}\n\n{choice}'
 
 
 def panel_assembly(
@@ -119,7 +123,7 @@ class PanelWriter:
     def __init__(self, rows: int, columns: int, d: Distances) -> None:
         self.rows, self.columns, self.d = rows, columns, d
         self.text = AssemblyText()
-        self.accumulators = _ACCUMULATORS[: rows * columns]
+        self.accumulators = ACCUMULATORS[: rows * columns]
         self.a = OperandWalk(_A, _A_STEP, rows, d.a_row, d.a_step)
         self.b = OperandWalk(_B, _B_STEP, columns, d.b_column, d.b_step)
 
@@ -229,20 +233,20 @@ class PanelWriter:
         self.text.add(f"addi a2, a0, {4 * self.columns * d.c_column}", f"sw a2, {_C_START}(sp)")
         self.text.add(setting("a2", "accumulate", "a1"), setting("a1", "c_row", "a1"))
         self.text.add("beqz a2, 7f", "mv a2, a0")
-        self.add_what_is_there()
+        self.add_what_is_there("a2")
         self.text.add("7:")
         self.store_block()
 
-    def add_what_is_there(self) -> None:
-        """Add the values at a2, in rows a1 bytes apart, to the sums."""
+    def add_what_is_there(self, pointer: str) -> None:
+        """Add the values at a pointer, which moves along, in rows a1 bytes apart, to the sums."""
         for r in range(self.rows):
             mine = self.accumulators[r * self.columns : (r + 1) * self.columns]
             for start in range(0, self.columns, REGISTERS):
                 some = range(start, min(start + REGISTERS, self.columns))
                 values = {c: _B_REGISTERS[c - start] for c in some}
-                self.text.add(*(f"lw {values[c]}, {4 * c * self.d.c_column}(a2)" for c in some))
-                if some[-1] == self.columns - 1:
-                    self.text.add("add a2, a2, a1")
+                self.text.add(*(f"lw {values[c]}, {4 * c * self.d.c_column}({pointer})" for c in some))
+                if some[-1] == self.columns - 1 and r < self.rows - 1:
+                    self.text.add(f"add {pointer}, {pointer}, a1")
                 self.text.add(*(f"fadd.s {mine[c]}, {mine[c]}, {values[c]}" for c in some))
 
     def store_block(self) -> None:

@@ -14,6 +14,7 @@ from tvm_pulp.schedules.microkernels.quantized_pool_assembly import (
     columns_name,
     words_assembly,
 )
+from tvm_pulp.schedules.microkernels.quantized_pool_walk import walk_assembly, walks
 
 _MOST_TAPS = 16
 """Of a window that is written out."""
@@ -90,6 +91,11 @@ class QuantizedPoolSettings:
                 found.append(Segment(column, 1, source, taps))
         return found
 
+    def walks(self, taps: int) -> bool:
+        """Whether the maxima of windows with some columns of the image go along a row."""
+        longest = max(segment.count for segment in self.segments if segment.taps == taps)
+        return self.arithmetic is None and longest > 2 and walks(taps, self.strides[1])
+
 
 def quantized_pool_source(s: QuantizedPoolSettings, parts: int, *, assembly: bool) -> str:
     """Return C for ``quantized_pool_tile``, a worker's share of a tile.
@@ -137,7 +143,12 @@ static void {columns_name(taps)}(const uint8_t *const *rows, uint8_t *result, in
 }}"""
         for taps in widths
     )
-    fast = "\n\n".join(columns_assembly(height, taps, stride, c, s.arithmetic) for taps in widths)
+    fast = "\n\n".join(
+        walk_assembly(columns_name(taps), height, taps, stride, c)
+        if s.walks(taps)
+        else columns_assembly(height, taps, stride, c, s.arithmetic)
+        for taps in widths
+    )
     calls = "\n".join(
         f"""\
     first = pulp_max(begin, {g.first}), count = pulp_min(end, {g.first + g.count}) - first;

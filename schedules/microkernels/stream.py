@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
-from tvm_pulp.schedules.microkernels.interleave import Instruction, share_fpu
+from tvm_pulp.schedules.microkernels.interleave import Instruction, cycles_of_a_pair, share_fpu
 from tvm_pulp.schedules.microkernels.stream_definition import LANES, Step, Stream, form
 from tvm_pulp.schedules.microkernels.stream_operations import OPERATIONS, PACKS
 from tvm_pulp.schedules.microkernels.stream_registers import SAVED, assign_registers
@@ -21,7 +21,9 @@ from tvm_pulp.schedules.microkernels.stream_registers import SAVED, assign_regis
 POINTERS, SCALARS, _SUMS = 6, 6, 2
 _LENGTH, _SEGMENTS, _SKIP, _AT = 0, 4, 8, 12
 _ROUNDS_OF_LOADS_AHEAD = 4
-"""From how many rounds of a loop its loads run ahead."""
+"""From how many rounds of a loop its loads may run ahead."""
+_HARDLY_FASTER = 0.975
+"""Cycles with loads ahead by those without, from where it is not worth the longer code."""
 _SCALAR = _AT + 4 * POINTERS
 _SUM = _SCALAR + 4 * SCALARS
 
@@ -141,8 +143,9 @@ def _any_segment(stream: Stream, registers: dict[str, list[str]], counter: str) 
     """Return the loops over a segment's elements, four at a time, then one by one."""
     one = _body(stream, registers, 1)
     lines = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2", f"beqz {counter}, 2f"]
-    if _only_sums(stream):
-        loads, many, rest = _ahead(stream, registers)
+    ahead = _loads_ahead(stream, registers)
+    if ahead:
+        loads, many, rest = ahead
         lines += [*loads, f"addi {counter}, {counter}, -1", f"beqz {counter}, 7f"]
         lines += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "7:", *rest, "2:"]
     else:
@@ -159,8 +162,9 @@ def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str
     many = _body(stream, registers, LANES)
     before: list[str] = []
     after: list[str] = []
-    if rounds >= _ROUNDS_OF_LOADS_AHEAD and _only_sums(stream):
-        before, many, after = _ahead(stream, registers)
+    ahead = _loads_ahead(stream, registers) if rounds >= _ROUNDS_OF_LOADS_AHEAD else None
+    if ahead:
+        before, many, after = ahead
         rounds -= 1
     lines = many if rounds == 1 else []
     if rounds > 1:
@@ -172,12 +176,9 @@ def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str
     return [*before, *lines, *after, *(_body(stream, registers, rest) if rest else [])]
 
 
-def _only_sums(stream: Stream) -> bool:
-    """Tell whether a stream reads, with a load first for each value, and keeps nothing but sums."""
-    return bool(stream.sums) and not stream.masks and all(step.operation != "store" for step in stream.body)
-
-
-def _ahead(stream: Stream, registers: dict[str, list[str]]) -> tuple[list[str], list[str], list[str]]:
+def _loads_ahead(
+    stream: Stream, registers: dict[str, list[str]]
+) -> tuple[list[str], list[str], list[str]] | None:
     """Return a loop that loads a register again behind its last use, for the next elements.
 
     So loads lie between the FPU's operations everywhere, and two workers that share a FPU keep it busy. The
@@ -185,13 +186,23 @@ def _ahead(stream: Stream, registers: dict[str, list[str]]) -> tuple[list[str], 
 
     Returns
     -------
-    tuple
-        The loads before the loop, the loop, and the work on the last elements.
+    tuple or None
+        The loads before the loop, the loop, and the work on the last elements. None where the stream sums up
+        nothing, overwrites all that it reads, or where the loop is hardly faster.
     """
+    if not stream.sums or stream.masks:
+        return None
     lines = _instructions(stream, registers, LANES, by_lane=True)
-    *loads, last = [line for line in lines if line.is_load]
-    work = [last, *(line for line in lines if not line.is_load)]
+    written = {registers[step.sources[0]][0] for step in stream.body if step.operation == "store"}
+    read = [line for line in lines if line.is_load and not line.reads & written]
+    if not read:
+        return None
+    *loads, last = read
+    work = [last, *(line for line in lines if line not in read)]
     body = share_fpu([*work, *loads])
+    plain = share_fpu(_instructions(stream, registers, LANES))
+    if cycles_of_a_pair(body) > _HARDLY_FASTER * cycles_of_a_pair(plain):
+        return None
     before, loop, after = ([line.text for line in part] for part in (loads, body, share_fpu(work)))
     return before, loop, after
 

@@ -28,6 +28,7 @@ TEXTS = [
     "max_pool:channels=8,h=11,w=12,window=3,stride=3",
     "max_pool:channels=8,h=9,w=8,window=4,stride=1,pad=2",
     "max_pool:channels=8,h=3,w=1,window=1,stride=1",
+    "max_pool:channels=8,h=7,w=9,window=2,stride=1",
     "avg_pool:channels=16,h=12,w=10",
     "avg_pool:channels=12,h=9,w=11,window=3,batch=2",
     "avg_pool:channels=8,h=13,w=9,window=3,stride=1",
@@ -93,7 +94,9 @@ def test_any_pooling_on_the_cluster(text: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("resident", [("data", "result"), ("data",), ("result",)])
-@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[2], TEXTS[6], TEXTS[11]])
+@pytest.mark.parametrize(
+    "text", [TEXTS[0], TEXTS[2], "avg_pool:channels=16,h=12,w=10", "mean:channels=64,h=8,w=8"]
+)
 def test_in_l1(text: str, resident: tuple[str, ...], tmp_path: Path) -> None:
     workload, arguments, expected = prepared(text)
     lowered = lower(workload.function, CHIP, resident)
@@ -120,7 +123,7 @@ def test_what_is_left_to_others() -> None:
     assert template.match(quantized_max_pool2d("layer", "infer", large, shape)) is None
 
 
-@pytest.mark.parametrize("text", [TEXTS[2], TEXTS[8], TEXTS[9]])
+@pytest.mark.parametrize("text", [TEXTS[1], TEXTS[2], "avg_pool:channels=8,h=13,w=15,window=7,stride=3"])
 def test_sanitizer(text: str, tmp_path: Path) -> None:
     workload, _, _ = prepared(text)
     template = QuantizedPoolTemplate()
@@ -132,7 +135,7 @@ def test_sanitizer(text: str, tmp_path: Path) -> None:
     ("text", "least"),
     [
         ("max_pool:channels=16,h=32,w=32", 5.2),  # bytes of the data a cycle
-        ("max_pool:channels=16,h=32,w=32,window=3,stride=1,pad=1", 1.35),
+        ("max_pool:channels=16,h=32,w=32,window=3,stride=1,pad=1", 2.1),
         ("avg_pool:channels=16,h=32,w=32", 2.7),
         ("mean:channels=64,h=8,w=8", 2.7),
     ],

@@ -11,13 +11,12 @@
 
 #include "pulp_assembly.h"
 
-/* What a panel needs to know beside its pointers; skips and distances in bytes. */
+/* What a panel needs to know beside its pointers. */
 struct panel {
-  int32_t blocks;                       /* register blocks side by side */
-  int32_t depth, segments, groups;      /* steps of a segment of the sum, segments of a group, groups */
-  int32_t a_segment, b_segment;         /* what is skipped after a segment */
-  int32_t a_group, b_group;             /* and, beside that, after a group */
-  int32_t c_row, accumulate;            /* distance of the results' rows; whether to add to what is there */
+  int32_t blocks;      /* register blocks side by side */
+  int32_t depth;       /* steps of the sum */
+  int32_t c_row;       /* bytes from a row of the results to the next */
+  int32_t accumulate;  /* whether to add to what is there */
 };
 
 #if PULP_ASSEMBLY
@@ -33,10 +32,10 @@ __asm__(
     "addi sp, sp, -96\n"
     "lw t2, 4(a3)\n"
     "lw t3, 0(a3)\n"
-    "lw t4, 32(a3)\n"
-    "lw t5, 36(a3)\n"
-    "sw a2, 12(sp)\n"
+    "lw t5, 12(a3)\n"
+    "lw t4, 8(a3)\n"
     "sw t4, 16(sp)\n"
+    "sw a2, 12(sp)\n"
     "sw t5, 20(sp)\n"
     "addi t0, a0, 360\n"
     "sw t0, 0(sp)\n"
@@ -81,22 +80,22 @@ __asm__(
     "fmadd.s a6, a1, t3, a6\n"
     "fmadd.s a7, a1, t4, a7\n"
     "lw a0, 12(sp)\n"
-    "lw a3, 20(sp)\n"
+    "lw t3, 20(sp)\n"
     "lw a1, 16(sp)\n"
-    "addi a2, a0, 8\n"
-    "sw a2, 12(sp)\n"
-    "bnez a3, 9f\n"
+    "addi t4, a0, 8\n"
+    "sw t4, 12(sp)\n"
+    "bnez t3, 9f\n"
     "7:\n"
     "sw a4, 0(a0)\n"
     "sw a5, 4(a0)\n"
     "add a0, a0, a1\n"
     "sw a6, 0(a0)\n"
     "sw a7, 4(a0)\n"
-    "lw a1, 4(sp)\n"
-    "lw a0, 8(sp)\n"
-    "add t1, t1, a1\n"
+    "lw t4, 4(sp)\n"
+    "lw t3, 8(sp)\n"
+    "add t1, t1, t4\n"
     "lw t0, 0(sp)\n"
-    "bne t1, a0, 1b\n"
+    "bne t1, t3, 1b\n"
     "addi sp, sp, 96\n"
     "ret\n"
     "8:\n"
@@ -114,7 +113,6 @@ __asm__(
     "fadd.s a5, a5, t4\n"
     "lw t3, 0(a2)\n"
     "lw t4, 4(a2)\n"
-    "add a2, a2, a1\n"
     "fadd.s a6, a6, t3\n"
     "fadd.s a7, a7, t4\n"
     "j 7b\n"
@@ -130,16 +128,10 @@ static void panel_2x2(const float *restrict a, const float *restrict b, float *r
   const float *const end = b + p->blocks * 180;
   for (; b < end; b += 180, c += 2) {
     float sum[2][2] = {{0}};
-    const float *x = a, *y = b;
-    for (int32_t group = 0; group < p->groups; ++group) {
-      for (int32_t segment = 0; segment < p->segments; ++segment) {
-        for (int32_t k = 0; k < p->depth; ++k, x += 1, y += 1)
-          for (int32_t i = 0; i < 2; ++i)
-            for (int32_t j = 0; j < 2; ++j) sum[i][j] += x[i * 90] * y[j * 90];
-        x += p->a_segment / 4, y += p->b_segment / 4;
-      }
-      x += p->a_group / 4, y += p->b_group / 4;
-    }
+    for (int32_t k = 0; k < p->depth; ++k)
+      for (int32_t i = 0; i < 2; ++i)
+        for (int32_t j = 0; j < 2; ++j)
+          sum[i][j] += a[i * 90 + k * 1] * b[j * 90 + k * 1];
     for (int32_t i = 0; i < 2; ++i)
       for (int32_t j = 0; j < 2; ++j) {
         float *result = c + i * (p->c_row / 4) + j * 1;
@@ -160,9 +152,11 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
   const int32_t columns = (n + 1) / 2;
   const int32_t blocks = (m + 1) / 2 * columns;
   const int32_t last = pulp_chunk(worker + 1, workers, blocks);
-  struct panel panel = {
-      .depth = k, .segments = segments, .groups = 1, .c_row = 4 * n, .accumulate = accumulate,
-      .a_segment = 4 * (a_image - k * 1), .b_segment = 4 * (b_image - k * 1)};
+  (void)segments, (void)a_image, (void)b_image;
+  struct panel panel;
+  panel.depth = k;
+  panel.c_row = 4 * n;
+  panel.accumulate = accumulate;
   for (int32_t at = pulp_chunk(worker, workers, blocks); at < last;) {
     const int32_t i = (at) / columns;
     const int32_t row = i * 2;
@@ -187,8 +181,8 @@ void matmul_in_tiles(int core, char *l1, const float *restrict a, const float *r
     float *const b_l1 = (float *)(l1 + 17280);
     float *const c_l1 = (float *)(l1 + 42480);
     if (core == 0) {
-        dma_start_1d(0, a_l1, a, 5760, 1);
         dma_start_1d(0, b_l1, b, 25200, 1);
+        dma_start_1d(0, a_l1, a, 5760, 1);
         dma_start_1d(1, a_l1 + 1440, a + 1440, 5760, 1);
     }
     for (int32_t tile = 0; tile < 10; ++tile) {

@@ -42,15 +42,17 @@ static void worker(void *argument) {{
   for (int test = 0; test < TESTS; ++test) {{
     const struct panel p = {{
         .blocks = {blocks}, .depth = depths[test / 2 % {depth_count}],
-        .segments = {segments}, .groups = {groups},
-        .a_segment = {a_segment}, .b_segment = {b_segment}, .a_group = {a_group}, .b_group = {b_group},
-        .c_row = {c_row}, .accumulate = test % 2}};
+        .c_row = {c_row}, .accumulate = test % 2,
+        {path}}};
     for (int i = 0; i < {length}; ++i) lc[i] = 0.5f;
     panels[test / (2 * {depth_count})](la + 40, lb + 40, lc, &p);
     memcpy(c[test], lc, sizeof lc);
   }}
 }}
 """
+_PATH = """\
+.segments = {segments}, .groups = {groups},
+        .a_segment = {a_segment}, .b_segment = {b_segment}, .a_group = {a_group}, .b_group = {b_group}"""
 
 
 def expected(
@@ -84,6 +86,8 @@ def test_every_block_size(flat: bool, assembly: bool, chip: Features, tmp_path: 
     segments, groups = (1, 1) if flat else (SEGMENTS, GROUPS)
     blocks = SIZES + [(1, columns) for columns in (5, 8, 13, 16)]
     names = {size: f"panel_{size[0]}x{size[1]}" for size in blocks}
+    skips = {name: 4 * skip for name, skip in SKIPS.items()}
+    path = _PATH.format(segments=segments, groups=groups, **skips)
     text = _MAIN.format(
         panels=flat_panel_source(names, D, assembly=assembly)
         if flat
@@ -94,10 +98,8 @@ def test_every_block_size(flat: bool, assembly: bool, chip: Features, tmp_path: 
         depths=", ".join(map(str, DEPTHS)),
         depth_count=len(DEPTHS),
         blocks=BLOCKS,
-        segments=segments,
-        groups=groups,
         c_row=4 * C_ROW,
-        **{name: 4 * skip for name, skip in SKIPS.items()},
+        path="" if flat else path,
     )
     write_runtime(tmp_path, "program", chip)
     (tmp_path / "templates" / "main.c").write_text(text + FORK_WORKERS)

@@ -11,6 +11,7 @@ import pytest
 
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
+from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, NormSizes, both_sweeps
 from tvm_pulp.schedules.microkernels.stream import stream_assembly, streams_source
 from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
@@ -80,28 +81,22 @@ STREAMS = [
         ),
     ),
 ]
-ONLY_SUMS = Stream(
-    "only_sums",
+LOADS = (Step("load", "a", ("x",)), Step("load", "b", ("y",)))
+DOT = Stream(
+    "multiplies_and_sums",
     ("x", "y"),
-    ("p",),
+    (),
     ("total", "products"),
     (
-        Step("load", "a", ("x",)),
-        Step("load", "b", ("y",)),
-        Step("subtract", "c", ("a", "p")),
+        *LOADS,
         Step("add", "total", ("total", "b")),
-        Step("multiply_add", "products", ("c", "b", "products")),
+        Step("multiply_add", "products", ("a", "b", "products")),
     ),
 )
-ONE_SUM = Stream(
-    "one_sum", ("x",), (), ("total",), (Step("load", "a", ("x",)), Step("add", "total", ("total", "a")))
-)
-STREAMS += [
-    replace(stream, name=f"{stream.name}_{n}", length=n)
-    for stream in (STREAMS[-1], ONLY_SUMS, ONE_SUM)
-    for n in LENGTHS
-]
-STREAMS += [ONLY_SUMS, ONE_SUM]
+ONE_SUM = Stream("adds_up", ("x",), (), ("total",), (LOADS[0], Step("add", "total", ("total", "a"))))
+SUMS_AND_STORES = both_sweeps(NormSizes(1, 1, 1, NONE, 0.0, 1e-5, False, False))
+SUMMING = (STREAMS[-1], DOT, ONE_SUM, SUMS_AND_STORES)
+STREAMS += [*SUMMING[1:], *(replace(s, name=f"{s.name}_{n}", length=n) for s in SUMMING for n in LENGTHS)]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
@@ -221,14 +216,12 @@ def test_too_many_values_are_refused() -> None:
         streams_source([Stream("wide", ("x",), (), (), loads + stores)], assembly=True)
 
 
-def test_loads_of_sums_run_ahead() -> None:
+@pytest.mark.parametrize("stream", [DOT, SUMS_AND_STORES])
+def test_loads_of_sums_run_ahead(stream: Stream) -> None:
     """Where half of the instructions are the FPU's, every other one is: who shares it need not wait."""
-    body = tuple(step for step in ONLY_SUMS.body if step.operation != "subtract")
-    stream = replace(
-        ONLY_SUMS, scalars=(), body=(*body[:-1], replace(body[-1], sources=("a", "b", "products")))
-    )
+    count = 4 * instructions(stream)
     lines = stream_assembly(stream).splitlines()
     start = next(n for n, line in enumerate(lines) if "LP_SETUP(0," in line) + 1
-    loop = [line.strip(' "') for line in lines[start : start + 17] if '"1:' not in line]
+    loop = [line.strip(' "') for line in lines[start : start + count + 1] if '"1:' not in line]
     floats = [line.startswith("f") for line in loop]
-    assert floats == 8 * [floats[0], not floats[0]]
+    assert floats == count // 2 * [floats[0], not floats[0]]

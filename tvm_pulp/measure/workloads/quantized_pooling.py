@@ -53,15 +53,19 @@ def make_quantized(s: Specification, pool: Pool2d, shape: Shape, *, averages: bo
             return {1: view.max(axis=(-2, -1)).astype(np.float64)}
         return {1: scaled.reference(view.sum(axis=(-2, -1)) - taps * zero_point, multipliers).astype(float)}
 
-    pooled = math.prod(pool.output_shape(shape))
-    return Workload(s, function, expected, _cost(math.prod(shape), pooled, taps, averages), tolerance=0.0)
+    cost = _cost(shape, pool, averages=averages)
+    return Workload(s, function, expected, cost, tolerance=0.0)
 
 
-def _cost(elements: int, pooled: int, taps: int, averages: bool) -> Cost:
-    """Loads, a store and the taps' maxima for four channels; of averages a dot product for four taps, and for
-    each result a product, a sum with a shift and bounds, and half an instruction that packs.
+def _cost(shape: Shape, pool: Pool2d, *, averages: bool) -> Cost:
+    """Loads and a store for four channels, and the taps' maxima, those of columns once for all windows that
+    share them; of averages a dot product for four taps, and for each result a product, a sum with a shift and
+    bounds, and half an instruction that packs.
     """
-    moved = (elements + pooled) // 4
+    pooled, taps = math.prod(pool.output_shape(shape)), math.prod(pool.window)
+    moved = (math.prod(shape) + pooled) // 4
     if averages:
         return Cost(instructions=moved + pooled * math.ceil(taps / 4) + 7 * pooled // 2)
-    return Cost(instructions=moved + pooled * (taps - 1) // 4)
+    rows, columns = pool.window
+    maxima = min(taps - 1, (rows - 1) * pool.strides[1] + columns - 1)
+    return Cost(instructions=moved + pooled * maxima // 4)
