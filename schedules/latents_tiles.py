@@ -28,7 +28,7 @@ _CORES = 8
 _DMA_BYTES_A_CYCLE = 7.75
 _CYCLES_A_TILE = {PACK: 150.0, REPACK: 130.0, UNPACK: 130.0, GATHER: 130.0}
 _CYCLES_A_TRANSFER = 60.0
-_CYCLES_TO_START_ONE = 45.0
+_CYCLES_TO_START_ONE = 30.0
 """That worker 0 needs for each of several transfers before it waits for the first."""
 _CYCLES_A_VALUE = {PACK: 3.6, REPACK: 3.0, UNPACK: 3.3, GATHER: 3.3}
 _CYCLES_A_SPREAD_VALUE = {PACK: 0.2, REPACK: 0.45, UNPACK: 0.5, GATHER: 0.5}
