@@ -28,6 +28,8 @@ _CORES = 8
 _DMA_BYTES_A_CYCLE = 7.75
 _CYCLES_A_TILE = {PACK: 150.0, REPACK: 130.0, UNPACK: 130.0, GATHER: 130.0}
 _CYCLES_A_TRANSFER = 60.0
+_CYCLES_TO_START_ONE = 30.0
+"""That worker 0 needs for each of several transfers before it waits for the first."""
 _CYCLES_A_VALUE = {PACK: 3.6, REPACK: 3.0, UNPACK: 3.3, GATHER: 3.3}
 _CYCLES_A_SPREAD_VALUE = {PACK: 0.2, REPACK: 0.45, UNPACK: 0.5, GATHER: 0.5}
 _CYCLES_OF_PLAIN_C = 14.0
@@ -194,6 +196,8 @@ def estimate_cycles(w: LatentsWorkload, tile: LatentsTile, cores: int, has_assem
             load += _CYCLES_A_TRANSFER * (height - 1)
         loaded.append(max(loaded[-1], starts[-tile.ahead] + _CYCLES_A_TRANSFER * (load > 0)) + load)
         start = max(loaded[-1], done[-1])
+        if tile.ends and load:
+            start = max(start, _CYCLES_A_TRANSFER + _CYCLES_TO_START_ONE * len(sizes))
         if len(stored) > tile.ahead:
             start = max(start, stored[-tile.ahead - 1])
         starts.append(start)
