@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import aligned, ceil_div
+from tvm_pulp.schedules.dot_panel_model import block_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
-from tvm_pulp.schedules.quantized_matmul_model import block_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Var
 

@@ -176,10 +176,10 @@ def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, 
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     e = s.epilogue
     if not shape.keeps_sums:
-        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0)
+        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0, adds_bias=e.adds_bias)
     words = shape.window_row(width).words
     image_row = words + (words - 1)
-    each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
+    each = 1.0 + e.cycles + e.adds_bias
     each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     stride, _ = shape.steps
     row = image_row * stride + s.kernel[0] * width + width * each + 2

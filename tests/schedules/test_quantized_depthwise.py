@@ -203,10 +203,10 @@ def test_speed(shape: Shape, stride: int, least: float, chip: Features, tmp_path
 @pytest.mark.parametrize(
     "shape,size,stride,least",
     [
-        ((1, 16, 16, 32), 5, 1, 7.3),
+        ((1, 16, 16, 32), 5, 1, 7.6),
         ((1, 14, 14, 24), 5, 1, 6.8),
         ((1, 16, 16, 32), 5, 2, 5.2),
-        ((1, 16, 16, 32), 7, 1, 11.0),
+        ((1, 16, 16, 32), 7, 1, 11.4),
         ((1, 28, 28, 16), 7, 2, 8.6),
     ],
 )
