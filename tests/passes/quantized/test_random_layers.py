@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ PROGRAMS = 8
 @pytest.mark.parametrize("seed", range(PROGRAMS))
 def test_the_cluster_equals_numpy_in_every_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, x, expected, _ = draw(seed)
-    monkeypatch.setattr(compiler, "load_source", lambda *_, **__: graph)
+    network = SimpleNamespace(name="random", graph=lambda _: graph)
+    monkeypatch.setattr(compiler, "load_source", lambda *_, **__: network)
     package = tvm_pulp.compile(None)
     result = package.run({"x": x}, steps=1, function="infer", runner=SimulatorRunner(checks=True))
     output = expected[graph.output.name].astype(np.float32) - graph.output.zero_point
