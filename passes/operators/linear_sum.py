@@ -14,51 +14,21 @@ import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, broadcast_element, make_kernel
+from tvm_pulp.schedules.microkernels.linear_sum import LinearSumSettings
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
-
-BYTE, HALF, WORD = 8, 16, 22
-"""Bits of multipliers, from the fastest kernel to the slowest."""
 
 BYTES = np.arange(256, dtype=np.int64)
 """All bytes."""
 
-_REACH = {BYTE: 1, HALF: 3, WORD: 3}
-"""How far from the nearest integers multipliers are looked for."""
+_REACH = {8: 1, 16: 3, 22: 3}
+"""Bits of multipliers, from the fastest kernel to the slowest, and how far from the nearest integers they are
+looked for."""
 _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class LinearSum:
-    """``clip((left * l + right * r + offset) >> shift, low, high)`` in 32 bits with signs.
-
-    Attributes
-    ----------
-    left, right : int
-        Multipliers.
-    offset : int
-        With the zero points and what rounds.
-    shift : int
-        0 to 30.
-    low, high : int
-        Least and greatest result, within 0 to 255.
-    """
-
-    left: int
-    right: int
-    offset: int
-    shift: int
-    low: int
-    high: int
-
-    @property
-    def bits(self) -> int:
-        """Which of `BYTE`, `HALF` and `WORD` the multipliers are: with signs if one is negative."""
-        least, most = min(self.left, self.right, 0), max(self.left, self.right)
-        for bits in (BYTE, HALF):
-            sign = int(least < 0)
-            if least >= -(1 << (bits - 1)) and most < 1 << (bits - sign):
-                return bits
-        return WORD
+class LinearSum(LinearSumSettings):
+    """The form, and what it gives."""
 
     def attributes(self) -> dict[str, int]:
         """Return the fields as a kernel's attributes."""
@@ -95,13 +65,17 @@ def find_linear_sum(
     largest = max(abs(ratio) for ratio in ratios)
     if largest == 0:
         return None
-    for bits in (BYTE, HALF, WORD):
+    for bits, reach in _REACH.items():
         sign = int(min(ratios) < 0)
         shift = min(30, math.floor(math.log2(((1 << (bits - sign)) - 1) / largest)))
         nearest = [round(ratio * 2**shift) for ratio in ratios]
-        for left, right in sorted(_around(_REACH[bits]), key=lambda step: step[0] ** 2 + step[1] ** 2):
+        for left, right in sorted(_around(reach), key=lambda step: step[0] ** 2 + step[1] ** 2):
             found = _with_offset(table, nearest[0] + left, nearest[1] + right, shift, bounds)
-            if found is not None and found.bits <= bits and np.abs(found.totals()).max() <= _MOST:
+            if (
+                found is not None
+                and (found.bits <= bits or bits > 16)
+                and np.abs(found.totals()).max() <= _MOST
+            ):
                 return found
     return None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tvm_pulp.passes.operators.linear_sum import fitting_offset
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding
+from tvm_pulp.schedules.microkernels.quantized_pool_assembly import PoolArithmetic
 
 _BITS = 16
 """Of multipliers: and of sums, so that a product of half words will do."""
@@ -21,22 +22,8 @@ _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class ScaledSum:
-    """The form; multiplier and sums have 16 bits without signs, products and offset together 32 with signs.
-
-    Attributes
-    ----------
-    multiplier, offset, shift : int
-        The offset has the zero points and what rounds.
-    low, high : int
-        Least and greatest result, within 0 to 255.
-    """
-
-    multiplier: int
-    offset: int
-    shift: int
-    low: int
-    high: int
+class ScaledSum(PoolArithmetic):
+    """The form, and what it gives."""
 
     def attributes(self) -> dict[str, int]:
         """Return the fields as a kernel's attributes."""

@@ -73,6 +73,6 @@ def _factors(left: float, right: float, result: float) -> tuple[float, float] | 
         wider = right * 2**shift / multiplier
         other = math.ceil(left / wider * 2**shift)
         if max(multiplier, other) <= _MOST:
-            factors = other * wider / 2**shift / left, wider / result
+            factors = max(other * wider / 2**shift / left, 1.0), max(wider / result, 1.0)
             return factors if max(factors) <= 1 + _WIDER else None
     return None

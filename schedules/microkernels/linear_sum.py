@@ -27,7 +27,19 @@ _BYTE_BITS = 9
 
 @dataclass(frozen=True)
 class LinearSumSettings:
-    """What the code depends on: see `passes.operators.linear_sum.LinearSum`."""
+    """What the code depends on; sums have 32 bits with signs.
+
+    Attributes
+    ----------
+    left, right : int
+        Multipliers.
+    offset : int
+        With the zero points and what rounds.
+    shift : int
+        0 to 30.
+    low, high : int
+        Least and greatest result, within 0 to 255.
+    """
 
     left: int
     right: int
@@ -43,7 +55,7 @@ class LinearSumSettings:
 
     @property
     def bits(self) -> int:
-        """Bits of the multipliers: 8, 16 or 32."""
+        """Bits of the multipliers, 8, 16 or 32, with signs if one is negative."""
         for bits in (8, 16):
             least, most = (-(1 << bits) >> 1, (1 << bits) >> 1) if self.has_signs else (0, 1 << bits)
             if all(least <= multiplier < most for multiplier in (self.left, self.right)):

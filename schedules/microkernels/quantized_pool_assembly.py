@@ -25,7 +25,17 @@ _BYTE_BITS = 9
 
 @dataclass(frozen=True)
 class PoolArithmetic:
-    """How a sum becomes a byte: see `passes.operators.scaled_sum.ScaledSum`."""
+    """How a sum becomes a byte: ``clip((multiplier * sum + offset) >> shift, low, high)``.
+
+    Multiplier and sums have 16 bits without signs, products and offset together 32 with signs.
+
+    Attributes
+    ----------
+    multiplier, offset, shift : int
+        The offset has the zero points and what rounds.
+    low, high : int
+        Least and greatest result, within 0 to 255.
+    """
 
     multiplier: int
     offset: int

@@ -10,7 +10,7 @@ from examples.digits import digits
 from examples.models.residual import residual_digits
 from tests.passes.quantized.test_quantize import integer_and_float, signal_to_noise
 from tvm_pulp.passes.operators.choose_multipliers import choose_sum_multipliers
-from tvm_pulp.passes.operators.linear_sum import BYTE, BYTES, find_linear_sum
+from tvm_pulp.passes.operators.linear_sum import BYTES, find_linear_sum
 from tvm_pulp.passes.operators.quantized_add import rounded_sums
 from tvm_pulp.passes.operators.requantize import Rounding
 from tvm_pulp.passes.quantized.align_sums import align_sums
@@ -39,7 +39,7 @@ def has_bytes(operator: QuantizedAdd) -> bool:
     table = rounded_sums(*centred, *rest, operator.output.zero_point, (0, 255), Rounding.HALF_UP)
     first, second = (multiplier / 2**operator.shift for multiplier in operator.multipliers)
     form = find_linear_sum(table, (first, second), (0, 255))
-    return form is not None and form.bits == BYTE
+    return form is not None and form.bits == 8
 
 
 @given(st.lists(SIZES, min_size=5, max_size=5), st.floats(0.0, 1.0))
@@ -54,7 +54,7 @@ def test_a_chain_of_sums(sizes: list[float], negative: float) -> None:
     for name, (low, high) in ranges.items():
         assert low * (1 + 1 / 32) <= aligned[name][0] <= low
         assert high <= aligned[name][1] <= high * (1 + 1 / 32)
-        assert after[name].zero_point == before[name].zero_point
+        assert abs(after[name].zero_point + low / before[name].scale) < 0.501  # where it was, rounded
     for left, right, result in chain:
         changed = any(aligned[name] != ranges[name] for name in (left, result))
         ratios = [after[name].scale / after[result].scale for name in (left, right)]
