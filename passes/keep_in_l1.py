@@ -25,7 +25,7 @@ _CYCLES_A_TILE = 100.0  # of a loop over tiles, beside the work
 _CYCLES_A_DIRECT_BYTE = 0.4  # workers load words from L2, 13 cycles more than from L1, 8 workers at once
 _LEAST_GAIN = 0.02  # cycles a byte and call for which a tensor takes up L1 without being used
 _MOST_CALLS = 6  # over which a transfer may extend
-_STEP_DOWN = 512  # bytes by which the budget shrinks where the plan cannot be placed
+_STEP_DOWN = 512  # bytes by which the budgets of calls shrink during which a tensor cannot be placed
 
 
 def keep_in_l1(tensors: Sequence[Tensor], calls: Sequence[CallCost], limit: int) -> Residency:
@@ -48,21 +48,22 @@ def keep_in_l1(tensors: Sequence[Tensor], calls: Sequence[CallCost], limit: int)
     Residency
         No stays where nothing is gained.
     """
-    budget, losing = limit, set[int]()
-    while budget > limit // 2:
-        needed = _needed(tensors, calls)
-        chosen = {i for i, bytes_ in needed.items() if bytes_ <= budget and i not in losing}
-        planner = _Planner(tensors, calls, chosen, budget)
+    budgets, losing = [limit] * len(calls), set[int]()
+    needed = _needed(tensors, calls)
+    while True:
+        chosen = {i for i, bytes_ in needed.items() if bytes_ <= budgets[i] and i not in losing}
+        planner = _Planner(tensors, calls, chosen, budgets)
         stays = planner.stays()
         more = {i for i in chosen if planner.loses(i, stays)}
         if more:
             losing |= more
             continue
         peak = _place(stays, tensors, planner.scratch)
-        if peak <= limit:
+        above = [stay for stay in stays if stay.offset + tensors[stay.tensor].bytes > limit]
+        if not above:
             return Residency(frozenset(chosen), tuple(stays), peak)
-        budget -= _STEP_DOWN
-    return Residency(frozenset(), (), max((call.scratch for call in calls), default=0))
+        for call in {call for stay in above for call in range(stay.first, stay.last + 1)}:
+            budgets[call] -= _STEP_DOWN
 
 
 def _needed(tensors: Sequence[Tensor], calls: Sequence[CallCost]) -> dict[int, int]:
@@ -87,12 +88,12 @@ def _place(stays: Sequence[Stay], tensors: Sequence[Tensor], scratch: Sequence[i
 
 @dataclass
 class _Planner:
-    """Makes the stays for chosen calls, within a budget of bytes a call."""
+    """Makes the stays for chosen calls, within the budget of bytes of each call."""
 
     tensors: Sequence[Tensor]
     calls: Sequence[CallCost]
     chosen: Collection[int]
-    budget: int
+    budgets: Sequence[int]
     scratch: list[int] = field(init=False)
     taken: list[int] = field(init=False)  # bytes of L1 at each call
     held: list[set[int]] = field(init=False)  # calls for which a tensor is counted in `taken`
@@ -116,7 +117,7 @@ class _Planner:
 
     def _has_room(self, number: int, calls: Collection[int]) -> bool:
         size = aligned(self.tensors[number].bytes)
-        return all(self.taken[call] + size <= self.budget for call in set(calls) - self.held[number])
+        return all(self.taken[call] + size <= self.budgets[call] for call in set(calls) - self.held[number])
 
     def stays(self) -> list[Stay]:
         """Return the stays with their transfers, by the first call."""

@@ -8,7 +8,7 @@ the stacks) holds the scratch of the kernel that runs, and what `keep_in_l1` has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tvm_pulp.passes.call_sequence import CallSequence, Value, call_sequence
 from tvm_pulp.passes.keep_in_l1 import keep_in_l1
@@ -21,7 +21,7 @@ from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Stay, T
 
 _CYCLES_A_CALL = 500.0  # of the shortest kernels
 _CYCLES_A_BYTE = 0.2  # of elementwise kernels and batch norms, their tensors counted together
-_MACS_A_CYCLE = 3.5
+_MACS_A_CYCLE, _BYTE_MACS_A_CYCLE = 3.5, 14.0
 
 FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
 
@@ -107,7 +107,7 @@ class _FunctionPlanner:
         self.values = list(dict.fromkeys([*sequence.arguments, *used]))
         tensors = [Tensor(v.bytes, v.kind != "activation", self._uses(v)) for v in self.values]
         costs = [
-            _cost(kernel, sum(use.value.bytes for use in step.uses))
+            _cost(kernel, [use.value for use in step.uses])
             for kernel, step in zip(self.kernels, sequence.steps, strict=True)
         ]
         self.residency = keep_in_l1(tensors, costs, l1_bytes)
@@ -163,12 +163,14 @@ class _FunctionPlanner:
         return buffers[value] if stay is None else _buffer(value, "L1", stay.offset)
 
 
-def _cost(kernel: Kernel, bytes_: int) -> CallCost:
+def _cost(kernel: Kernel, values: Sequence[Value]) -> CallCost:
+    of_bytes = any(value.dtype in ("uint8", "int8") for value in values)
+    products = kernel.macs / (_BYTE_MACS_A_CYCLE if of_bytes else _MACS_A_CYCLE)
     return CallCost(
         scratch=kernel.l1_bytes,
         tiles=kernel.tiles,
         scratch_in_l1=None if kernel.in_l1 is None else kernel.in_l1.l1_bytes,
-        cycles=_CYCLES_A_CALL + kernel.macs / _MACS_A_CYCLE + bytes_ * _CYCLES_A_BYTE,
+        cycles=_CYCLES_A_CALL + products + sum(value.bytes for value in values) * _CYCLES_A_BYTE,
     )
 
 

@@ -15,6 +15,7 @@ from tvm_pulp.schedules.conv2d_tiling import (
     tile_elements,
     tile_lines,
     weights_stay,
+    whole_planes,
 )
 from tvm_pulp.schedules.conv2d_workload import DATA_GRADIENT, WEIGHT_GRADIENT, Conv2dWorkload
 from tvm_pulp.schedules.dialect import (
@@ -134,7 +135,9 @@ class Conv2dBuilder:
     def _micro_kernel(self) -> str:
         s, b = self.s, self.b
         if s.depthwise:
-            return depthwise_source(s, b.tile_y, self.features.has_xpulp)
+            return depthwise_source(
+                s, b.tile_y, self.features.has_xpulp, whole_planes(s, b, self.features.cores)
+            )
         rows, columns = b.block_rows, b.block_columns
         made, tile = (s.inputs, b.tile_c) if s.kind == DATA_GRADIENT else (s.outputs, b.tile_o)
         rests = _rests(made, tile, rows), _rests(s.inputs, b.tile_c, columns)

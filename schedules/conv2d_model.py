@@ -28,7 +28,11 @@ from tvm_pulp.schedules.microkernels.conv2d_results import by_taps
 from tvm_pulp.schedules.microkernels.depthwise_plan import depthwise_plans, plane_parts
 from tvm_pulp.schedules.microkernels.fpu import cycles_with_shared_fpu
 
-_CYCLES_A_TILE, _CYCLES_A_DEPTHWISE_TILE = 500.0, 250.0
+_CYCLES_A_TILE, _CYCLES_A_DEPTHWISE_TILE = 500.0, 100.0
+_CYCLES_OF_ROWS, _CYCLES_OF_UNEVEN_TILES = 60.0, 140.0
+"""What a depthwise tile takes longer where it holds some of the rows only, and where an axis' last tile is
+smaller: sizes are variables then.
+"""
 _CYCLES_A_BLOCK, _CYCLES_A_GRADIENT_BLOCK = 80.0, 200.0
 _CYCLES_A_CLASS = 20.0
 """What the data gradient takes to start with a class of positions."""
@@ -49,7 +53,7 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
     loads = total / image_period * load_image + total / operand_period * load_operand
     if weights_stay(s, b):  # the first tile's are waited for
         load_operand *= b.tile_o / s.outputs
-    a_tile = _CYCLES_A_DEPTHWISE_TILE if s.depthwise else _CYCLES_A_TILE
+    a_tile = _depthwise_tile_cycles(s, b) if s.depthwise else _CYCLES_A_TILE
     work = compute_cycles(s, b, cores) + total * a_tile
     if b.parts > 1:
         work += total / result_period * (result * _CYCLES_A_PARTIAL / cores + _CYCLES_A_BLOCK)
@@ -61,6 +65,17 @@ def estimate_cycles(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> float:
         store *= s.epilogue.stores
     beside = max(work, loads, total / result_period * store)
     return beside + load_image + load_operand + store * _last_share(s, b)
+
+
+def _depthwise_tile_cycles(s: Conv2dSizes, b: Conv2dBlocking) -> float:
+    """Return the cycles that a tile takes beside its work."""
+    extents = axis_extents(s)
+    cycles = _CYCLES_A_DEPTHWISE_TILE
+    if b.tile_y < extents["y"]:
+        cycles += _CYCLES_OF_ROWS
+    if any(extents[axis] % b.tile(axis) for axis in "nyo"):
+        cycles += _CYCLES_OF_UNEVEN_TILES
+    return cycles
 
 
 def _last_share(s: Conv2dSizes, b: Conv2dBlocking) -> float:

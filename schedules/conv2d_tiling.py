@@ -136,6 +136,18 @@ def row_unit(s: Conv2dSizes) -> int:
     return s.height.stride if s.kind == DATA_GRADIENT else 1
 
 
+def whole_planes(s: Conv2dSizes, b: Conv2dBlocking, cores: int) -> int:
+    """Return the channels of images of a worker's share of each tile of a depthwise convolution's results.
+
+    It is 0 where shares are not whole channels or not all the same.
+    """
+    extents = axis_extents(s)
+    if s.kind == WEIGHT_GRADIENT or any(extents[axis] % b.tile(axis) for axis in "nyo"):
+        return 0
+    planes, rest = divmod(b.tile_n * b.tile_o, cores)
+    return 0 if rest or b.tile_y < extents["y"] else planes
+
+
 def counts(s: Conv2dSizes, b: Conv2dBlocking) -> dict[str, int]:
     """Return the number of tiles along each axis."""
     return {axis: ceil_div(extent, b.tile(axis)) for axis, extent in axis_extents(s).items()}

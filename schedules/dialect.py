@@ -189,6 +189,11 @@ def ceil_div(value: int, divisor: int) -> int:
     return -(-value // divisor)
 
 
+def aligned(elements: int, item: int = 1) -> int:
+    """Round elements of ``item`` bytes up to where the next copy of a buffer may start."""
+    return ceil_div(elements * item, ALIGNMENT) * ALIGNMENT // item
+
+
 def as_int(value: int | Expr) -> int | None:
     """Return the value of a constant, None for anything else."""
     if isinstance(value, int):

@@ -1,7 +1,8 @@
 """A tile of rows of an image of bytes in L1, with its padding around it.
 
-The DMA puts each row between the padding's columns, which are written once, as are rows of padding where all
-tiles have them in the same places; else padding above and below is written for the tiles that have it.
+The DMA, or the workers where the image is in L1, put each row between the padding's columns, which are
+written once, as are rows of padding where all tiles have them in the same places; else padding above and
+below is written for the tiles that have it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, index, parallel, serial, when
+from tvm_pulp.schedules.dialect import TO_L1, barrier, dma_1d, element, index, parallel, serial, when
 from tvm_pulp.schedules.footprint import TileAxis
+from tvm_pulp.schedules.microkernels.copy_rows import copy_rows_source
 from tvm_pulp.schedules.microkernels.image_padding import padding_source
 from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes
-from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, arith, call_extern, tirx
+from tvm_pulp.target.tvm_names import Buffer, Evaluate, Expr, Stmt, Var, address_of, arith, call_extern, tirx
 
 
 class RowWindows(Protocol):
@@ -79,6 +81,12 @@ class PaddedImage:
         above = s.has_rows_of_padding
         return padding_source(s.zero_point, s.pitch, s.left * c, s.filled * c, rows, s.slack, above)
 
+    def copying(self, *, assembly: bool) -> str:
+        """Return C of the function that copies rows, see `copy`."""
+        s = self.sizes
+        line, source_line = s.filled * s.channels, s.width * s.channels
+        return copy_rows_source(line, source_line, s.pitch, assembly=assembly) if line else ""
+
     @property
     def pads_rows_once(self) -> bool:
         """Whether all tiles have the same rows, so that padding above and below stays."""
@@ -105,6 +113,20 @@ class PaddedImage:
     def _workers(self, name: str, *arguments: Expr) -> Stmt:
         worker = Var("worker", "int32")
         return parallel(worker, self.cores, Evaluate(call_extern("int32", name, worker, *arguments)))
+
+    def copy(self, tile: Buffer, start: Expr, source: Buffer, image: Expr, row: TileAxis) -> Stmt | None:
+        """Return the copying of the rows that are there by the workers; the whole image is in L1."""
+        s = self.sizes
+        if not s.filled:
+            return None
+        first, _, low, valid = source_rows(s, row, self.analyzer)
+        at = (image * s.height + low) * (s.width * s.channels)
+        place = start + (low - first) * s.pitch + s.left * s.channels
+        places = (
+            address_of(element(buffer, self.analyzer.simplify(offset)))
+            for buffer, offset in ((source, at), (tile, place))
+        )
+        return self._workers("copy_rows", *places, valid)
 
     def load(
         self, slot: Expr, l1: Buffer, start: Expr, source: Buffer, image: Expr, row: TileAxis

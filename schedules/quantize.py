@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
-    ALIGNMENT,
     TO_L1,
     TO_L2,
     L1Allocator,
+    aligned,
     ceil_div,
     element,
     flat_argument,
@@ -124,7 +124,7 @@ class QuantizeTemplate:
         """Return the L1 that the tiles need."""
         elements = knobs["tile_pixels"] * workload.channels
         copies = min(_tiles(workload, knobs), _AHEAD + 1)
-        return sum(copies * _aligned(elements * item) for item in (4, 1))
+        return sum(copies * aligned(elements * item) for item in (4, 1))
 
     def estimate_cycles(
         self, workload: QuantizeWorkload, knobs: dict[str, int], features: ClusterFeatures
@@ -167,11 +167,6 @@ def _tiles(w: QuantizeWorkload, knobs: dict[str, int]) -> int:
     return w.images * ceil_div(w.pixels + _lacks(w, size), size)
 
 
-def _aligned(size: int) -> int:
-    """Round up to where the next copy of a buffer may start."""
-    return ceil_div(size, ALIGNMENT) * ALIGNMENT
-
-
 def _source(settings: QuantizeSettings | DequantizeSettings, features: ClusterFeatures) -> str:
     if isinstance(settings, QuantizeSettings):
         return quantize_source(settings, assembly=features.has_xpulp)
@@ -185,7 +180,7 @@ def _build(w: QuantizeWorkload, tile_pixels: int, features: ClusterFeatures) -> 
     loop = TileLoop(axes, [], analyzer, _AHEAD)
     data, result = arguments = [flat_argument(parameter) for parameter in w.function.params]
     elements, copies = tile_pixels * w.channels, min(loop.total, _AHEAD + 1)
-    sizes = {"float32": _aligned(4 * elements) // 4, "uint8": _aligned(elements)}
+    sizes = {"float32": aligned(elements, 4), "uint8": aligned(elements)}
     quantizes = isinstance(w.settings, QuantizeSettings)
     types = ("float32", "uint8") if quantizes else ("uint8", "float32")
     data_l1, declare_data = l1.allocate("data_l1", sizes[types[0]] * copies, types[0])

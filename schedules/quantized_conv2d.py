@@ -5,6 +5,7 @@ No im2col: a tile of rows of the image lies in L1 with its padding.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
@@ -23,11 +24,13 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     BUFFER_AXES,
     STATIONARY,
     QuantizedConv2dBlocking,
+    copies,
     estimate_cycles,
     l1_bytes,
     loop_axes,
     output_tiles,
     search,
+    work_cycles,
 )
 from tvm_pulp.schedules.quantized_conv2d_workload import BLOCKS, QuantizedConv2dWorkload, read_workload
 from tvm_pulp.schedules.quantized_convolution import (
@@ -35,7 +38,7 @@ from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionModel,
     ConvolutionTemplate,
 )
-from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.quantized_transfers import load_vectors
 from tvm_pulp.target.tvm_names import (
     EQ,
     Expr,
@@ -51,7 +54,17 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
 
     name = "quantized_conv2d"
     attribute = "pulp.quantized_conv2d"
-    model = ConvolutionModel(read_workload, search, QuantizedConv2dBlocking.of, l1_bytes, estimate_cycles)
+    model = ConvolutionModel(
+        read_workload,
+        search,
+        QuantizedConv2dBlocking.of,
+        l1_bytes,
+        estimate_cycles,
+        work_cycles,
+        channels="tile_n",
+        scratch="data",
+        takes_tensors=lambda s, _: s.segments == 1,
+    )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes, register blocks and loop orders to choose from."""
@@ -62,32 +75,46 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
             "order": [0, 1],
         }
 
-    def build(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    def build_blocking(
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedConv2dBlocking,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, QuantizedConv2dBlocking.of(workload.sizes, knobs), features).build()
+        return _Builder(workload, blocking, features, scratch).build()
 
 
 class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
     def __init__(
-        self, workload: QuantizedConv2dWorkload, blocking: QuantizedConv2dBlocking, features: ClusterFeatures
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedConv2dBlocking,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> None:
-        super().__init__(workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v))
+        super().__init__(
+            workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
+        )
         self.image = PaddedImage(self.s, blocking.tile_y, features.cores, self.analyzer)
+        self.pads_tiles = self.s.has_rows_of_padding and not self.image.pads_rows_once
         periods = {
             name: self.loop.period([self.variables[axis] for axis in BUFFER_AXES[name]])
             for name in self.elements
         }
-        copies = {name: 2 if same_for < self.loop.total else 1 for name, same_for in periods.items()}
-        self.allocate(periods, copies)
+        if self.in_place:
+            self.allocate(periods, dict.fromkeys(periods, 1))
+        else:
+            self.allocate(periods, copies(self.s, self.loop.total, periods))
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding and not self.image.pads_rows_once else None
+        prepare = self._prepare if self.pads_tiles or s.packed or self.in_place else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=padding)
+        every = 1 if self.pads_tiles or self.in_place else self.periods["weight"]
+        body = self.run(self._loads, self._compute, prepare, padding, every)
         block = "weights stay in registers"
         if b.block_pixels != STATIONARY:
             block = f"register block {b.block_pixels}x{b.block[1]}"
@@ -95,16 +122,19 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
 
     def _micro_kernel(self) -> str:
+        copying = self.image.copying(assembly=self.features.has_xpulp) if self.in_place else ""
+        return f"{self._panels()}\n{copying}\n{self.image.micro_kernel()}"
+
+    def _panels(self) -> str:
         s, b = self.s, self.b
         if b.block_pixels == STATIONARY:
-            work = stationary_conv2d_source(
+            return stationary_conv2d_source(
                 s.stationary_panel(b.tile_n),
                 width=s.columns,
                 row_stride=s.strides[0] * s.pitch,
                 assembly=self.features.has_xpulp,
             )
-            return f"{work}\n{self.image.micro_kernel()}"
-        work = quantized_conv2d_source(
+        return quantized_conv2d_source(
             width=s.columns,
             row_stride=s.strides[0] * s.pitch,
             block=b.block,
@@ -113,19 +143,31 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
             e=self._epilogue(),
             assembly=self.features.has_xpulp,
         )
-        return f"{work}\n{self.image.micro_kernel()}"
 
     def _epilogue(self) -> Epilogue:
         words = self.s.outputs % 4 == 0 and self.b.tile_n % 4 == 0
-        return replace(self.s.epilogue, multipliers=4 * self.b.bias_elements, words=words)
+        return replace(self.s.epilogue, multipliers=4 * self.b.tile_n, words=words)
 
     def _prepare(self, tile: Expr) -> Stmt:
+        """Unpack weights, copy the rows of an image in L1, write the padding above and below."""
+        s = self.s
+        return sequence(
+            self.unpack_weights(tile, s.kernel[0] * s.chunk, self.axis(tile, "channel")[0]),
+            self._copy_image(tile) if self.in_place else None,
+            self._pad_rows(tile) if self.pads_tiles else None,
+        )
+
+    def _pad_rows(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
         row = self.loop.at(tile)[self.variables["row"]]
         condition, write = self.image.write_rows(self.place("data", tile), row)
         if self.periods["data"] > 1:
             condition = tirx.all(condition, EQ(tirx.floormod(tile, self.periods["data"]), 0))
         return when(self.analyzer.simplify(condition), write)
+
+    def _copy_image(self, tile: Expr) -> Stmt | None:
+        image, row = self.axis(tile, "image", "row")
+        return self.image.copy(self.buffers["data"], self.start("data", tile), self.data, image.offset, row)
 
     def _load_image(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
@@ -136,22 +178,17 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
     # pipeline
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, b = self.s, self.b
+        s = self.s
         channel = self.loop.at(tile)[self.variables["channel"]]
-        segments = b.segments(s)
-        shape = (s.outputs, segments, s.kernel[0] * s.chunk // segments)
+        shape = (s.outputs, s.segments, s.kernel[0] * s.chunk // s.segments)
         steps = {
             "data": self._load_image(tile, slot),
-            "weight": load_segments(
-                slot, self.buffers["weight"], self.start("weight", tile), self.weight, shape, channel,
-                self.analyzer,
-            ),
-        }  # fmt: skip
-        if self.vectors:
+            "weight": self.load_weights(tile, slot, shape, channel),
+        }
+        for terms in self.terms:
             steps["bias"] = load_vectors(
-                slot, self.buffers["bias"], self.start("bias", tile), self.vectors, s.outputs, channel,
-                b.bias_elements, self.analyzer,
-            )  # fmt: skip
+                slot, self.buffers["bias"], self.start("bias", tile), terms, s.outputs, channel, self.analyzer
+            )
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 

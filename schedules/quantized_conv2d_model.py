@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
+from tvm_pulp.schedules.dot_panel_model import block_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
-from tvm_pulp.schedules.quantized_matmul_model import bias_elements, block_cycles
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Var
 
@@ -60,20 +61,9 @@ class QuantizedConv2dBlocking:
         """Pixels and output channels of the register block."""
         return self.block_pixels, min(BLOCK_OUTPUTS, self.tile_n)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return bias_elements(self.tile_n)
-
-    def segments(self, s: QuantizedConv2dSizes) -> int:
-        """Return the pieces that a channel's weights lie in: one where the instructions reach across it."""
-        if s.kernel[0] * s.chunk <= longest_distance(BLOCK_OUTPUTS):
-            return 1
-        return s.kernel[0] * (s.kernel[1] if s.taps_apart else 1)
-
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
-        whole, (rows, columns), row = self.segments(s) == 1, s.kernel, s.dilation[0] * s.pitch
+        whole, (rows, columns), row = s.segments == 1, s.kernel, s.dilation[0] * s.pitch
         if s.taps_apart:
             chunk, segments, turns, tap = s.inputs, columns, rows, s.dilation[1] * s.channels
             a_skip, a_turn = tap - chunk, row - columns * tap if rows > 1 else 0
@@ -88,16 +78,18 @@ class QuantizedConv2dBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch + s.slack,
             "weight": self.tile_n * s.kernel[0] * s.chunk,
-            "bias": s.epilogue.vectors * self.bias_elements if s.epilogue.requantize else 0,
+            "weight_stored": packed_bytes(self.tile_n * s.kernel[0] * s.chunk) if s.packed else 0,
+            "bias": s.epilogue.vectors * self.tile_n if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items() if size}
+        return {name: aligned(size, _item(s, name)) for name, size in sizes.items() if size}
 
 
 _AXES = {name: Var(name, "int32") for name in ("image", "row", "channel")}
 BUFFER_AXES = {
     "data": ("image", "row"),
     "weight": ("channel",),
+    "weight_stored": ("channel",),
     "bias": ("channel",),
     "result": ("image", "row", "channel"),
 }
@@ -114,38 +106,64 @@ def loop_axes(
     return [channel, image, row] if b.order else [image, row, channel]
 
 
+def _item(s: QuantizedConv2dSizes, name: str) -> int:
+    """Return the bytes of an element of a buffer."""
+    return {"bias": 4, "result": s.epilogue.item}.get(name, 1)
+
+
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
     """Return the number of tiles, for how many in a row each box stays the same, and the bytes of each."""
     axes = loop_axes(s, b, _AXES)
-    periods = {name: period(axes, [_AXES[a] for a in used]) for name, used in BUFFER_AXES.items()}
-    items = {"bias": 4, "result": s.epilogue.item}
-    sizes = {name: size * items.get(name, 1) for name, size in b.tile_elements(s).items()}
+    names = b.tile_elements(s)
+    periods = {name: period(axes, [_AXES[a] for a in BUFFER_AXES[name]]) for name in names}
+    sizes = {name: size * _item(s, name) for name, size in b.tile_elements(s).items()}
     return math.prod(axis.count for axis in axes), periods, sizes
 
 
 def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
     """Return the bytes of all tiles, two copies of those that change from tile to tile."""
     total, periods, sizes = _tiles(s, b)
-    return sum(size * (2 if periods[name] < total else 1) for name, size in sizes.items())
+    number = copies(s, total, periods)
+    return sum(size * number[name] for name, size in sizes.items())
+
+
+def copies(s: QuantizedConv2dSizes, total: int, periods: Mapping[str, int]) -> dict[str, int]:
+    """Return the copies of each buffer: two of what changes from tile to tile.
+
+    One will do of weights that are unpacked, before and after: the next ones are loaded in between.
+    """
+    single = ("weight", "weight_stored") if s.packed else ()
+    return {name: 1 if same_for >= total or name in single else 2 for name, same_for in periods.items()}
 
 
 def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods, sizes = _tiles(s, b)
-    compute = 0.0
-    for (rows, row_count), (n, n_count) in itertools.product(
-        _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
-    ):
-        compute += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
-    lines = {"data": s.source_rows(b.tile_y), "weight": 2, "bias": 2, "result": 1}
+    work = work_cycles(s, b, cores)
+    lines = {"data": s.source_rows(b.tile_y), "weight": 2, "weight_stored": 2, "bias": 2, "result": 1}
     if b.tile_n < s.outputs:
         lines["result"] = b.tile_y * s.columns // 8
     cost = {name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] for name, size in sizes.items()}
+    if s.packed:
+        cost["weight"] = cost.pop("weight_stored")
     store = cost.pop("result")
     dma_in = sum(total / periods[name] * value for name, value in cost.items())
     # core 0 starts the transfers
     issue = total / periods["data"] * lines["data"] * _CYCLES_A_LINE
-    return max(compute + issue + total * _CYCLES_A_TILE, dma_in, total * store) + sum(cost.values()) + store
+    return max(work + issue, dma_in, total * store) + sum(cost.values()) + store
+
+
+def work_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int) -> float:
+    """Estimate the cycles of the work on all tiles, transfers apart."""
+    total, periods, sizes = _tiles(s, b)
+    work = total * _CYCLES_A_TILE
+    for (rows, row_count), (n, n_count) in itertools.product(
+        _parts(s.rows, b.tile_y), _parts(s.outputs, b.tile_n)
+    ):
+        work += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
+    if s.packed:
+        work += total / periods["weight"] * sizes["weight"] * CYCLES_A_VALUE / cores
+    return work
 
 
 def _tile_cycles(
@@ -190,11 +208,13 @@ def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
 def output_tiles(s: QuantizedConv2dSizes) -> list[int]:
     """Return the output channels that a tile may have, all of one group.
 
-    Fewer than a register block's where sums are so long that the weights of four may not fit L1.
+    Fewer than a register block's where sums are so long that the weights of four may not fit L1. A tile of
+    weights of 4 bits begins with a word.
     """
     sizes = tile_sizes(s.outputs_of_group, BLOCK_OUTPUTS)
     fewer = [n for n in (2, 1) if n < sizes[-1] and s.chunk > longest_distance(BLOCK_OUTPUTS)]
-    return [n for n in sizes + fewer if s.groups == 1 or s.outputs_of_group % n == 0]
+    found = [n for n in sizes + fewer if s.groups == 1 or s.outputs_of_group % n == 0]
+    return [n for n in found if not s.packed or begins_words(n, s.outputs, s.kernel[0] * s.chunk)]
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.dot_panel import LARGEST_BLOCK, Epilogue, longest_distance
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel
-from tvm_pulp.schedules.quantized_matmul_model import bias_elements, read_epilogue
+from tvm_pulp.schedules.quantized_matmul_model import read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 BLOCKS = (5, 4, 3)
@@ -33,6 +33,8 @@ class QuantizedConv2dSizes:
     zero_point: int
     epilogue: Epilogue
     groups: int = 1
+    packed: bool = False
+    """Whether the weight has 4 bits a value."""
 
     @property
     def inputs(self) -> int:
@@ -88,12 +90,19 @@ class QuantizedConv2dSizes:
         """Bytes behind the image that the last word of a window's row may reach."""
         return self.chunk - self.kernel[1] * self.inputs
 
+    @property
+    def segments(self) -> int:
+        """Pieces that a channel's weights lie in: one where the instructions reach across it."""
+        if self.kernel[0] * self.chunk <= longest_distance(BLOCK_OUTPUTS):
+            return 1
+        return self.kernel[0] * (self.kernel[1] if self.taps_apart else 1)
+
     def stationary_panel(self, tile_n: int) -> StationaryPanel:
         """Return the sizes of a panel whose weights stay in registers."""
         return StationaryPanel(
             self.kernel[1] * self.channels, self.kernel[0], self.strides[1] * self.channels,
             self.dilation[0] * self.pitch, self.chunk, tile_n,
-            replace(self.epilogue, multipliers=4 * bias_elements(tile_n)),
+            replace(self.epilogue, multipliers=4 * tile_n),
         )  # fmt: skip
 
     def can_be_stationary(self, tile_n: int) -> bool:
@@ -141,7 +150,7 @@ def read_sizes(function: PrimFunc, attribute: str, takes_sums: bool = False) -> 
     sizes = QuantizedConv2dSizes(
         images, height, width, channels, rows, columns, outputs, kernel, pair("strides"),
         (top, left, bottom, right), dilation, int(value["data_zero_point"]), epilogue,
-        int(value.get("groups", 1)),
+        int(value.get("groups", 1)), int(value["weight_bits"]) == 4,
     )  # fmt: skip
     return sizes if epilogue.is_supported() else None
 
@@ -153,6 +162,6 @@ def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
         return None
     if s.inputs % 4 and (s.taps_apart or s.groups > 1):
         return None
-    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]):
+    if s.strides[1] * s.channels > longest_distance(BLOCKS[-1]) or (s.packed and s.segments > 1):
         return None
     return QuantizedConv2dWorkload(function, s)

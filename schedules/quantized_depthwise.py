@@ -6,6 +6,7 @@ A tile of rows of the image arrives in L1, is rearranged, with padding, to words
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tvm_pulp.schedules.base import ClusterFeatures
@@ -36,8 +37,9 @@ from tvm_pulp.schedules.quantized_depthwise_model import (
     loop_axes,
     read_workload,
     search,
+    work_cycles,
 )
-from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.quantized_transfers import load_vectors
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
     Expr,
@@ -53,17 +55,31 @@ class QuantizedDepthwiseTemplate(ConvolutionTemplate[QuantizedDepthwiseBlocking]
 
     name = "quantized_depthwise"
     attribute = "pulp.quantized_depthwise"
-    model = ConvolutionModel(read_workload, search, QuantizedDepthwiseBlocking.of, l1_bytes, estimate_cycles)
+    model = ConvolutionModel(
+        read_workload,
+        search,
+        QuantizedDepthwiseBlocking.of,
+        l1_bytes,
+        estimate_cycles,
+        work_cycles,
+        channels="tile_c",
+        scratch="planes",
+        takes_tensors=lambda s, b: not b.slack(s),
+    )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes to choose from."""
         return {"tile_y": tile_sizes(workload.sizes.rows, 1), "tile_c": channel_tiles(workload.sizes)}
 
-    def build(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    def build_blocking(
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: QuantizedDepthwiseBlocking,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, QuantizedDepthwiseBlocking.of(workload.sizes, knobs), features).build()
+        return _Builder(workload, blocking, features, scratch).build()
 
 
 class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
@@ -72,8 +88,11 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         workload: QuantizedConv2dWorkload,
         blocking: QuantizedDepthwiseBlocking,
         features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> None:
-        super().__init__(workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v))
+        super().__init__(
+            workload, blocking, features, lambda v: loop_axes(workload.sizes, blocking, v), scratch
+        )
         self.shape, self.planes = blocking.shape(self.s), blocking.planes(self.s)
         periods = dict.fromkeys(self.elements, self.loop.total) | {"result": 1}
         self.allocate(periods, copies(self.s, blocking))
@@ -81,8 +100,8 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
         meanwhile = [self._pad(index(0))] if self.pads_once else []
-        body = self.loop.run(self._loads, self.stores, self._compute, self._prepare, meanwhile=meanwhile)
-        epilogue = replace(s.epilogue, multipliers=4 * b.bias_elements(s))
+        body = self.run(self._loads, self._compute, self._prepare, meanwhile)
+        epilogue = replace(s.epilogue, multipliers=4 * s.channels)
         source = quantized_depthwise_source(
             self.shape, self.planes, epilogue, assembly=self.features.has_xpulp
         )
@@ -92,8 +111,11 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_c}/{s.channels}"
         return self.finish(body, tile, source, "quantized_depthwise")
 
+    def _all_channels(self) -> TileAxis:
+        return TileAxis(index(0), index(self.s.channels), self.s.channels)
+
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        s, b = self.s, self.b
+        s = self.s
         image_axis, row, channel = self.axis(tile, "image", "row", "channel")
         _, _, low, valid = source_rows(s, row, self.analyzer)
         box = Box(
@@ -104,15 +126,12 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         image = transfer(slot, self.buffers["data"], index(0), self.data, box, TO_L1, self.analyzer)
         if not self.analyzer.can_prove(valid > 0):
             image = when(valid > 0, image)
-        everything = TileAxis(index(0), index(s.channels), s.channels)
+        everything = self._all_channels()
         shape = (s.channels, 1, s.kernel[0] * s.chunk_of_channel)
-        weights = load_segments(
-            slot, self.buffers["weight"], index(0), self.weight, shape, everything, self.analyzer
-        )
+        weights = self.load_weights(tile, slot, shape, everything)
         weights += load_vectors(
-            slot, self.buffers["bias"], index(0), self.vectors, s.channels, everything, b.bias_elements(s),
-            self.analyzer,
-        )  # fmt: skip
+            slot, self.buffers["bias"], index(0), self.terms[0], s.channels, everything, self.analyzer
+        )
         new = self.loop.when_new(tile, self.loop.total, sequence(weights))
         return [image, *([] if new is None else [new])]
 
@@ -129,12 +148,16 @@ class _Builder(ConvolutionBuilder[QuantizedDepthwiseBlocking]):
         return when(self.analyzer.simplify(tirx.any(before > 0, after < rows)), write)
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Write the padding of a tile, and rearrange the image."""
+        """Unpack the weights, write the padding of a tile, and rearrange the image."""
+        values = self.s.kernel[0] * self.s.chunk_of_channel
+        unpacking = self.unpack_weights(tile, values, self._all_channels())
         first, _, low, valid = source_rows(self.s, self.axis(tile, "row")[0], self.analyzer)
         padding = self._pad(tile) if self.s.has_rows_of_padding and not self.pads_once else None
         start = self.analyzer.simplify((low - first) * (self.planes.pitch // 4))
         planes = address_of(element(self.buffers["planes"], start))
-        return sequence(padding, self.workers("byte_planes", self.place("data", tile), planes, valid))
+        return sequence(
+            unpacking, padding, self.workers("byte_planes", self.place("data", tile), planes, valid)
+        )
 
     def _compute(self, tile: Expr) -> Stmt:
         row, channel = self.axis(tile, "row", "channel")

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.byte_planes import MOST_CHANNELS, BytePlanes
 from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape, row_cycles
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, packed_bytes
 from tvm_pulp.schedules.quantized_conv2d_workload import (
     QuantizedConv2dSizes,
     QuantizedConv2dWorkload,
@@ -55,10 +56,6 @@ class QuantizedDepthwiseBlocking:
         """Return the knobs."""
         return asdict(self)
 
-    def bias_elements(self, s: QuantizedConv2dSizes) -> int:
-        """Return the words from the first bias to the first multiplier."""
-        return ceil_div(4 * s.channels, ALIGNMENT) * ALIGNMENT // 4
-
     def shape(self, s: QuantizedConv2dSizes) -> DepthwiseShape:
         """Return what the micro-kernel depends on."""
         shape = _shape(s, self.tile_c)
@@ -84,13 +81,14 @@ class QuantizedDepthwiseBlocking:
             "data": min(rows, s.height) * s.width * self.tile_c + self.slack(s),
             "planes": words * ceil_div(self.tile_c, 4) * 4,
             "weight": s.channels * s.kernel[0] * s.chunk_of_channel,
-            "bias": s.epilogue.vectors * self.bias_elements(s),
+            "weight_stored": packed_bytes(s.channels * s.kernel[0] * s.chunk_of_channel) if s.packed else 0,
+            "bias": s.epilogue.vectors * s.channels,
             "result": self.tile_y * s.columns * self.tile_c,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, ITEM[name]) for name, size in sizes.items() if size}
 
 
-ITEM = {"data": 1, "planes": 4, "weight": 1, "bias": 4, "result": 1}
+ITEM = {"data": 1, "planes": 4, "weight": 1, "weight_stored": 1, "bias": 4, "result": 1}
 """Bytes of an element of each buffer."""
 
 
@@ -129,7 +127,7 @@ def copies(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> dict[str, 
     all channels arrive with the first tile.
     """
     total = _tiles(s, b)[2]
-    return {"data": 1, "planes": 1, "weight": 1, "bias": 1, "result": min(total, 2)}
+    return dict.fromkeys(b.tile_elements(s), 1) | {"result": min(total, 2)}
 
 
 def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> int:
@@ -140,6 +138,20 @@ def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking) -> int:
 
 def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, cores: int) -> float:
     """Estimate the cycles of a call: rearranging a tile, then work and DMA side by side."""
+    total = _tiles(s, b)[2]
+    work = work_cycles(s, b, cores)
+    sizes = {name: size * ITEM[name] for name, size in b.tile_elements(s).items()}
+    load = sizes["data"] / _DMA_BYTES_A_CYCLE + 30
+    store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
+    if b.tile_c < s.channels:  # a pixel is a line
+        load = max(load, _CYCLES_A_LOADED_LINE * sizes["data"] / b.tile_c)
+        store += _CYCLES_A_STORED_LINE * sizes["result"] / b.tile_c
+    weights = (sizes["weight_stored" if s.packed else "weight"] + sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
+    return max(work, total * load, total * store) + load + store + weights
+
+
+def work_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, cores: int) -> float:
+    """Estimate the cycles of the work on all tiles, transfers apart."""
     row_tiles, _, total = _tiles(s, b)
     shape = b.shape(s)
     last = s.rows - (row_tiles - 1) * b.tile_y
@@ -154,24 +166,20 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedDepthwiseBlocking, core
         work += ceil_div(len(strips) * b.tile_c, cores) * mean + runs * _CYCLES_A_RUN
         compute += count * work
     compute *= total / row_tiles
-    sizes = {name: size * ITEM[name] for name, size in b.tile_elements(s).items()}
-    load = sizes["data"] / _DMA_BYTES_A_CYCLE + 30
-    store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
-    if b.tile_c < s.channels:  # a pixel is a line
-        load = max(load, _CYCLES_A_LOADED_LINE * sizes["data"] / b.tile_c)
-        store += _CYCLES_A_STORED_LINE * sizes["result"] / b.tile_c
-    weights = (sizes["weight"] + sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
-    return max(compute + total * _CYCLES_A_TILE, total * load, total * store) + load + store + weights
+    compute += total * _CYCLES_A_TILE
+    if s.packed:
+        compute += b.tile_elements(s)["weight"] * CYCLES_A_VALUE / cores
+    return compute
 
 
 def _channel_cycles(s: QuantizedConv2dSizes, shape: DepthwiseShape, width: int, rows: int) -> float:
     """Return the cycles of a strip of a channel: loads, products and requantisation of its rows."""
     e = s.epilogue
     if not shape.keeps_sums:
-        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0)
+        return _CYCLES_A_CHANNEL + rows * row_cycles(shape, width, e.cycles + 1.0, adds_bias=e.adds_bias)
     words = shape.window_row(width).words
     image_row = words + (words - 1)
-    each = 1.0 + e.cycles + (not (e.folds_bias or e.halfword))  # the bias
+    each = 1.0 + e.cycles + e.adds_bias
     each += e.own_shifts * max(0, shape.rows_of_sums - 2)  # sums that move
     stride, _ = shape.steps
     row = image_row * stride + s.kernel[0] * width + width * each + 2

@@ -6,12 +6,12 @@ A tile of rows of the image lies in L1 with its padding around it, and is not re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.base import ClusterFeatures
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div, element, index, sequence, when
+from tvm_pulp.schedules.dialect import aligned, ceil_div, element, index, sequence, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.depthwise_quads import (
@@ -19,6 +19,7 @@ from tvm_pulp.schedules.microkernels.depthwise_quads import (
     depthwise_quads_source,
     quads_cycles,
 )
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, packed_bytes
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
@@ -26,9 +27,9 @@ from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionModel,
     ConvolutionTemplate,
 )
+from tvm_pulp.schedules.quantized_depthwise_model import ITEM
 from tvm_pulp.schedules.quantized_depthwise_model import read_workload as read_depthwise
-from tvm_pulp.schedules.quantized_matmul_model import bias_elements
-from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.quantized_transfers import load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis
 from tvm_pulp.target.tvm_names import Expr, PrimFunc, Stmt, Var, address_of
 
@@ -49,7 +50,7 @@ def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
 
 
 def _quads(s: QuantizedConv2dSizes) -> DepthwiseQuads:
-    epilogue = replace(s.epilogue, multipliers=4 * bias_elements(s.channels))
+    epilogue = replace(s.epilogue, multipliers=4 * s.channels)
     return DepthwiseQuads(s.channels, s.columns, s.pitch, epilogue)
 
 
@@ -73,38 +74,43 @@ class DepthwiseQuadsBlocking:
         sizes = {
             "data": s.source_rows(self.tile_y) * s.pitch,
             "weight": s.channels * s.kernel[0] * s.chunk_of_channel,
-            "bias": s.epilogue.vectors * bias_elements(s.channels),
+            "weight_stored": packed_bytes(s.channels * s.kernel[0] * s.chunk_of_channel) if s.packed else 0,
+            "bias": s.epilogue.vectors * s.channels,
             "result": self.tile_y * s.columns * s.channels,
         }
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, ITEM[name]) for name, size in sizes.items() if size}
 
     def copies(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the copies of each buffer: two of what changes from tile to tile."""
         several = 1 + (s.images * s.rows > self.tile_y)
-        return {"data": several, "weight": 1, "bias": 1, "result": several}
+        return dict.fromkeys(self.tile_elements(s), 1) | {"data": several, "result": several}
 
 
 def l1_bytes(s: QuantizedConv2dSizes, b: DepthwiseQuadsBlocking) -> int:
     """Return the bytes of all tiles."""
     copies = b.copies(s)
-    return sum(
-        size * (4 if name == "bias" else 1) * copies[name] for name, size in b.tile_elements(s).items()
-    )
+    return sum(size * ITEM[name] * copies[name] for name, size in b.tile_elements(s).items())
 
 
 def estimate_cycles(s: QuantizedConv2dSizes, b: DepthwiseQuadsBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
-    tiles = ceil_div(s.rows, b.tile_y)
-    rest = s.rows - (tiles - 1) * b.tile_y
-    lines = s.source_rows(b.tile_y)
+    total, lines = s.images * ceil_div(s.rows, b.tile_y), s.source_rows(b.tile_y)
     sizes = b.tile_elements(s)
     load = sizes["data"] / _DMA_BYTES_A_CYCLE + lines * _CYCLES_A_LINE
     store = sizes["result"] / _DMA_BYTES_A_CYCLE + 30
+    work = work_cycles(s, b, cores) + total * lines * _CYCLES_A_LINE
+    weights = sizes["weight_stored" if s.packed else "weight"] + 4 * sizes["bias"]
+    first = load + weights / _DMA_BYTES_A_CYCLE + 60
+    return max(work, total * load, total * store) + first + store
+
+
+def work_cycles(s: QuantizedConv2dSizes, b: DepthwiseQuadsBlocking, cores: int) -> float:
+    """Estimate the cycles of the work on all tiles, transfers apart."""
+    tiles = ceil_div(s.rows, b.tile_y)
+    rest = s.rows - (tiles - 1) * b.tile_y
     work = (tiles - 1) * quads_cycles(b.tile_y, _quads(s), cores) + quads_cycles(rest, _quads(s), cores)
-    work += tiles * (_CYCLES_A_TILE + lines * _CYCLES_A_LINE)
-    weights = (sizes["weight"] + 4 * sizes["bias"]) / _DMA_BYTES_A_CYCLE + 60
-    total = tiles * s.images
-    return max(s.images * work, total * load, total * store) + load + store + weights
+    unpacking = b.tile_elements(s)["weight"] * CYCLES_A_VALUE / cores if s.packed else 0.0
+    return s.images * (work + tiles * _CYCLES_A_TILE) + unpacking
 
 
 @lru_cache(maxsize=1024)
@@ -119,22 +125,40 @@ class DepthwiseQuadsTemplate(ConvolutionTemplate[DepthwiseQuadsBlocking]):
 
     name = "quantized_depthwise_quads"
     attribute = "pulp.quantized_depthwise"
-    model = ConvolutionModel(read_workload, search, DepthwiseQuadsBlocking.of, l1_bytes, estimate_cycles)
+    model = ConvolutionModel(
+        read_workload,
+        search,
+        DepthwiseQuadsBlocking.of,
+        l1_bytes,
+        estimate_cycles,
+        work_cycles,
+        channels=None,
+        scratch="data",
+        takes_tensors=lambda _, __: True,
+    )
 
     def knobs(self, workload: QuantizedConv2dWorkload, features: ClusterFeatures) -> dict[str, list[int]]:
         """Return tile sizes to choose from."""
         return {"tile_y": tile_sizes(workload.sizes.rows, 1)}
 
-    def build(
-        self, workload: QuantizedConv2dWorkload, knobs: dict[str, int], features: ClusterFeatures
+    def build_blocking(
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: DepthwiseQuadsBlocking,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return _Builder(workload, DepthwiseQuadsBlocking.of(workload.sizes, knobs), features).build()
+        return _Builder(workload, blocking, features, scratch).build()
 
 
 class _Builder(ConvolutionBuilder[DepthwiseQuadsBlocking]):
     def __init__(
-        self, workload: QuantizedConv2dWorkload, blocking: DepthwiseQuadsBlocking, features: ClusterFeatures
+        self,
+        workload: QuantizedConv2dWorkload,
+        blocking: DepthwiseQuadsBlocking,
+        features: ClusterFeatures,
+        scratch: Collection[str] | None,
     ) -> None:
         s = workload.sizes
 
@@ -143,42 +167,51 @@ class _Builder(ConvolutionBuilder[DepthwiseQuadsBlocking]):
             row = TiledAxis(variables["row"], s.rows, blocking.tile_y)
             return [channel, TiledAxis(variables["image"], s.images, 1), row]
 
-        super().__init__(workload, blocking, features, axes)
+        super().__init__(workload, blocking, features, axes, scratch)
         self.image = PaddedImage(s, blocking.tile_y, features.cores, self.analyzer)
-        periods = {"data": 1, "weight": self.loop.total, "bias": self.loop.total, "result": 1}
-        self.allocate(periods, blocking.copies(s))
+        self.pads_tiles = s.has_rows_of_padding and not self.image.pads_rows_once
+        self.channels = TileAxis(index(0), index(s.channels), s.channels)
+        periods = dict.fromkeys(self.elements, self.loop.total) | {"data": 1, "result": 1}
+        self.allocate(periods, dict.fromkeys(periods, 1) if self.in_place else blocking.copies(s))
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if s.has_rows_of_padding and not self.image.pads_rows_once else None
+        prepare = self._prepare if self.pads_tiles or s.packed or self.in_place else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
-        body = self.loop.run(self._loads, self.stores, self._compute, prepare, meanwhile=padding)
-        source = depthwise_quads_source(_quads(s), assembly=self.features.has_xpulp)
+        every = 1 if self.pads_tiles or self.in_place else self.loop.total
+        body = self.run(self._loads, self._compute, prepare, padding, every)
+        sources = [depthwise_quads_source(_quads(s), assembly=self.features.has_xpulp)]
+        if self.in_place:
+            sources.append(self.image.copying(assembly=self.features.has_xpulp))
+        source = "\n".join([*sources, self.image.micro_kernel()])
         tile = f"rows {b.tile_y}/{s.rows}; four channels of a column at a time"
-        return self.finish(body, tile, f"{source}\n{self.image.micro_kernel()}", "quantized_depthwise_quads")
+        return self.finish(body, tile, source, "quantized_depthwise_quads")
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         s = self.s
         image, row = self.axis(tile, "image", "row")
         place = self.buffers["data"], self.start("data", tile)
         steps = self.image.load(slot, *place, self.data, image.offset, row)
-        everything = TileAxis(index(0), index(s.channels), s.channels)
         shape = (s.channels, 1, s.kernel[0] * s.chunk_of_channel)
-        weights = load_segments(
-            slot, self.buffers["weight"], index(0), self.weight, shape, everything, self.analyzer
-        )
+        weights = self.load_weights(tile, slot, shape, self.channels)
         weights += load_vectors(
-            slot, self.buffers["bias"], index(0), self.vectors, s.channels, everything,
-            bias_elements(s.channels), self.analyzer,
-        )  # fmt: skip
+            slot, self.buffers["bias"], index(0), self.terms[0], s.channels, self.channels, self.analyzer
+        )
         new = self.loop.when_new(tile, self.loop.total, sequence(weights))
         return [*steps, *([] if new is None else [new])]
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Write the padding above and below, where a tile has some."""
-        condition, write = self.image.write_rows(self.place("data", tile), self.axis(tile, "row")[0])
-        return when(self.analyzer.simplify(condition), write)
+        """Unpack weights, copy the rows of an image in L1, write the padding above and below."""
+        image, row = self.axis(tile, "image", "row")
+        steps = [self.unpack_weights(tile, self.s.kernel[0] * self.s.chunk_of_channel, self.channels)]
+        if self.in_place:
+            place = self.buffers["data"], self.start("data", tile)
+            steps.append(self.image.copy(*place, self.data, image.offset, row))
+        if self.pads_tiles:
+            condition, write = self.image.write_rows(self.place("data", tile), row)
+            steps.append(when(self.analyzer.simplify(condition), write))
+        return sequence(*steps)
 
     def _compute(self, tile: Expr) -> Stmt:
         places = (self.place(name, tile) for name in ("data", "weight", "bias", "result"))

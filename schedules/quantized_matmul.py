@@ -3,7 +3,7 @@
 Tiles of rows and columns in L1, the sum whole; ping-pong buffers with DMA both ways beside the work. A sum
 too long for the panels' immediate operands lies in L1 in segments, one behind the other for all rows of a
 tile: the DMA puts it so. Of an operand whose sums run down its columns, and of rows of
-part words, workers rearrange each tile first.
+part words, workers rearrange each tile first, and they unpack weights of 4 bits.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tvm_pulp.schedules.matmul_build import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
+from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
     STATIONARY,
@@ -37,7 +38,7 @@ from tvm_pulp.schedules.quantized_matmul_model import (
     search,
     tiles_of,
 )
-from tvm_pulp.schedules.quantized_transfers import load_segments, load_vectors
+from tvm_pulp.schedules.quantized_transfers import load_packed, load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -110,12 +111,12 @@ class _Builder:
         self.l1 = L1Allocator()
         self.segments = workload.segments
         self.chunk = workload.k // self.segments
-        self.single = {each for name in workload.rearranged for each in (name, _stored(name))}
+        self.single = {each for name in workload.stored for each in (name, _stored(name))}
 
     def build(self) -> PrimFunc:
         w, b, loop = self.w, self.b, self.loop
         arguments = [flat_argument(p) for p in w.function.params]
-        self.data, self.weight, *self.vectors, self.result = arguments
+        self.data, self.weight, *self.terms, self.result = arguments
         self.periods = {
             "data": loop.period([self.row]),
             "weight": loop.period([self.column]),
@@ -130,12 +131,20 @@ class _Builder:
             "result": buffer_dtype(self.result),
         }
         types |= {_stored(name): types[name] for name in w.rearranged}
+        if w.packed:
+            types[_stored("weight")] = "uint8"
         self.buffers, declarations = {}, []
         for name, elements in self.elements.items():
             copies = 1 if name in self.single or self.periods[name] == loop.total else 2
             self.buffers[name], declaration = self.l1.allocate(f"{name}_l1", elements * copies, types[name])
             declarations.append(declaration)
-        body = loop.run(self._loads, self._stores, self._compute, self._prepare if w.rearranged else None)
+        body = loop.run(
+            self._loads,
+            self._stores,
+            self._compute,
+            self._prepare if w.stored else None,
+            prepare_every=min((self.periods[name] for name in w.stored), default=1),
+        )
         return kernel_function(
             w.function,
             arguments,
@@ -160,6 +169,8 @@ class _Builder:
             sources.append(transpose_bytes_source(w.k, assembly=self.features.has_xpulp))
         if len(w.rearranged) > len(w.columns):
             sources.append(gather_words_source(w.k))
+        if w.packed:
+            sources.append(unpack_weight_source(assembly=self.features.has_xpulp))
         return sources
 
     def _micro_kernel(self) -> str:
@@ -175,7 +186,7 @@ class _Builder:
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
             d=b.distances(w),
-            e=replace(w.epilogue_of, multipliers=4 * b.bias_elements, words=not (w.n % 4 or b.tile_n % 4)),
+            e=replace(w.epilogue_of, multipliers=4 * b.tile_n, words=not (w.n % 4 or b.tile_n % 4)),
             signed=signed,
             assembly=self.features.has_xpulp,
         )
@@ -193,6 +204,12 @@ class _Builder:
             ("data", self.data, row, self.w.m),
             ("weight", self.weight, column, self.w.n),
         ):
+            if name == "weight" and self.w.packed:
+                place, k = self.buffers[_stored(name)], self.w.k
+                steps[name] = [
+                    load_packed(slot, place, index(0), source, axis.offset * k, axis.size * k, self.analyzer)
+                ]
+                continue
             if name in self.w.rearranged:
                 box = Box((extent, self.w.k), (axis.offset, index(0)), (axis.size, index(self.w.k)))
                 if name in self.w.columns:
@@ -204,11 +221,10 @@ class _Builder:
             steps[name] = load_segments(
                 slot, self.buffers[name], self._start(name, tile), source, shape, axis, self.analyzer
             )
-        if self.vectors:
+        for terms in self.terms:
             steps["bias"] = load_vectors(
-                slot, self.buffers["bias"], self._start("bias", tile), self.vectors, self.w.n, column,
-                self.b.bias_elements, self.analyzer,
-            )  # fmt: skip
+                slot, self.buffers["bias"], self._start("bias", tile), terms, self.w.n, column, self.analyzer
+            )
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 
@@ -220,20 +236,24 @@ class _Builder:
         return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Rearrange what is new of operands whose sums run down the columns, or are of part words."""
+        """Rearrange or unpack what is new of operands that do not lie as the panels read them."""
         axes = self.loop.at(tile)
         steps = []
-        for name in self.w.rearranged:
-            kernel = "transpose_bytes" if name in self.w.columns else "gather_words"
+        for name in self.w.stored:
             size = axes[self.row if name == "data" else self.column].size
-            places = (self._place(each, tile) for each in (_stored(name), name))
-            call = self._workers(kernel, *places, size, index(self.b.pitch(name)))
+            places = [self._place(each, tile) for each in (_stored(name), name)]
+            if name in self.w.rearranged:
+                kernel = "transpose_bytes" if name in self.w.columns else "gather_words"
+                call = self._workers(kernel, *places, size, index(self.b.pitch(name)))
+            else:
+                count = self.analyzer.simplify(size * self.w.k)
+                call = self._workers("unpack_weight_tile", *places, count)
             steps.append(self.loop.when_new(tile, self.periods[name], call))
         return sequence(*steps)
 
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
-        bias = self._place("bias", tile) if self.vectors else index(0)
+        bias = self._place("bias", tile) if self.terms else index(0)
         data, weight, result = (self._place(name, tile) for name in ("data", "weight", "result"))
         sizes = (axes[self.row].size, axes[self.column].size)
         return self._workers("quantized_matmul_tile", data, weight, bias, result, *sizes)
@@ -247,5 +267,5 @@ class _Builder:
 
 
 def _stored(name: str) -> str:
-    """Return the name of an operand as it lies in L2, before it is rearranged."""
+    """Return the name of an operand as it lies in L2, before it is rearranged or unpacked."""
     return f"{name}_stored"

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
+from tvm_pulp.schedules.dot_panel_model import tile_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel import (
@@ -19,6 +20,7 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     longest_distance,
 )
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
+from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
 
@@ -30,16 +32,6 @@ _COLUMNS = LARGEST_BLOCK[1]
 _LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
-_CYCLES_A_BLOCK = 8.0
-_CYCLES_A_SEGMENTED_BLOCK = 18.0
-_CYCLES_A_TURN = 12.0
-"""Of a sum, where it has several."""
-_CACHE_LINES = 32
-_CYCLES_A_MISSED_LINE = 3.5
-_CYCLES_A_LONG_BLOCK = 8.0
-_CYCLES_A_CALL = 75.0
-_CYCLES_A_PANEL = 120.0
-"""Of each region of a tile: its code is not in the instruction cache yet."""
 _CYCLES_A_TRANSPOSED_BYTE = 1.6  # of one worker
 _CYCLES_A_GATHERED_BYTE = 3.0
 _DMA_BYTES_A_CYCLE = 8.0
@@ -51,6 +43,7 @@ class QuantizedMatmulWorkload:
     """A product of m x k and n x k bytes, with or without requantisation.
 
     The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns.
+    A `packed` weight has 4 bits a value.
     """
 
     function: PrimFunc
@@ -59,6 +52,12 @@ class QuantizedMatmulWorkload:
     k: int
     epilogue_of: Epilogue
     columns: tuple[str, ...] = ()
+    packed: bool = False
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Operands that workers rearrange or unpack in L1."""
+        return (*self.rearranged, *(("weight",) if self.packed else ()))
 
     @property
     def rearranged(self) -> tuple[str, ...]:
@@ -82,13 +81,8 @@ class QuantizedMatmulWorkload:
 
     def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
         """Return the sizes of a panel whose weights stay in registers."""
-        e = replace(self.epilogue_of, multipliers=4 * bias_elements(tile_n))
+        e = replace(self.epilogue_of, multipliers=4 * tile_n)
         return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
-
-
-def bias_elements(tile_n: int) -> int:
-    """Return the words from the first bias of a tile of columns to its first multiplier."""
-    return ceil_div(4 * tile_n, ALIGNMENT) * ALIGNMENT // 4
 
 
 def segments_of(k: int) -> int | None:
@@ -102,9 +96,10 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
     epilogue = read_epilogue(value)
     columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
-    if not epilogue.is_supported():
-        return None
-    return QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns)
+    packed = value["weight_bits"] == 4
+    found = QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns, packed)
+    lies_otherwise = packed and ("weight" in found.rearranged or found.segments > 1)
+    return found if epilogue.is_supported() and not lies_otherwise else None
 
 
 def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
@@ -146,11 +141,6 @@ class QuantizedMatmulBlocking:
         """Rows and columns of the register block."""
         return self.block_rows, min(_COLUMNS, self.tile_n)
 
-    @property
-    def bias_elements(self) -> int:
-        """Words from a tile's first bias to its first multiplier."""
-        return bias_elements(self.tile_n)
-
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
         d, e = self.distances(w), w.epilogue_of
@@ -182,15 +172,21 @@ class QuantizedMatmulBlocking:
         tiles = {"data": self.tile_m, "weight": self.tile_n}
         sizes = {name: tile * 4 * w.words for name, tile in tiles.items()}
         sizes |= {f"{name}_stored": tiles[name] * w.k for name in w.rearranged}
+        if w.packed:
+            sizes["weight_stored"] = packed_bytes(self.tile_n * w.k)
         if w.epilogue_of.requantize:
-            sizes["bias"] = w.epilogue_of.vectors * self.bias_elements
+            sizes["bias"] = w.epilogue_of.vectors * self.tile_n
         sizes["result"] = self.tile_m * self.tile_n
-        return {name: ceil_div(size, ALIGNMENT) * ALIGNMENT for name, size in sizes.items()}
+        return {name: aligned(size, _item(w, name)) for name, size in sizes.items()}
 
 
 def _tile_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> dict[str, int]:
-    item = {"bias": 4, "result": w.epilogue_of.item}
-    return {name: elements * item.get(name, 1) for name, elements in b.tile_elements(w).items()}
+    return {name: elements * _item(w, name) for name, elements in b.tile_elements(w).items()}
+
+
+def _item(w: QuantizedMatmulWorkload, name: str) -> int:
+    """Return the bytes of an element of a buffer."""
+    return {"bias": 4, "result": w.epilogue_of.item}.get(name, 1)
 
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
@@ -208,64 +204,11 @@ _AXES = (Var("row", "int32"), Var("column", "int32"))
 def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
     """Return the bytes of all tiles, two copies of those that change from tile to tile.
 
-    One copy will do of what is rearranged, and of its rearrangement: the next one is loaded in between.
+    One copy will do of what is rearranged or unpacked, before and after: the next one is loaded in between.
     """
     total, periods = _periods(w, b)
-    double = {name for name, same_for in periods.items() if same_for < total} - {*w.rearranged}
+    double = {name for name, same_for in periods.items() if same_for < total} - {*w.stored}
     return sum(size * (1 + (name in double)) for name, size in _tile_bytes(w, b).items())
-
-
-def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float:
-    """Return the cycles of a register block: its steps, one an instruction, and its epilogue.
-
-    A core's own instruction cache holds 32 lines of four instructions; of a longer block's some are always
-    fetched anew.
-    """
-    results, step = rows * columns, rows * columns + rows + columns
-    peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
-    fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
-    if e.requantize:
-        fixed += 2 * columns + (0 if peeled else results)
-    code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
-    missed = code / 4 - _CACHE_LINES
-    fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
-    turns = d.turns * (d.segments * (d.depth * step + 2) + _CYCLES_A_TURN * (d.turns > 1))
-    return turns + fixed + results * (0.75 + e.cycles)
-
-
-def tile_cycles(
-    rows: int, columns: int, b: tuple[int, int], along_rows: bool, d: DotDistances, e: Epilogue, cores: int
-) -> float:
-    """Return the cycles of a tile of rows x columns results in blocks of size `b`: of the slowest worker.
-
-    See ``microkernels.quantized_matmul`` for the regions of a tile. Every other one begins with the last
-    worker, so that one with a block less in a region has one more in the next.
-    """
-    heights = [(b[0], rows // b[0]), (rows % b[0], 1 if rows % b[0] else 0)]
-    widths = [(b[1], columns // b[1]), (columns % b[1], 1 if columns % b[1] else 0)]
-    shares = [0.0] * cores
-    regions = [pair for pair in itertools.product(heights, widths) if pair[0][1] * pair[1][1]]
-    for number, ((height, down), (width, across)) in enumerate(regions):
-        inner = down if along_rows else across
-        each, more = divmod(down * across, cores)
-        one = block_cycles(height, width, d, e)
-        for worker in range(cores):
-            blocks = each + (worker < more)
-            if not blocks:
-                break
-            start = worker * each + min(worker, more)
-            calls = _runs(start, start + blocks, inner)
-            place = cores - 1 - worker if number % 2 else worker
-            shares[place] += blocks * one + calls * _CYCLES_A_CALL + _CYCLES_A_PANEL
-    return max(shares)
-
-
-def _runs(first: int, end: int, inner: int) -> int:
-    """Return the calls for a run of blocks: whole lines of ``inner`` blocks take one together."""
-    start, stop = -(-first // inner) * inner, end // inner * inner
-    if start > stop:
-        return 1
-    return (first < start) + (start < stop) + (stop < end)
 
 
 def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:
@@ -283,11 +226,13 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
-    lines |= {name: w.k if name in w.columns else 1 for name in w.rearranged}
+    lines |= {name: w.k if name in w.columns else 1 for name in w.stored}
     sizes = _tile_bytes(w, b)
-    for name in w.rearranged:
+    for name in w.stored:
         sizes[name] = sizes.pop(f"{name}_stored")
         each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
+        if name not in w.rearranged:
+            each = 2 * CYCLES_A_VALUE
         compute += total / periods[name] * sizes[name] * each / cores
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
@@ -310,19 +255,28 @@ def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> l
         LARGEST_IMMEDIATE // 4 if name in w.rearranged else extent
     )  # see `QuantizedMatmulBlocking.pitch`
     sizes = {min(size, extent) for step in steps for size in tile_sizes(extent, step)}
+    if name == "weight" and w.packed:
+        sizes = {size for size in sizes if begins_words(size, extent, w.k)}
     return sorted((size for size in sizes if size <= largest), reverse=True)
 
 
 def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, cores, l1_bytes)
+    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, cores, l1_bytes)
 
 
 @lru_cache(maxsize=1024)
 def _search(
-    m: int, n: int, k: int, epilogue: Epilogue, columns: tuple[str, ...], cores: int, limit: int
+    m: int,
+    n: int,
+    k: int,
+    epilogue: Epilogue,
+    columns: tuple[str, ...],
+    packed: bool,
+    cores: int,
+    limit: int,
 ) -> QuantizedMatmulBlocking | None:
-    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns)
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
     for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):

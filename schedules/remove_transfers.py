@@ -88,15 +88,19 @@ def remove_transfers(function: PrimFunc, resident: Collection[int]) -> PrimFunc 
     body = _without_outer_barriers(body)
     offsets = {str(name): int(offset) for name, offset in function.attrs["pulp.l1_offsets"].items()}
     placed, peak = _compact(_allocations(function.body), offsets, {str(b.name) for b in copies})
-    names = ", ".join(str(tensor.name) for tensor in tensors)
     return PrimFunc(list(function.params), body).with_attrs(
         {
             **dict(function.attrs.items()),
             "pulp.l1_offsets": placed,
             "pulp.l1_bytes": peak,
-            "pulp.notes": [*function.attrs.get("pulp.notes", ()), f"in L1 before and after: {names}"],
+            "pulp.notes": [*function.attrs.get("pulp.notes", ()), in_l1_note(tensors)],
         }
     )
+
+
+def in_l1_note(tensors: Sequence[Buffer]) -> str:
+    """Return what the comment of a kernel says of the tensors that live in L1."""
+    return f"in L1 before and after: {', '.join(str(tensor.name) for tensor in tensors)}"
 
 
 def transferred(function: PrimFunc) -> list[int]:

@@ -157,6 +157,7 @@ class TileLoop:
         compute: Callable[[Expr], Stmt],
         prepare: Callable[[Expr], Stmt] | None = None,
         *,
+        prepare_every: int = 1,
         store_once: bool = False,
         meanwhile: Sequence[Stmt] = (),
     ) -> Stmt:
@@ -168,7 +169,8 @@ class TileLoop:
         a tile is waited for ``ahead`` tiles later, so that one slot carries its loads and its stores.
 
         ``prepare`` is work of all workers on a tile's inputs, before the next loads start: what it has read
-        from a buffer need not be kept, so that such a buffer needs one copy only.
+        from a buffer need not be kept, so that such a buffer needs one copy only. It is done for the first of
+        each ``prepare_every`` tiles.
 
         With ``store_once`` the results of all tiles stay in L1 and leave together after the last one.
 
@@ -184,7 +186,8 @@ class TileLoop:
             body.append(dma_wait(slot))
         body.append(barrier())
         if prepare:
-            body += [prepare(tile), barrier()]
+            prepared = self.when_new(tile, prepare_every, sequence(prepare(tile), barrier()))
+            body += [] if prepared is None else [prepared]
         if loads and self.total > self.ahead:
             following, define = bind("following", tile + self.ahead)
             self._range(following, self.ahead, self.total - 1)
@@ -242,6 +245,8 @@ class TileLoop:
     ) -> Stmt:
         zero = index(0)
         before = [*loads(zero, zero), *meanwhile, dma_wait(zero), barrier()] if loads else [*meanwhile]
+        if meanwhile and prepare and not loads:
+            before.append(barrier())
         between = [prepare(zero), barrier()] if prepare else []
         after = [barrier(), *stores(zero, index(1)), dma_wait(1)] if stores else []
         return sequence(*before, *between, compute(zero), *after)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
     ALIGNMENT,
-    TO_L1,
     TO_L2,
     L1Allocator,
+    aligned,
     ceil_div,
     dma_1d,
     element,
@@ -19,7 +19,13 @@ from tvm_pulp.schedules.dialect import (
     sequence,
 )
 from tvm_pulp.schedules.matmul_model import tile_sizes
-from tvm_pulp.schedules.microkernels.unpack_weight import GROUP, packed_bytes, unpack_weight_source
+from tvm_pulp.schedules.microkernels.unpack_weight import (
+    CYCLES_A_VALUE,
+    GROUP,
+    packed_bytes,
+    unpack_weight_source,
+)
+from tvm_pulp.schedules.quantized_transfers import load_packed
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.target.tvm_names import (
     Evaluate,
@@ -30,12 +36,10 @@ from tvm_pulp.target.tvm_names import (
     address_of,
     arith,
     call_extern,
-    tirx,
 )
 
 _GRAIN = 4 * ALIGNMENT
 """A tile has a multiple of these values, so that its packed bytes fill whole lines of L1, too."""
-_CYCLES_A_VALUE = 0.8
 _CYCLES_OF_PLAIN_C = 12.0
 _CYCLES_A_TILE = 150.0
 _DMA_BYTES_A_CYCLE = 8.0
@@ -75,16 +79,14 @@ class UnpackWeightTemplate:
         """Return the L1 that the tiles need."""
         size = knobs["tile_values"]
         copies = 2 if size < workload.values else 1
-        return sum(
-            ceil_div(copies * _aligned(item), ALIGNMENT) * ALIGNMENT for item in (size, packed_bytes(size))
-        )
+        return sum(copies * aligned(item) for item in (size, packed_bytes(size)))
 
     def estimate_cycles(
         self, workload: UnpackWeightWorkload, knobs: dict[str, int], features: ClusterFeatures
     ) -> float:
         """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
         size = knobs["tile_values"]
-        a_value = _CYCLES_A_VALUE if features.has_xpulp else _CYCLES_OF_PLAIN_C
+        a_value = CYCLES_A_VALUE if features.has_xpulp else _CYCLES_OF_PLAIN_C
         work = ceil_div(size, 2 * GROUP * features.cores) * 2 * GROUP * a_value + _CYCLES_A_TILE
         move = size / _DMA_BYTES_A_CYCLE
         return ceil_div(workload.values, size) * max(work, move) + 1.5 * move
@@ -96,23 +98,17 @@ class UnpackWeightTemplate:
         return _build(workload, knobs["tile_values"], features)
 
 
-def _aligned(size: int) -> int:
-    return ceil_div(size, ALIGNMENT) * ALIGNMENT
-
-
 def _build(w: UnpackWeightWorkload, tile_values: int, features: ClusterFeatures) -> PrimFunc:
     analyzer, l1, value = arith.Analyzer(), L1Allocator(), Var("value", "int32")
     loop = TileLoop([TiledAxis(value, w.values, tile_values)], [], analyzer)
     packed, weight = arguments = [flat_argument(parameter) for parameter in w.function.params]
-    copies, values, bytes_ = min(loop.total, 2), _aligned(tile_values), _aligned(packed_bytes(tile_values))
+    copies, values, bytes_ = min(loop.total, 2), aligned(tile_values), aligned(packed_bytes(tile_values))
     weight_l1, declare_weight = l1.allocate("weight_l1", values * copies, "int8")
     packed_l1, declare_packed = l1.allocate("packed_l1", bytes_ * copies, "uint8")
 
     def loads(tile: Expr, slot: Expr) -> list[Stmt]:
         place, start = loop.at(tile)[value], loop.copy_start(tile, 1, bytes_)
-        size = analyzer.simplify(tirx.floordiv(place.size + GROUP - 1, GROUP) * (GROUP // 2))
-        offset = analyzer.simplify(tirx.floordiv(place.offset, 2))
-        return [dma_1d(slot, packed_l1, start, packed, offset, size, TO_L1)]
+        return [load_packed(slot, packed_l1, start, packed, place.offset, place.size, analyzer)]
 
     def stores(tile: Expr, slot: Expr) -> list[Stmt]:
         place, start = loop.at(tile)[value], loop.copy_start(tile, 1, values)

@@ -1,8 +1,9 @@
-"""Weights of 4 bits, two a byte, and the kernel that unpacks them to the bytes that layers read."""
+"""Weights of 4 bits, two a byte: as kernels read them, and one that unpacks them for those that cannot."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from tvm import te
@@ -37,6 +38,45 @@ def pack_halves(weight: np.ndarray) -> np.ndarray:
     return (groups[:, 0] | groups[:, 1] << 4).reshape(-1)
 
 
+def weight_argument(shape: Shape, bits: int) -> tuple[te.Tensor, Callable[..., Scalar]]:
+    """Make the argument of a kernel that is a weight.
+
+    Parameters
+    ----------
+    shape
+        Of the weight.
+    bits
+        8, or 4: packed as by `pack_halves`.
+
+    Returns
+    -------
+    argument : Tensor
+        Named ``weight``.
+    element : callable
+        From indices to an int8 expression.
+    """
+    if bits == 8:
+        weight = argument("weight", shape, "int8")
+        return weight, lambda *indices: weight(*indices)
+    packed = argument("weight", (packed_bytes(math.prod(shape)),), "uint8")
+    return packed, _element_of(packed, shape)
+
+
+def _element_of(packed: te.Tensor, shape: Shape) -> Callable[..., Scalar]:
+    """Return the function from indices to an element of a packed weight."""
+
+    def element(*indices: Scalar) -> Scalar:
+        at: Scalar = 0
+        for index, extent in zip(indices, shape, strict=True):
+            at = at * extent + index
+        place = tirx.floormod(at, GROUP)
+        byte = packed[tirx.floordiv(at, GROUP) * (GROUP // 2) + tirx.floormod(place, GROUP // 2)]
+        half = (byte.astype("int32") >> (tirx.floordiv(place, GROUP // 2) * 4)) & 15
+        return ((half ^ 8) - 8).astype("int8")  # extends the sign
+
+    return element
+
+
 def unpack_halves(layer: str, work: str, shape: Shape) -> PrimFunc:
     """Make the kernel that unpacks a weight.
 
@@ -55,17 +95,7 @@ def unpack_halves(layer: str, work: str, shape: Shape) -> PrimFunc:
     """
     values = math.prod(shape)
     packed = argument("packed", (packed_bytes(values),), "uint8")
-
-    def value(*indices: Scalar) -> Scalar:
-        at: Scalar = 0
-        for index, extent in zip(indices, shape, strict=True):
-            at = at * extent + index
-        place = tirx.floormod(at, GROUP)
-        byte = packed[tirx.floordiv(at, GROUP) * (GROUP // 2) + tirx.floormod(place, GROUP // 2)]
-        half = (byte.astype("int32") >> (tirx.floordiv(place, GROUP // 2) * 4)) & 15
-        return ((half ^ 8) - 8).astype("int8")  # extends the sign
-
-    weight = te.compute(shape, value, name="weight")
+    weight = te.compute(shape, _element_of(packed, shape), name="weight")
     return make_kernel(
         [packed],
         [weight],

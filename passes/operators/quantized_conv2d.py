@@ -8,6 +8,7 @@ import numpy as np
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, Shape, argument, make_kernel, value_if, within
+from tvm_pulp.passes.operators.packed_weights import weight_argument
 from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, const, tirx
@@ -102,6 +103,7 @@ def quantized_conv2d(
     outputs: int,
     requantization: Requantization | None,
     groups: int = 1,
+    weight_bits: int = 8,
 ) -> PrimFunc:
     """Make the kernel of a quantised convolution.
 
@@ -122,18 +124,22 @@ def quantized_conv2d(
         From the sums to bytes; None for the sums themselves, int32, without a bias.
     groups
         Of the channels of data and result, equal ones.
+    weight_bits
+        8, or 4 for a weight of `pack_halves`.
 
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_conv2d"``: data uint8, weight int8 as by `pack_weight`, bias and
-        multiplier int32 [outputs], result uint8 [images, rows, columns, outputs].
+        Operator class ``"quantized_conv2d"``: data uint8, weight int8 as by `pack_weight`,
+        requantization int32 [vectors, outputs] (see `Requantization.terms`), result uint8
+        [images, rows, columns, outputs].
     """
     images, height, width, channels = data_shape
     rows, columns = geometry.output_size(height, width)
     inputs, of_group = channels // groups, outputs // groups
     data = argument("data", data_shape, "uint8")
-    weight = argument("weight", (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], inputs)), "int8")
+    packed_shape = (outputs, geometry.kernel[0], row_bytes(geometry.kernel[1], inputs))
+    weight, weight_element = weight_argument(packed_shape, weight_bits)
     ky = te.reduce_axis((0, geometry.kernel[0]), name="ky")
     kx = te.reduce_axis((0, geometry.kernel[1]), name="kx")
     c = te.reduce_axis((0, inputs), name="c")
@@ -142,7 +148,7 @@ def quantized_conv2d(
     def product(b: Scalar, y: Scalar, x: Scalar, o: Scalar) -> Scalar:
         channel = c if groups == 1 else tirx.floordiv(o, of_group) * inputs + c
         value = geometry.element(data, b, y, x, ky, kx, channel)
-        return value * tirx.Cast("int32", weight(o, ky, kx * inputs + c))
+        return value * tirx.Cast("int32", weight_element(o, ky, kx * inputs + c))
 
     total = te.compute(shape, lambda *place: te.sum(product(*place), axis=[ky, kx, c]), name="total")
     arguments, result, details = with_requantization([data, weight], total, requantization)
@@ -153,5 +159,12 @@ def quantized_conv2d(
         layer=layer,
         work=work,
         macs=images * rows * columns * outputs * inputs * geometry.kernel[0] * geometry.kernel[1],
-        details={"pulp.quantized_conv2d": {**geometry.attributes(), "groups": groups, **details}},
+        details={
+            "pulp.quantized_conv2d": {
+                **geometry.attributes(),
+                "groups": groups,
+                **details,
+                "weight_bits": weight_bits,
+            }
+        },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import te
 
 from tvm_pulp.passes.operators.kernel import Scalar, argument, make_kernel
+from tvm_pulp.passes.operators.packed_weights import weight_argument
 from tvm_pulp.passes.operators.quantized_sums import with_requantization
 from tvm_pulp.passes.operators.requantize import Requantization
 from tvm_pulp.target.tvm_names import PrimFunc, tirx
@@ -21,6 +22,7 @@ def quantized_matmul(
     *,
     transpose_data: bool = False,
     transpose_weight: bool = True,
+    weight_bits: int = 8,
 ) -> PrimFunc:
     """Make the kernel of a product of bytes.
 
@@ -40,27 +42,30 @@ def quantized_matmul(
         ``"uint8"`` or ``"int8"``.
     transpose_data, transpose_weight
         Whether ``data`` is [k, m], and ``weight`` [n, k] rather than [k, n].
+    weight_bits
+        8, or 4 for a weight of `pack_halves`.
 
     Returns
     -------
     PrimFunc
-        Operator class ``"quantized_matmul"``: data, weight, bias int32 [n], multiplier int32 [n], result
-        uint8; without requantisation data, weight, result int32.
+        Operator class ``"quantized_matmul"``: data, weight, requantization int32 [vectors, n] (see
+        `Requantization.terms`), result uint8; without requantisation data, weight, result int32.
     """
     data = argument("data", (k, m) if transpose_data else (m, k), data_dtype)
-    weight = argument("weight", (n, k) if transpose_weight else (k, n), "int8")
+    weight, weight_element = weight_argument((n, k) if transpose_weight else (k, n), weight_bits)
     term = te.reduce_axis((0, k), name="k")
 
     def product(i: Scalar, j: Scalar) -> Scalar:
         factors = (
             data(term, i) if transpose_data else data(i, term),
-            weight(j, term) if transpose_weight else weight(term, j),
+            weight_element(j, term) if transpose_weight else weight_element(term, j),
         )
         return te.sum(tirx.Cast("int32", factors[0]) * tirx.Cast("int32", factors[1]), axis=[term])
 
     total = te.compute((m, n), product, name="total")
     arguments, result, details = with_requantization([data, weight], total, requantization)
     details |= {"transpose_data": int(transpose_data), "transpose_weight": int(transpose_weight)}
+    details["weight_bits"] = weight_bits
     return make_kernel(
         arguments,
         [result],

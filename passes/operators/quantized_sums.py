@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tvm import te
 
-from tvm_pulp.passes.operators.kernel import argument
+from tvm_pulp.passes.operators.kernel import Scalar, argument
 from tvm_pulp.passes.operators.requantize import Requantization
+from tvm_pulp.target.tvm_names import const
 
 
 def with_requantization(
@@ -27,19 +28,19 @@ def with_requantization(
     Returns
     -------
     arguments : list of Tensor
-        With bias and multiplier, where they are requantised.
+        With `Requantization.terms`, where they are requantised.
     result : Tensor
     details : dict of str to int
         Attributes of the kernel.
     """
     if requantization is None:
         return list(arguments), total, {"requantize": 0}
-    channels = (int(total.shape[-1]),)
-    bias = argument("bias", channels, "int32")
-    multiplier = argument("multiplier", requantization.multiplier_shape(channels), "int32")
-    result = te.compute(
-        total.shape,
-        lambda *place: requantization.apply(total(*place) + bias(place[-1]), multiplier, place[-1]),
-        name="result",
-    )
-    return [*arguments, bias, multiplier], result, {"requantize": 1, **requantization.attributes()}
+    terms = argument("requantization", (requantization.vectors, int(total.shape[-1])), "int32")
+
+    def value(*place: Scalar) -> Scalar:
+        channel = place[-1]
+        shift = terms(2, channel) if requantization.own_shifts else const(requantization.shift, "int32")
+        return requantization.apply_to(total(*place) + terms(0, channel), terms(1, channel), shift)
+
+    result = te.compute(total.shape, value, name="result")
+    return [*arguments, terms], result, {"requantize": 1, **requantization.attributes()}

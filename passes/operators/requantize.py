@@ -98,6 +98,28 @@ class Requantization:
         """Return the shape of the array of multipliers for results that share one by `shape`."""
         return (2, *shape) if self.own_shifts else shape
 
+    @property
+    def vectors(self) -> int:
+        """Numbers of each channel that the kernels of layers read, see `terms`."""
+        return 3 if self.own_shifts else 2
+
+    def terms(self, bias: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+        """Return what the kernels of layers read, in one array so that it moves as one.
+
+        Parameters
+        ----------
+        bias
+            int32 ``[channels]``.
+        multiplier
+            int32 ``[channels]``, with `own_shifts` ``[2, channels]``.
+
+        Returns
+        -------
+        ndarray
+            int32 ``[vectors, channels]``: biases, multipliers, and shifts if channels have their own.
+        """
+        return np.vstack([bias, multiplier])
+
     def apply(self, total: Scalar, multiplier: te.Tensor, *place: Scalar) -> Scalar:
         """Return the expression of a result, by the multiplier at `place` of an array.
 

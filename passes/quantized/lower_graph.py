@@ -17,7 +17,7 @@ from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.kernel import Shape
 from tvm_pulp.passes.operators.movement import permute_dims
-from tvm_pulp.passes.operators.packed_weights import pack_halves, unpack_halves
+from tvm_pulp.passes.operators.packed_weights import pack_halves
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
 from tvm_pulp.passes.operators.quantized_pooling import quantized_avg_pool2d, quantized_max_pool2d
 from tvm_pulp.passes.quantized import graph as g
@@ -175,14 +175,7 @@ class _Lowering:
         return self.values[tensor.name]
 
     def constants(self, operator: AnyOperator) -> list[relax.Var]:
-        """Variables of what a kernel reads; a packed weight is unpacked for it."""
-        found = []
-        for name, value in _constants(operator).items():
-            variable = self.parameters[_parameter(operator, name)]
-            if _is_packed(operator, name):
-                variable = self.call(unpack_halves(operator.layer, f"unpack_{name}", value.shape), variable)
-            found.append(variable)
-        return found
+        return [self.parameters[_parameter(operator, name)] for name in _constants(operator)]
 
     def view(self, value: relax.Var, shape: Shape) -> relax.Var:
         return self.builder.emit(relax.op.reshape(value, shape))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from tvm import relax
 
 from tvm_pulp.passes.operators.conv2d import Conv2d
+from tvm_pulp.passes.operators.packed_weights import unpack_halves
 from tvm_pulp.passes.operators.quantized_conv2d import (
     QuantizedConv2d,
     in_whole_words,
@@ -21,6 +23,8 @@ from tvm_pulp.passes.quantized import graph as g
 from tvm_pulp.passes.quantized.float_operators import DequantizedLayer
 from tvm_pulp.passes.quantized.lower_elementwise import WORK, Lowering
 from tvm_pulp.passes.quantized.lower_ends import physical
+from tvm_pulp.schedules.base import templates
+from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 Layer = g.QuantizedConv2d | g.QuantizedLinear | DequantizedLayer
 
@@ -39,10 +43,10 @@ def layer_constants(operator: Layer) -> dict[str, np.ndarray]:
         depthwise = _is_depthwise(operator, attributes)
         groups = attributes.groups // _groups(operator, attributes)
         weight = pack_depthwise_weight(weight) if depthwise else pack_weight(_dense(weight, groups))
-    found = {"weight": weight, "bias": _bias(operator)}
+    bias = _bias(operator)
     if isinstance(operator, DequantizedLayer):
-        return {**found, "scale": operator.scales}
-    return {**found, "multiplier": operator.multipliers}
+        return {"weight": weight, "bias": bias, "scale": operator.scales}
+    return {"weight": weight, "requantization": operator.requantization.terms(bias, operator.multipliers)}
 
 
 def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Var]) -> relax.Var:
@@ -53,7 +57,8 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
     lowering : Lowering
     operator : Layer
     constants : sequence of Var
-        Weight, and bias and multiplier of what is requantised.
+        Weight, and what the requantisation reads. A weight of 4 bits is unpacked by the kernel if a template
+        takes it so, else by a kernel of its own.
     """
     requantization = None if isinstance(operator, DequantizedLayer) else operator.requantization
     outputs, source, layer = len(operator.weight), lowering.value(operator.source), operator.layer
@@ -61,12 +66,14 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
     if attributes is None:
         m, k = operator.source.shape
         if k % 4 == 0:
-            kernel = quantized_matmul(layer, WORK, m, outputs, k, requantization)
-            return lowering.call(kernel, source, *constants)
+            return _call(
+                lowering, operator, partial(quantized_matmul, layer, WORK, m, outputs, k, requantization),
+                source, constants,
+            )  # fmt: skip
         # rows of part words: an image of m pixels, whose weights have zeros behind
         geometry, image = QuantizedConv2d((1, 1), zero_point=operator.source.zero_point), (1, 1, m, k)
-        kernel = quantized_conv2d(layer, WORK, geometry, image, outputs, requantization)
-        result = lowering.call(kernel, lowering.view(source, image), *constants)
+        make = partial(quantized_conv2d, layer, WORK, geometry, image, outputs, requantization)
+        result = _call(lowering, operator, make, lowering.view(source, image), constants)
         return lowering.view(result, (m, outputs))
     shape, zero_point = physical(operator.source.shape), operator.source.zero_point
     geometry = QuantizedConv2d(
@@ -77,18 +84,41 @@ def layer_sums(lowering: Lowering, operator: Layer, constants: Sequence[relax.Va
         zero_point,
     )
     if _is_depthwise(operator, attributes):
-        kernel = quantized_depthwise(layer, WORK, geometry, shape, requantization)
+        make = partial(quantized_depthwise, layer, WORK, geometry, shape, requantization)
     elif _is_product(operator, attributes):
         m = shape[0] * shape[1] * shape[2]
-        kernel = quantized_matmul(layer, WORK, m, outputs, shape[3], requantization)
-        weight, *vectors = constants
-        weight = lowering.view(weight, (outputs, shape[3]))
-        result = lowering.call(kernel, lowering.view(source, (m, shape[3])), weight, *vectors)
+        make = partial(quantized_matmul, layer, WORK, m, outputs, shape[3], requantization)
+        result = _call(lowering, operator, make, lowering.view(source, (m, shape[3])), constants)
         return lowering.view(result, (*shape[:3], outputs))
     else:
         groups = _groups(operator, attributes)
-        kernel = quantized_conv2d(layer, WORK, geometry, shape, outputs, requantization, groups)
-    return lowering.call(kernel, source, *constants)
+        make = partial(quantized_conv2d, layer, WORK, geometry, shape, outputs, requantization, groups)
+    return _call(lowering, operator, make, source, constants)
+
+
+def _call(
+    lowering: Lowering,
+    operator: Layer,
+    make: Callable[..., PrimFunc],
+    source: relax.Var,
+    constants: Sequence[relax.Var],
+) -> relax.Var:
+    """Emit a layer's kernel, which `make` makes for a number of bits of the weight."""
+    weight, *vectors = constants
+    bits = 8 if isinstance(operator, DequantizedLayer) else operator.weight_bits
+    kernel = make(weight_bits=bits)
+    if bits == 4 and not _has_template(kernel):
+        kernel = make()
+        unpacking = unpack_halves(operator.layer, "unpack_weight", buffer_shape(kernel.params[1]))
+        weight = lowering.call(unpacking, weight)
+    elif bits == 8 and str(kernel.attrs["pulp.operator"]) == "quantized_matmul":
+        weight = lowering.view(weight, buffer_shape(kernel.params[1]))
+    return lowering.call(kernel, source, weight, *vectors)
+
+
+def _has_template(kernel: PrimFunc) -> bool:
+    """Tell whether a template takes a kernel, so that it is not left to the generic lowering."""
+    return any(template.match(kernel) is not None for template in templates())
 
 
 def _is_depthwise(operator: Layer, attributes: Conv2d) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import textwrap
 
 from tvm_pulp.schedules.conv2d_workload import Conv2dSizes
+from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.depthwise_plan import DepthwisePlan, depthwise_plans
 from tvm_pulp.schedules.microkernels.straight_line import Block
 from tvm_pulp.schedules.microkernels.walks_assembly import fit_together, walks_assembly
@@ -35,7 +36,7 @@ int core, const float *image, const float *operand, float *result, int32_t image
                         int32_t rows, int32_t first_row, int32_t low, int32_t valid, int32_t accumulate"""
 
 
-def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool) -> str:
+def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool, planes: int = 0) -> str:
     """Return C for ``conv2d_tile`` of a depthwise convolution.
 
     Parameters
@@ -46,18 +47,39 @@ def depthwise_source(s: Conv2dSizes, tile_rows: int, assembly: bool) -> str:
         Output rows of a full tile, for the weight gradient's pitch.
     assembly
         Whether the target has Xpulp; plain C is there in any case, for the host.
+    planes
+        Channels of images that each worker has of each tile of the forward step or the data gradient; 0 where
+        shares are not whole channels or not all the same.
     """
     plans = depthwise_plans(s, assembly)
-    source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans)
+    source = _weight_gradient(s, plans, tile_rows) if plans[0].sums else _results(s, plans, planes)
     return f'#include "pulp_assembly.h"\n\n{_IN_REGISTER}\n{source}' if assembly else source
 
 
 # forward step and data gradient
 
 
-def _results(s: Conv2dSizes, plans: list[DepthwisePlan]) -> str:
+def _results(s: Conv2dSizes, plans: list[DepthwisePlan], planes: int) -> str:
     h, w, unit = plans[0].rows, plans[0].columns, plans[0].row_unit
     functions = "\n\n".join(_rows_function(f"depthwise_rows_{i}", p) for i, p in enumerate(plans))
+    if planes:
+        calls = "".join(
+            f"    depthwise_rows_{number}(from, weight, to, 0, {ceil_div(h.results, unit)});\n"
+            for number in range(len(plans))
+        )
+        return f"""\
+{functions}
+
+/* The share of worker `core` in images x channels x {h.results} x {w.results} results: {planes} channels. */
+static void conv2d_tile({_ARGUMENTS}) {{
+  (void)images, (void)rows, (void)first_row, (void)low, (void)valid, (void)accumulate;
+  for (int32_t plane = {planes} * core; plane < {planes} * (core + 1); ++plane) {{
+    const float *from = image + plane * {h.extent * w.extent};
+    const float *weight = operand + plane % channels * {s.taps};
+    float *to = result + plane * {h.results * w.results};
+{calls}  }}
+}}
+"""
     calls = "\n".join(
         f"    depthwise_rows_{number}(from, weight, to, y, y + count);" for number in range(len(plans))
     )
@@ -263,7 +285,7 @@ def _sums_function(name: str, p: DepthwisePlan) -> str:
     sums = [i * p.row_taps + j for i in p.taken for j in range(p.row_taps)]
     stores = "".join(f"  result[{t}] = accumulate ? result[{t}] + s{t} : s{t};\n" for t in sums)
     return f"""\
-static void __attribute__((noinline)) {name}(
+static void {_own_registers(p)}{name}(
     const float *restrict image, const float *restrict gradient, float *restrict result, int32_t images,
     int32_t rows, int32_t first_row, int32_t image_size, int32_t gradient_size, int32_t accumulate) {{
   float {", ".join(f"s{t} = 0.0f" for t in sums)};

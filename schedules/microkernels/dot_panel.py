@@ -171,6 +171,11 @@ class Epilogue:
         return self.narrow and self.rounding != HALF_EVEN
 
     @property
+    def adds_bias(self) -> bool:
+        """Whether a sum gets its bias by an addition: neither scaled nor by a shift that adds it."""
+        return not (self.folds_bias or self.halfword)
+
+    @property
     def negative(self) -> bool:
         """Whether results below the zero point differ from one another; after a ReLU they do not."""
         return self.low < self.zero_point

@@ -30,6 +30,12 @@ _C_START, _SETTINGS, _C_END, _BIAS, _ROW, _C_NEXT, _ZERO, _LINES, _TURNS = range
 _FIELDS = ("blocks", "c_row", "bias", "lines", "a_line", "b_line", "c_line", "bias_line")
 
 
+def keeps_multipliers(rows: int, columns: int, d: DotDistances, e: Epilogue) -> bool:
+    """Tell whether a panel has registers for the multipliers of a run of blocks along the rows."""
+    free = len(_ACCUMULATORS) - rows * columns
+    return e.requantize and e.halfword and d.segments == 1 and d.along_rows and columns <= free
+
+
 def dot_panel_assembly(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, signed: bool) -> str:
     """Return a panel as C with top-level ``__asm__``."""
     text = _DotPanelWriter(rows, columns, d, e, signed).write(name)
@@ -46,6 +52,9 @@ class _DotPanelWriter:
         self.row_middle, self.column_middle = rows // 2, columns // 2
         self.moves = d.moves(rows, columns)
         self.starts_from_bias = e.requantize and not e.halfword
+        self.multipliers: list[str] = []  # of blocks that follow one another along the rows
+        if keeps_multipliers(rows, columns, d, e):
+            self.multipliers = _ACCUMULATORS[rows * columns :][:columns]
         self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
 
     def sum(self, r: int, c: int) -> str:
@@ -88,6 +97,9 @@ class _DotPanelWriter:
             text.add(f"li a5, {self.e.item * self.columns}", *([f"sub a5, a5, {_C_ROW}"] * self.rows))
             text.add(f"sw a5, {_C_NEXT}(sp)")
         text.add("1:")
+        if self.multipliers:
+            text.add(f"lw a0, {_BIAS}(sp)", *add_constant("a0", self.e.multipliers, "a1"))
+            text.add(*(f"lw {register}, {4 * c}(a0)" for c, register in enumerate(self.multipliers)))
         start = len(text.lines)
         self.block()
         length = code_words(text.lines[start:])
@@ -248,15 +260,19 @@ class _DotPanelWriter:
     def requantize_halfwords(self) -> None:
         """Write the first shift, which adds the bias, the products of half words and the bounds of a byte."""
         text, e = self.text, self.e
-        far = e.multipliers + 4 * self.columns > LARGEST_IMMEDIATE
+        kept, together = self.multipliers, self.columns if self.multipliers else 2
+        far = not kept and e.multipliers + 4 * self.columns > LARGEST_IMMEDIATE
         text.add(*(["mv a1, a0", *add_constant("a1", e.multipliers, "t3")] if far else []))
         multipliers = ("a1", 0) if far else ("a0", e.multipliers)
-        for first in range(0, self.columns, 2):
-            pair = range(first, min(first + 2, self.columns))
-            bias, multiplier = (dict(zip(pair, _B_REGISTERS[start:], strict=False)) for start in (0, 2))
-            text.add(*(f"lw {bias[c]}, {4 * c}(a0)" for c in pair))
-            text.add(*(f"lw {multiplier[c]}, {multipliers[1] + 4 * c}({multipliers[0]})" for c in pair))
-            places = [(self.sum(r, c), c) for c in pair for r in range(self.rows)]
+        for first in range(0, self.columns, together):
+            some = range(first, min(first + together, self.columns))
+            bias, multiplier = (dict(zip(some, _B_REGISTERS[start:], strict=False)) for start in (0, 2))
+            text.add(*(f"lw {bias[c]}, {4 * c}(a0)" for c in some))
+            if kept:
+                multiplier = dict(enumerate(kept))
+            else:
+                text.add(*(f"lw {multiplier[c]}, {multipliers[1] + 4 * c}({multipliers[0]})" for c in some))
+            places = [(self.sum(r, c), c) for c in some for r in range(self.rows)]
             text.add(*(f"P_ADDRN({total}, {total}, {bias[c]}, {e.first_shift})" for total, c in places))
             text.add(*(f"P_MULS_ROUND({total}, {total}, {multiplier[c]}, {e.shift})" for total, c in places))
             text.add(*(f"addi {total}, {total}, {e.zero_point}" for total, _ in places if e.zero_point))

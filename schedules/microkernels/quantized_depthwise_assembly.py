@@ -89,11 +89,6 @@ class StripWriter(ABC):
         wide = not (e.narrow or e.short or e.halfword or e.own_shifts)
         return e.zero_point << (e.shift - 32) if wide else 0
 
-    @property
-    def adds_bias(self) -> bool:
-        """Whether sums get their bias by an addition: neither scaled nor by a shift that adds it."""
-        return not (self.e.folds_bias or self.e.halfword)
-
     def fetch(self, name: str, scratch: str) -> str:
         """Return the register of something that is kept, after a load to `scratch` if it is in the frame."""
         if name not in self.kept:
@@ -180,7 +175,7 @@ class StripWriter(ABC):
     def requantize(self, sums: tuple[str, ...]) -> None:
         """Turn a row of sums into bytes and store them, the first column last: that moves the pointer on."""
         text, e = self.text, self.e
-        if self.adds_bias and not self.starts_with_bias:
+        if e.adds_bias and not self.starts_with_bias:
             self.add_bias(sums, sums)
         if e.own_shifts:
             text.add(

@@ -17,7 +17,7 @@ from tvm_pulp.schedules.microkernels.quantized_depthwise_assembly import (
     SUMS,
     StripWriter,
 )
-from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape
+from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape, peels
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
@@ -51,8 +51,12 @@ class WindowLoopWriter(StripWriter):
         window = 4 * self.channel_words
         rows = self.fetch("rows", "t0")
         outer = len(text.lines)
-        text.add(*(f"mv {total}, {CONSTANT if self.adds_bias else 'zero'}" for total in self.sums))
-        text.add(f"li t0, {s.kernel[0]}")
+        peeled = not self.e.adds_bias and peels(s, self.width)
+        if peeled:
+            self.image_row(dot="PV_DOTUSP_B")
+        else:
+            text.add(*(f"mv {total}, {CONSTANT if self.e.adds_bias else 'zero'}" for total in self.sums))
+        text.add(f"li t0, {s.kernel[0] - peeled}")
         inner = len(text.lines)
         self.image_row()
         self.close_loop(0, "t0", inner)
@@ -62,24 +66,25 @@ class WindowLoopWriter(StripWriter):
         self.close_loop(1, rows, outer)
         text.add(*add_constant(_WEIGHT, window, "t0"))
 
-    def image_row(self) -> None:
-        """Add the products of a row of the windows."""
+    def image_row(self, dot: str = "PV_SDOTUSP_B") -> None:
+        """Write the products of a row of the windows; `dot` is the instruction of each sum's first one."""
         text = self.text
         text.add(*(f"P_LW({weight}, 4, {_WEIGHT})" for weight in self.weights))
         self.load_row(self.image)
-        self.products(straddling=False, shifted=False)
+        self.products(dot, straddling=False, shifted=False)
         self.shift_weights()
-        self.products(straddling=False, shifted=True)
+        self.products(dot, straddling=False, shifted=True)
         text.add(*(self.straddle(self.image, number) for number in self.row.straddling_words))
-        self.products(straddling=True, shifted=False)
-        self.products(straddling=True, shifted=True)
+        self.products(dot, straddling=True, shifted=False)
+        self.products(dot, straddling=True, shifted=True)
 
-    def products(self, *, straddling: bool, shifted: bool) -> None:
+    def products(self, dot: str, *, straddling: bool, shifted: bool) -> None:
         """Write the dot products of one kind of windows."""
         weights = self.shifted if shifted else self.weights
         for column, word in self.row.windows(straddling=straddling, shifted=shifted):
             for i, weight in enumerate(weights):
-                self.text.add(f"PV_SDOTUSP_B({self.sums[column]}, {self.image[word + i]}, {weight})")
+                name = "PV_SDOTUSP_B" if i else dot
+                self.text.add(f"{name}({self.sums[column]}, {self.image[word + i]}, {weight})")
 
     def shift_weights(self) -> None:
         """Write what makes the weights of the windows that begin at an odd byte."""

@@ -2,7 +2,7 @@
 
 ``[k][columns]`` becomes words ``[k / 4][columns]``: a word has four values of one column, the first one in
 the lowest byte, and zeros behind the last row. Workers transpose 4 x 4 bytes in registers (``byte_planes``),
-22 instructions for 16 bytes. A matrix whose sums are rows of part words is gathered byte by byte.
+18 instructions for 16 bytes. A matrix whose sums are rows of part words is gathered byte by byte.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ GROUP = 8
 """Values in a word. Byte i has value i in its low half and value 4 + i in the high one: so each half of the
 bytes unpacks to a word of four values in order."""
 
+CYCLES_A_VALUE = 0.8
+"""Of a worker."""
+
 _NAME = "unpack_weight_words"
 _WORDS = ("t0", "t1")
 _HIGH, _LOW, _FOUR = ("t2", "t3"), ("t4", "t5"), "t6"
@@ -20,6 +23,11 @@ _HIGH, _LOW, _FOUR = ("t2", "t3"), ("t4", "t5"), "t6"
 def packed_bytes(values: int) -> int:
     """Return the bytes of some packed values: whole words."""
     return -(-values // GROUP) * GROUP // 2
+
+
+def begins_words(tile: int, extent: int, row_values: int) -> bool:
+    """Tell whether all tiles of some rows of a packed weight begin with a word."""
+    return tile >= extent or tile * row_values % GROUP == 0
 
 
 def unpack_weight_source(*, assembly: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_pulp.passes.operators.choose_multipliers import choose_multipliers
+from tvm_pulp.passes.operators.packed_weights import pack_halves
 from tvm_pulp.passes.operators.requantize import Requantization, Rounding, twice_multiplier
 
 FORMS = (
@@ -14,12 +15,24 @@ FORMS = (
 """Of a requantisation; the last three have shifts of their own."""
 
 
-def operands(m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
-    """Data [m, k] and weights [n, k]."""
+def random_weight(random: np.random.Generator, shape: tuple[int, ...], bits: int = 8) -> np.ndarray:
+    """Any int8 values of some bits."""
+    return random.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape).astype(np.int8)
+
+
+def stored(weight: np.ndarray, bits: int) -> np.ndarray:
+    """Return a weight as a kernel reads it."""
+    return weight if bits == 8 else pack_halves(weight)
+
+
+def operands(
+    m: int, n: int, k: int, seed: int = 0, dtype: str = "uint8", bits: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Data [m, k] and weights [n, k] of some bits."""
     random = np.random.default_rng(seed)
     limits = np.iinfo(dtype)
     data = random.integers(limits.min, limits.max + 1, (m, k)).astype(dtype)
-    return data, random.integers(-128, 128, (n, k)).astype(np.int8)
+    return data, random_weight(random, (n, k), bits)
 
 
 def requantization_for(

@@ -17,7 +17,7 @@ from tvm_pulp.passes.operators.conv2d import Conv2d, conv2d
 from tvm_pulp.passes.operators.conv2d_data_gradient import conv2d_data_gradient
 from tvm_pulp.passes.operators.conv2d_weight_gradient import conv2d_weight_gradient
 from tvm_pulp.schedules.conv2d import Conv2dTemplate
-from tvm_pulp.schedules.conv2d_tiling import Conv2dBlocking, is_valid
+from tvm_pulp.schedules.conv2d_tiling import Conv2dBlocking, is_valid, whole_planes
 from tvm_pulp.schedules.conv2d_workload import WindowAxis
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -106,6 +106,34 @@ def test_any_convolution_in_any_tiles(
     template = Conv2dTemplate()
     choices = template.knobs(template.match(function), chip)
     knobs = {name: data.draw(st.sampled_from(values), label=name) for name, values in choices.items()}
+    check(function, knobs, chip, kernels)
+
+
+@pytest.mark.parametrize(
+    "batch,channels,tile_n,tile_y,tile_o,planes",
+    [
+        (1, 64, 1, 8, 8, 1),
+        (2, 64, 2, 8, 16, 4),
+        (1, 64, 1, 8, 4, 0),  # half a channel each
+        (1, 24, 1, 8, 16, 0),  # the last tile is smaller
+        (1, 64, 1, 4, 8, 0),  # half of the rows
+    ],
+)
+def test_whole_channels_a_worker(
+    batch: int,
+    channels: int,
+    tile_n: int,
+    tile_y: int,
+    tile_o: int,
+    planes: int,
+    chip: Features,
+    kernels: Path,
+) -> None:
+    """Where all shares are the same whole channels, the micro-kernel has their number as a constant."""
+    function = conv2d("c", "w", depthwise(HALF, channels), (batch, channels, 16, 16), (channels, 1, 3, 3))
+    knobs = {"tile_n": tile_n, "tile_y": tile_y, "tile_o": tile_o, "tile_c": 1, "order": 0}
+    sizes = Conv2dTemplate().match(function).sizes
+    assert whole_planes(sizes, Conv2dBlocking.of(sizes, knobs), 8) == planes
     check(function, knobs, chip, kernels)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
 from tests.schedules.quantized_convolutions import conv2d_sums
-from tests.schedules.quantized_operands import FORMS, requantization_for
+from tests.schedules.quantized_operands import FORMS, random_weight, requantization_for, stored
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
@@ -25,21 +25,28 @@ SAME = (1, 1, 1, 1)
 
 
 def workload(
-    shape: Shape, outputs: int, g: QuantizedConv2d, form: str = "wide", seed: int = 0, groups: int = 1
+    shape: Shape,
+    outputs: int,
+    g: QuantizedConv2d,
+    form: str = "wide",
+    seed: int = 0,
+    groups: int = 1,
+    bits: int = 8,
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result; the form "sums" is not requantised."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, shape).astype(np.uint8)
-    weight = random.integers(-128, 128, (outputs, shape[3] // groups, *g.kernel)).astype(np.int8)
+    weight = random_weight(random, (outputs, shape[3] // groups, *g.kernel), bits)
+    packed = stored(pack_weight(weight), bits)
     sums = conv2d_sums(data, weight, g)
     if form == "sums":
-        function = quantized_conv2d("layer", "forward", g, shape, outputs, None, groups)
-        return function, [data, pack_weight(weight), np.zeros(sums.shape, np.int32)], sums
+        function = quantized_conv2d("layer", "forward", g, shape, outputs, None, groups, bits)
+        return function, [data, packed, np.zeros(sums.shape, np.int32)], sums
     bias, multiplier, requantization = requantization_for(sums, seed, form, 5)
-    function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization, groups)
+    function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization, groups, bits)
     result = np.zeros(sums.shape, np.uint8)
     expected = requantization.reference(sums + bias, multiplier)
-    return function, [data, pack_weight(weight), bias, multiplier, result], expected
+    return function, [data, packed, requantization.terms(bias, multiplier), result], expected
 
 
 def simulate(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
-from tests.schedules.quantized_operands import operands, requantization_for
+from tests.schedules.quantized_operands import operands, requantization_for, stored
 from tvm_pulp.measure.kernel import Measurement, measure_kernel
 from tvm_pulp.passes.operators.quantized_matmul import quantized_matmul
 from tvm_pulp.passes.operators.requantize import Requantization
@@ -33,21 +33,28 @@ def workload(
     dtype: str = "uint8",
     bounds: tuple[int, ...] = (0, 0, 255),
     layout: str = "nt",
+    bits: int = 8,
 ) -> tuple[PrimFunc, list[np.ndarray], np.ndarray]:
     """Kernel, arguments and expected result."""
     m, n, k = sizes
-    data, weight = operands(m, n, k, seed, dtype)
+    data, weight = operands(m, n, k, seed, dtype, bits)
     sums = data.astype(np.int32) @ weight.astype(np.int32).T
-    transposes = {"transpose_data": layout[0] == "t", "transpose_weight": layout[1] == "t"}
+    transposes: dict[str, int] = {"transpose_data": layout[0] == "t", "transpose_weight": layout[1] == "t"}
     data = np.ascontiguousarray(data.T) if transposes["transpose_data"] else data
     weight = weight if transposes["transpose_weight"] else np.ascontiguousarray(weight.T)
+    transposes["weight_bits"] = bits
+    weight = stored(weight, bits)
     if form == "sums":
         function = quantized_matmul("layer", "product", m, n, k, None, dtype, **transposes)
         return function, [data, weight, np.zeros((m, n), np.int32)], sums
     bias, multiplier, requantization = requantization_for(sums, seed, form, *bounds)
     function = quantized_matmul("layer", "product", m, n, k, requantization, dtype, **transposes)
     expected = requantization.reference(sums + bias, multiplier)
-    return function, [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)], expected
+    return (
+        function,
+        [data, weight, requantization.terms(bias, multiplier), np.zeros((m, n), np.uint8)],
+        expected,
+    )
 
 
 def simulate(

@@ -41,6 +41,7 @@ def random_arguments(function: PrimFunc, seed: int = 0) -> list[np.ndarray]:
             low, high = _integer_range(function, str(parameter.name), dtype)
             arrays.append(random.integers(low, high, shape).astype(dtype))
     _clear_behind_rows(function, arrays)
+    _reduce_biases(function, arrays)
     return arrays
 
 
@@ -53,9 +54,16 @@ def _integer_range(function: PrimFunc, name: str, dtype: str) -> tuple[int, int]
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
     if name == "indices":  # of rows of the tensor in front
         return 0, buffer_shape(function.params[0])[0]
-    if name == "multiplier" and any(int(kind["short"]) or int(kind["halfword"]) for kind in kinds):
+    if name == "requantization" and any(int(kind["short"]) or int(kind["halfword"]) for kind in kinds):
         return 1, 2**15
     return 0, 4
+
+
+def _reduce_biases(function: PrimFunc, arrays: list[np.ndarray]) -> None:
+    """Leave the biases of quantised products at 0..3, so that sums stay in the range of their terms."""
+    for parameter, array in zip(function.params, arrays, strict=True):
+        if str(parameter.name) == "requantization":
+            array.reshape(buffer_shape(parameter))[0] %= 4
 
 
 def _is_rectified(function: PrimFunc) -> bool:

@@ -25,7 +25,12 @@ def test_against_numpy(strides: tuple[int, int], tmp_path: Path) -> None:
     sums = depthwise_sums(data, weight, g)
     bias, multiplier, requantization = requantization_for(sums, 0, "narrow", 5)
     function = quantized_depthwise("layer", "forward", g, data.shape, requantization)
-    arrays = [data, pack_depthwise_weight(weight), bias, multiplier, np.zeros(sums.shape, np.uint8)]
+    arrays = [
+        data,
+        pack_depthwise_weight(weight),
+        requantization.terms(bias, multiplier),
+        np.zeros(sums.shape, np.uint8),
+    ]
     HostKernel(lower(function, features(parse("pulp"))), tmp_path)(arrays)
     np.testing.assert_array_equal(arrays[-1], requantization.reference(sums + bias, multiplier))
     assert len(np.unique(arrays[-1])) > 10

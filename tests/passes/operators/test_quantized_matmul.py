@@ -28,7 +28,7 @@ def test_expression_by_the_generic_lowering(shift: int, dtype: str, tmp_path: Pa
     expected = requantization.reference(data.astype(np.int32) @ weight.astype(np.int32).T + bias, multiplier)
     assert len(np.unique(expected)) > 10
     function = quantized_matmul("layer", "product", m, n, k, requantization, dtype)
-    arrays = [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)]
+    arrays = [data, weight, requantization.terms(bias, multiplier), np.zeros((m, n), np.uint8)]
     HostKernel(lower_generic(function, features(parse("pulp"))), tmp_path)(arrays)
     np.testing.assert_array_equal(arrays[-1], expected)
 
@@ -57,7 +57,7 @@ def test_every_rounding_is_taken_by_some_lowering(rounding: Rounding, tmp_path: 
     requantization = Requantization(shift, zero_point=100, rounding=rounding, own_shifts=own)
     expected = requantization.reference(sums + bias, multiplier)
     function = quantized_matmul("layer", "product", m, n, k, requantization)
-    arrays = [data, weight, bias, multiplier, np.zeros((m, n), np.uint8)]
+    arrays = [data, weight, requantization.terms(bias, multiplier), np.zeros((m, n), np.uint8)]
     HostKernel(lower(function, features(parse("pulp"))), tmp_path)(arrays)
     np.testing.assert_array_equal(arrays[-1], expected)
     if rounding is not Rounding.TWICE:  # halves are among the results, so that the roundings differ

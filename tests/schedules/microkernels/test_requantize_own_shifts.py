@@ -42,7 +42,7 @@ def matmul(
     sums = data.astype(np.int32) @ weight.astype(np.int32).T
     bias, pairs, requantization = twice(sums, zero_point, low, spare_bit=spare_bit)
     function = quantized_matmul("layer", "product", m, n, k, requantization)
-    arrays = [data, weight, bias, pairs, np.zeros((m, n), np.uint8)]
+    arrays = [data, weight, requantization.terms(bias, pairs), np.zeros((m, n), np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
 
 
@@ -55,7 +55,7 @@ def convolution(
     sums = conv2d_sums(data, weight, g)
     bias, pairs, requantization = twice(sums, 128, spare_bit=True)
     function = quantized_conv2d("layer", "forward", g, shape, outputs, requantization)
-    arrays = [data, pack_weight(weight), bias, pairs, np.zeros(sums.shape, np.uint8)]
+    arrays = [data, pack_weight(weight), requantization.terms(bias, pairs), np.zeros(sums.shape, np.uint8)]
     return function, arrays, requantization.reference(sums + bias, pairs)
 
 

@@ -57,10 +57,10 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
         function = quantized_conv2d("kernel", s.kind, geometry, physical, outputs, requantization, groups)
 
     def expected(arrays: list[np.ndarray]) -> Mapping[int, np.ndarray]:
-        source, weights, bias, multiplier, result = arrays
+        source, weights, (bias, multiplier), result = arrays
         sums = _sums(geometry, source.reshape(physical), weights.reshape(outputs, kernel[0], -1), groups)
         found = requantization.reference(sums + bias, multiplier)
-        return {4: found.astype(np.float64).reshape(result.shape)}
+        return {3: found.astype(np.float64).reshape(result.shape)}
 
     return Workload(s, function, expected, Cost(macs=attributes.macs(data, weight)), tolerance=0.0)
 
