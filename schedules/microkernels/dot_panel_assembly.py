@@ -54,7 +54,7 @@ class _DotPanelWriter:
         self.starts_from_bias = e.requantize and not e.halfword
         self.multipliers: list[str] = []  # of blocks that follow one another along the rows
         if keeps_multipliers(rows, columns, d, e):
-            self.multipliers = _ACCUMULATORS[rows * columns :][:columns]
+            self.multipliers = _ACCUMULATORS[-columns:]  # not those in front, which count the blocks at first
         self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
 
     def sum(self, r: int, c: int) -> str:

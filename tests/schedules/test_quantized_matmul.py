@@ -107,6 +107,14 @@ def test_assembly(sizes: tuple[int, int, int], form: str, chip: Features, tmp_pa
     simulate(sizes, form, chip, tmp_path)
 
 
+@pytest.mark.parametrize("sizes", [(3, 4, 4), (3, 9, 40), (6, 8, 12), (2, 16, 20), (1, 4, 8)])
+def test_few_rows(sizes: tuple[int, int, int], chip: Features, tmp_path: Path) -> None:
+    """Panels of few rows have registers to spare, which they use for something else."""
+    for block_rows in (3, 4):
+        knobs = {"tile_m": sizes[0], "tile_n": min(sizes[1], 8), "block_rows": block_rows, "order": 0}
+        simulate(sizes, "halfword", chip, tmp_path, knobs)
+
+
 @pytest.mark.parametrize("layout", ["nn", "tn", "tt"])
 @pytest.mark.parametrize("sizes", [(37, 10, 20), (5, 23, 4), (3, 17, 2064), (16, 9, 1032)])
 def test_assembly_of_layouts(
