@@ -34,10 +34,10 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
 )
 from tvm_pulp.schedules.quantized_conv2d_workload import BLOCKS, QuantizedConv2dWorkload, read_workload
 from tvm_pulp.schedules.quantized_convolution import (
-    ConvolutionBuilder,
     ConvolutionModel,
     ConvolutionTemplate,
 )
+from tvm_pulp.schedules.quantized_convolution_build import ConvolutionBuilder
 from tvm_pulp.schedules.quantized_transfers import load_vectors
 from tvm_pulp.target.tvm_names import (
     EQ,

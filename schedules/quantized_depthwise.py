@@ -24,10 +24,10 @@ from tvm_pulp.schedules.microkernels.quantized_depthwise import quantized_depthw
 from tvm_pulp.schedules.padded_image import source_rows
 from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
-    ConvolutionBuilder,
     ConvolutionModel,
     ConvolutionTemplate,
 )
+from tvm_pulp.schedules.quantized_convolution_build import ConvolutionBuilder
 from tvm_pulp.schedules.quantized_depthwise_model import (
     QuantizedDepthwiseBlocking,
     channel_tiles,

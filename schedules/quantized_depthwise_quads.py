@@ -23,10 +23,10 @@ from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, packed
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, QuantizedConv2dWorkload
 from tvm_pulp.schedules.quantized_convolution import (
-    ConvolutionBuilder,
     ConvolutionModel,
     ConvolutionTemplate,
 )
+from tvm_pulp.schedules.quantized_convolution_build import ConvolutionBuilder
 from tvm_pulp.schedules.quantized_depthwise_model import ITEM
 from tvm_pulp.schedules.quantized_depthwise_model import read_workload as read_depthwise
 from tvm_pulp.schedules.quantized_transfers import load_vectors
