@@ -12,7 +12,8 @@ from dataclasses import replace
 from tvm_pulp.schedules.dialect import element, index
 from tvm_pulp.schedules.float16_matmul_model import FLOAT16
 from tvm_pulp.schedules.matmul import MatmulTemplate
-from tvm_pulp.schedules.matmul_build import MatmulBuilder, rests
+from tvm_pulp.schedules.matmul_build import MatmulBuilder
+from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.matmul_workload import MatmulWorkload
 from tvm_pulp.schedules.microkernels.float16_matmul import float16_matmul_source
 from tvm_pulp.schedules.microkernels.half_outer_product import half_outer_product_source

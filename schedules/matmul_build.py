@@ -11,7 +11,6 @@ from tvm_pulp.schedules.dialect import (
     L1Allocator,
     as_int,
     barrier,
-    ceil_div,
     element,
     flat_argument,
     index,
@@ -22,9 +21,7 @@ from tvm_pulp.schedules.dialect import (
 )
 from tvm_pulp.schedules.epilogue_build import EpilogueBuilder
 from tvm_pulp.schedules.footprint import TileAxis
-from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
-from tvm_pulp.schedules.microkernels.outer_product import GROUP, outer_product_source
-from tvm_pulp.schedules.microkernels.vector_product import vector_product_source
+from tvm_pulp.schedules.matmul_kernels import micro_kernel_source
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
@@ -129,46 +126,8 @@ class MatmulBuilder:
         return f"{sizes}{images}; register block {b.block_rows}x{b.block_columns}{split}"
 
     def _micro_kernel(self) -> str:
-        w, b = self.w, self.b
-        d = distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w))
-        c_extents = (str(w.m), str(w.n)) if self.whole_c else ("m", "n")
-        if w.is_outer_product:
-            column_rests = rests(w.n, b.tile_n, GROUP)
-            return outer_product_source(
-                (b.tile_m, b.tile_n),
-                column_rests,
-                d,
-                self.features.cores,
-                c_extents=c_extents,
-                assembly=self.features.has_xpulp,
-            )
-        if b.is_vector_product(w):
-            return vector_product_source(
-                b.block_columns,
-                rests(w.n, b.tile_n, b.block_columns),
-                d,
-                b.share(w, self.features.cores) * b.block_columns,
-                ceil_div(b.tile_k, b.split_k),
-                split_k=b.split_k,
-                partial_elements=b.tile_elements(w)[2],
-                relief=b.relief(w, self.features.cores),
-                in_parts=self.loop.reduction_tiles > 1,
-                assembly=self.features.has_xpulp,
-            )
-        return matmul_source(
-            block_rows=b.block_rows,
-            block_columns=b.block_columns,
-            row_rests=rests(w.m, b.tile_m, b.block_rows),
-            column_rests=rests(w.n, b.tile_n, b.block_columns),
-            d=d,
-            batched=w.batch > 1 and not w.reduce_batch,
-            segmented=w.reduce_batch,
-            split_k=b.split_k,
-            partial_elements=b.tile_elements(w)[2],
-            relief=b.relief(w, self.features.cores),
-            c_extents=c_extents,
-            assembly=self.features.has_xpulp,
-        )
+        in_parts = self.loop.reduction_tiles > 1
+        return micro_kernel_source(self.w, self.b, self.features, whole_c=self.whole_c, in_parts=in_parts)
 
     # boxes
 
@@ -320,9 +279,3 @@ class MatmulBuilder:
             return when(EQ(tile, self.loop.total - 1), steps)
         ended = self.loop.last_in_reduction(tile)
         return steps if ended is None else when(ended, steps)
-
-
-def rests(extent: int, tile: int, block: int) -> set[int]:
-    """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
-    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
-    return {size % block for size in sizes}

@@ -15,7 +15,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     when,
 )
-from tvm_pulp.schedules.matmul_build import rests
+from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source, stationary_conv2d_source

@@ -22,7 +22,7 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
-from tvm_pulp.schedules.matmul_build import rests
+from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
