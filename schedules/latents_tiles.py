@@ -73,7 +73,7 @@ class LatentsTile:
         if self.rows < rows and self.values >= values:
             return self.rows - ceil_div(self.rows, self.first), 0
         is_cut = rows == 1 and self.values < values and self.first > 1
-        return 0, self.values - _evenly(self.values / self.first) if is_cut else 0
+        return 0, max(self.values - _evenly(self.values / self.first), 0) if is_cut else 0
 
 
 def _evenly(values: float, driving: int = 0) -> int:

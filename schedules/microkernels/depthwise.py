@@ -72,9 +72,9 @@ def _results(s: Conv2dSizes, plans: list[DepthwisePlan], planes: int) -> str:
 
 /* The share of worker `core` in images x channels x {h.results} x {w.results} results: {planes} channels. */
 static void conv2d_tile({_ARGUMENTS}) {{
-  (void)images, (void)rows, (void)first_row, (void)low, (void)valid, (void)accumulate;
+  (void)images, (void)rows, (void)first_row, (void)accumulate;
   for (int32_t plane = {planes} * core; plane < {planes} * (core + 1); ++plane) {{
-    const float *from = image + plane * {h.extent * w.extent};
+    const float *from = image + (plane * valid - low) * {w.extent};
     const float *weight = operand + plane % channels * {s.taps};
     float *to = result + plane * {h.results * w.results};
 {calls}  }}

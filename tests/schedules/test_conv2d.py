@@ -137,6 +137,24 @@ def test_whole_channels_a_worker(
     check(function, knobs, chip, kernels)
 
 
+@pytest.mark.parametrize(
+    "step,attributes,extents",
+    [
+        ("forward", Conv2d((3, 1), (1, 0, 0, 0), (1, 2)), (13, 5)),
+        ("data gradient", Conv2d((1, 3), (2, 1, 3, 2), (1, 2)), (11, 5)),
+    ],
+)
+def test_whole_channels_with_lines_that_no_result_needs(
+    step: str, attributes: Conv2d, extents: tuple[int, int], chip: Features, kernels: Path
+) -> None:
+    function = STEPS[step]("c", "w", depthwise(attributes, 8), (2, 8, *extents), (8, 1, 3, 2))
+    sizes = Conv2dTemplate().match(function).sizes
+    rows = extents[0] if step == "data gradient" else sizes.height.out
+    knobs = {"tile_n": 1, "tile_y": rows, "tile_o": 8, "tile_c": 1, "order": 0}
+    assert whole_planes(sizes, Conv2dBlocking.of(sizes, knobs), 8) == 1
+    check(function, knobs, chip, kernels)
+
+
 def test_weight_gradient_in_sections(chip: Features, kernels: Path) -> None:
     """Long sums come as partial sums: over groups of images, or over rows of one image."""
     images = conv2d_weight_gradient("c", "w", SAME, (4, 3, 40, 40), (5, 3, 3, 3))

@@ -116,7 +116,7 @@ def test_large_sums_and_their_halves(low: int, spare_bit: bool, chip: Features, 
         1, 128, low, rounding=Rounding.TWICE, own_shifts=True, spare_bit=spare_bit
     )
     function = quantized_matmul("layer", "product", m, n, k, requantization)
-    arrays = [data, weight, bias, pairs, np.zeros((m, n), np.uint8)]
+    arrays = [data, weight, requantization.terms(bias, pairs), np.zeros((m, n), np.uint8)]
     kernel = function, arrays, requantization.reference(sums, pairs)
     run(QuantizedMatmulTemplate(), kernel, chip, kernels, {})
 

@@ -35,7 +35,7 @@ def install(tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["matmul:m=20,n=12,k=9", "matmul:m=16,n=16,k=16,source=l1", "sgd:elements=100"]
+    "text", ["matmul:m=20,n=12,k=9", "matmul:m=16,n=16,k=16,source=l1", "sgd:elements=1000"]
 )
 def test_the_program_carries_its_arguments_and_prints_its_cycles(install, text):
     install()
