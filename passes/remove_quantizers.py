@@ -53,8 +53,8 @@ def _rectifiers(function: relax.Function) -> dict[str, float]:
     inner = _read_by_operators(function)
     for variable, value in bindings(function):
         operator = operator_name(value)
-        bounds = [highest.get(operand) for operand in operands(value)]
-        known = max(bounds) if bounds and None not in bounds else None  # type: ignore[type-var]
+        read = operands(value)
+        known = max(highest[operand] for operand in read) if read and highest.keys() >= set(read) else None
         if operator == "nn.relu":
             highest[variable] = math.inf if known is None else known
         elif operator == "clip" and float(value.args[1].value) >= 0:
