@@ -88,11 +88,14 @@ GEOMETRIES = st.builds(
 def is_served(g: QuantizedConv2d, shape: Shape) -> bool:
     """Tell whether the template should serve a geometry of windows this small.
 
-    Not where no window reaches a column of the image, and not where a stride does not divide a dilation.
+    Not where no window reaches a column of the image, where a stride does not divide a dilation, or where
+    there are fewer results than places in a dilation that windows may begin at.
     """
-    columns = (g.output_size(*shape[1:3])[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilation[1] + 1
-    dilated = [(s, d) for s, d, extent in zip(g.strides, g.dilation, g.kernel, strict=True) if extent > 1]
-    return g.padding[1] < columns and all(d == 1 or d % s == 0 for s, d in dilated)
+    size = g.output_size(*shape[1:3])
+    columns = (size[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilation[1] + 1
+    axes = zip(size, g.strides, g.dilation, g.kernel, strict=True)
+    dilated = [(n, s, d) for n, s, d, extent in axes if extent > 1 and d > 1]
+    return g.padding[1] < columns and all(d % s == 0 and n >= d // s for n, s, d in dilated)
 
 
 @settings(max_examples=40, deadline=None)
