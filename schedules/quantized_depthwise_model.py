@@ -37,9 +37,6 @@ def read_workload(function: PrimFunc) -> QuantizedConv2dWorkload | None:
     sizes = read_sizes(function, "pulp.quantized_depthwise")
     if sizes is None or not (sizes.filled and channel_tiles(sizes)):
         return None
-    rows, columns = _shape(sizes, channel_tiles(sizes)[0]).classes
-    if sizes.rows < rows or sizes.columns < columns:  # a dilation's classes that have no results
-        return None
     return QuantizedConv2dWorkload(function, sizes)
 
 

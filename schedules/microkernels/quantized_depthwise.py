@@ -96,7 +96,8 @@ static void quantized_depthwise_tile(int core, const uint32_t *planes, const int
 }}
 """
     y_classes, x_classes = s.classes
-    total = f"pulp_min(rows, {y_classes}) * {min(s.columns, x_classes) * s.channels}"
+    side = len(s.columns_of_classes)
+    total = f"pulp_min(rows, {y_classes}) * {side * s.channels}"
     row, column = s.strides[0] * s.words_of_row * s.pixel, s.words * s.pixel
     *wider, narrowest = widths
     calls = "      else ".join(f"if (width == {width}) depthwise_strip_{width}(&run);\n" for width in wider)
@@ -111,7 +112,7 @@ static void quantized_depthwise_tile(int core, const uint32_t *planes, const int
 {head}
   const int32_t total = {total}, end = pulp_chunk(core + 1, PULP_CORES, total);
   for (int32_t at = pulp_chunk(core, PULP_CORES, total); at < end;) {{
-    const int32_t number = at / {s.channels}, y = number / {x_classes}, x = number - y * {x_classes};
+    const int32_t number = at / {s.channels}, y = number / {side}, x = number - y * {side};
     const int32_t channel = at - number * {s.channels}, channels = pulp_min({s.channels} - channel, end - at);
     const int32_t height = (rows - 1 - y) / {y_classes} + 1, extent = ({s.columns - 1} - x) / {x_classes} + 1;
     const uint32_t *const image = planes + y * {row} + x * {column};
