@@ -8,6 +8,7 @@ from tvm_pulp.schedules.dialect import (
     TO_L1,
     TO_L2,
     L1Allocator,
+    aligned,
     barrier,
     bind,
     dma_1d,
@@ -19,7 +20,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     serial,
 )
-from tvm_pulp.schedules.latents_tiles import TABLE_BYTES, LatentsTile, aligned, driving_blocks
+from tvm_pulp.schedules.latents_tiles import TABLE_BYTES, LatentsTile, driving_blocks
 from tvm_pulp.schedules.latents_workload import GATHER, PACK, REPACK, LatentsWorkload
 from tvm_pulp.schedules.microkernels.latent_pack import PackSettings, pack_source, repack_source
 from tvm_pulp.schedules.microkernels.latent_unpack import UnpackSettings, unpack_source
@@ -68,7 +69,7 @@ class LatentsBuilder:
         """Return the function."""
         w = self.w
         copies = min(self.loop.total, self.tile.ahead + 1)
-        self.loose_elements = aligned(self.tile.rows * self.tile.values * w.item_bytes) // w.item_bytes
+        self.loose_elements = aligned(self.tile.rows * self.tile.values, w.item_bytes)
         self.packed_elements = aligned(w.row_bytes() if self.tile.ends else self.tile.packed_bytes(w.bits))
         dtype = "uint8" if w.kind == REPACK else "float32"  # a signed byte is an index into the table, too
         before: list[Stmt] = []

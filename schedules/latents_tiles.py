@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.latents_workload import GATHER, PACK, REPACK, UNPACK, LatentsWorkload
 from tvm_pulp.schedules.microkernels.latent_block import block_values
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout
@@ -161,11 +161,6 @@ def moved_bytes(w: LatentsWorkload, tile: LatentsTile) -> tuple[int, int]:
     """Return the bytes of a tile, unpacked and packed, that have a place in L1 beside the tensors."""
     values = 0 if w.values_in_l1 else tile.rows * tile.values * w.item_bytes
     return values, 0 if w.packed_in_l1 else tile.packed_bytes(w.bits)
-
-
-def aligned(size: int) -> int:
-    """Round up to where the next buffer, or copy of it, may start."""
-    return ceil_div(size, ALIGNMENT) * ALIGNMENT
 
 
 def cycles_a_value(w: LatentsWorkload) -> float:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.dialect import (
-    ALIGNMENT,
     TO_L1,
     TO_L2,
     L1Allocator,
+    aligned,
     ceil_div,
     element,
     flat_argument,
@@ -171,7 +171,7 @@ def _tile_bytes(w: QuantizedPoolWorkload, rows: int) -> tuple[int, int]:
         min(w.source_rows(rows), s.image[0]) * s.image[1] * s.channels,
         rows * s.pooled[1] * s.channels,
     )
-    data, results = (ceil_div(size, ALIGNMENT) * ALIGNMENT for size in sizes)
+    data, results = (aligned(size) for size in sizes)
     return data, results
 
 

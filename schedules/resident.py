@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned
 from tvm_pulp.schedules.remove_transfers import remove_transfers, tensor_bytes
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc
@@ -58,7 +58,7 @@ def resident_numbers(function: PrimFunc, names: Collection[str]) -> list[int]:
 def resident_bytes(function: PrimFunc, numbers: Collection[int]) -> int:
     """Return the L1 that resident parameters take, each at an aligned address."""
     sizes = (tensor_bytes(function.params[number]) for number in numbers)
-    return sum(ceil_div(size, ALIGNMENT) * ALIGNMENT for size in sizes)
+    return sum(aligned(size) for size in sizes)
 
 
 def build_resident(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tvm_pulp.schedules.collapse import View, ViewTable
 from tvm_pulp.schedules.computation import Stage
-from tvm_pulp.schedules.dialect import ALIGNMENT, ceil_div
+from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.expressions import loads, variables, walk
 from tvm_pulp.schedules.footprint import Dimension, dimension
 from tvm_pulp.schedules.point_plan import NestPlan, plan_nest
@@ -151,7 +151,7 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
             continue
         size = read.tile_elements(tiles) * dtype_bytes(buffer_dtype(read.view.base))
         repeats = total_tiles / period(axes, read.axes)
-        l1_bytes += _aligned(size) * (2 if repeats > 1 else 1)
+        l1_bytes += aligned(size) * (2 if repeats > 1 else 1)
         lines = _transfers(read, tiles)
         traffic += repeats * (size + lines * 8)
         transfers += repeats * max(1.0, lines / 64)
@@ -160,13 +160,13 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
     points = math.prod(tiles[axis.var] for axis in stage.spatial)
     for number in access.writes:
         size = points * dtype_bytes(buffer_dtype(stage.stores[number].out))
-        l1_bytes += _aligned(size) * (2 if spatial_tiles > 1 else 1)
+        l1_bytes += aligned(size) * (2 if spatial_tiles > 1 else 1)
         traffic += spatial_tiles * size
         transfers += spatial_tiles
         first_fill += size / _DMA_BYTES_A_CYCLE
     if nest.split is not None or spatial_tiles < total_tiles:
         copies = cores if nest.split is not None else 1
-        l1_bytes += sum(_aligned(4 * points * copies) for _ in stage.reductions)
+        l1_bytes += sum(aligned(4 * points * copies) for _ in stage.reductions)
     work = _cycles_a_point(stage, nest, direct_reads) * math.prod(
         axis.extent for axis in stage.spatial + stage.reduction
     )
@@ -175,10 +175,6 @@ def evaluate(access: StageAccess, tiles: Mapping[Var, int], cores: int, direct: 
     dma = traffic / _DMA_BYTES_A_CYCLE + transfers * _CYCLES_A_TRANSFER
     cycles = max(compute, dma) + first_fill + total_tiles * _CYCLES_A_TILE
     return Tiling(dict(tiles), nest, direct, l1_bytes, cycles)
-
-
-def _aligned(size: int) -> int:
-    return ceil_div(size, ALIGNMENT) * ALIGNMENT
 
 
 def _transfers(read: ReadView, tiles: Mapping[Var, int]) -> float:
