@@ -13,9 +13,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # there is a worker a processor: libraries that take all of them would only get into each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# a busy machine must not fail a property
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# A busy machine must not fail a property, and the same commit must give the same verdict each time: examples
+# are derived from the test itself. `pytest --hypothesis-profile search` looks for new ones.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "search", derandomize=False, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
+
+
+def image_sizes(g: QuantizedConv2d, least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
+    """Rows and columns of images that hold a window: `least` to `most`, or more where the window needs it."""
+    top, left, bottom, right = g.padding
+    paddings = (top + bottom, left + right)
+    needed = [
+        max(least, (taps - 1) * dilation + 1 - padding)
+        for taps, dilation, padding in zip(g.kernel, g.dilation, paddings, strict=True)
+    ]
+    return st.tuples(*[st.integers(extent, max(extent, most)) for extent in needed])
 
 
 def windows(data: np.ndarray, g: QuantizedConv2d) -> np.ndarray:

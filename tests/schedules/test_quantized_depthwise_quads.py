@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.schedules.host_harness import HostKernel
+from tests.schedules.quantized_convolutions import image_sizes
 from tests.schedules.test_quantized_depthwise import SAME, Bounds, Shape, workload
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d
@@ -45,18 +46,18 @@ def simulate(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    shape=st.tuples(st.integers(1, 2), st.integers(2, 14), st.integers(2, 14)),
+    batch=st.integers(1, 2), data=st.data(),
     quads=st.integers(1, 6), padding=st.tuples(*[st.integers(0, 2)] * 4), zero_point=st.integers(0, 255),
     form=st.sampled_from(["halfword", "short"]), tile_y=st.integers(1, 8),
     bounds=st.tuples(st.integers(0, 255), st.integers(0, 100), st.integers(100, 255)),
 )  # fmt: skip
 def test_any_geometry_and_tiles(
-    shape: tuple[int, int, int], quads: int, padding: Shape, zero_point: int, form: str, tile_y: int,
+    batch: int, data: st.DataObject, quads: int, padding: Shape, zero_point: int, form: str, tile_y: int,
     bounds: Bounds, chip: Features, kernels: Path,
 ) -> None:  # fmt: skip
     """In C on the host and on the simulator, with its checks on."""
     g = QuantizedConv2d((3, 3), (2, 2), padding, zero_point=zero_point)
-    assume(min(g.output_size(*shape[1:])) > 0)
+    shape = (batch, *data.draw(image_sizes(g, 2, 14), label="size"))
     with tempfile.TemporaryDirectory() as folder:
         simulate((*shape, 4 * quads), g, chip, Path(folder), form, bounds, tile_y, kernels)
 
