@@ -12,7 +12,7 @@ from tvm_pulp.schedules.microkernels.batch_norm_share import Relief
 from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, cycles_an_element
 from tvm_pulp.schedules.microkernels.stream_definition import LANES
 from tvm_pulp.schedules.overlapped_loop import copies
-from tvm_pulp.schedules.piece_loop import MOST_SLOTS, PieceOrder
+from tvm_pulp.schedules.piece_order import MOST_SLOTS, PieceOrder
 from tvm_pulp.target.tvm_names import PrimFunc
 
 _CYCLES_OF_WAITS, _CYCLES_A_TRANSFER = 80.0, 76.0
@@ -116,7 +116,7 @@ class NormTiles:
         return images * pixels
 
     def has_whole_rounds(self, s: NormSizes) -> bool:
-        """Tell whether the elements of each piece, a channel's last one too, are whole rounds of the loops."""
+        """Tell whether the elements of each piece, a channel's last one too, are whole rounds of loops."""
         images, pixels = (
             (tile, extent % tile or tile)
             for tile, extent in ((self.tile_images, s.images), (self.tile_pixels, s.pixels))

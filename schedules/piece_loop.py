@@ -1,12 +1,4 @@
-"""Two sweeps over each channel of a tensor that passes through L1 in pieces, some of which stay in between.
-
-The slots of a ring in L1 take the pieces in the order of their loads. The first sweep over a channel uses all
-its pieces; the last ``kept`` of them stay. The second sweep begins with these and loads the others again, so
-that slots fall free in the order in which they were taken. A sweep's results take the place of what it read.
-Tensors that are only read have places in the slots, too, which fall free a step earlier: nothing leaves them.
-Where all pieces stay, so that the DMA has few loads to make, but these in the last steps of a channel, theirs
-start a step earlier.
-"""
+"""The loop over the steps of channels that pass through L1 in pieces, see `piece_order`."""
 
 from __future__ import annotations
 
@@ -15,122 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tvm_pulp.schedules.dialect import as_int, barrier, bind, dma_wait, index, sequence, serial, when
+from tvm_pulp.schedules.piece_order import LAG, PieceOrder
 from tvm_pulp.target.tvm_names import EQ, Expr, Stmt, Var, arith, tirx
 
-MOST_SLOTS = 7
-"""Each slot of the ring has a DMA slot of its own; of a kernel's eight one is left for what leaves."""
-
-_LAG = 2
-"""Steps from a slot's last use to the load that overwrites it: in between its results leave."""
 _MOST_STEPS_APART = 4
 """Steps of a channel up to which each has code of its own: more would not stay in the instruction cache."""
-_LAG_OF_READ_ONLY = 1
-"""The same where nothing leaves."""
-
-
-@dataclass(frozen=True)
-class PieceOrder:
-    """The order of steps and loads.
-
-    Attributes
-    ----------
-    channels, pieces : int
-        Channels, and pieces of each.
-    kept : int
-        Pieces that stay from the first sweep to the second.
-    slots : int
-        Of the ring.
-    """
-
-    channels: int
-    pieces: int
-    kept: int
-    slots: int
-
-    @property
-    def steps(self) -> int:
-        """Steps for a channel: one for each piece and sweep."""
-        return 2 * self.pieces
-
-    @property
-    def loads(self) -> int:
-        """Loads for a channel."""
-        return 2 * self.pieces - self.kept
-
-    @property
-    def lag_of_read_only(self) -> int:
-        """Steps from the last use of what is only read to the load that overwrites it."""
-        return _LAG_OF_READ_ONLY if self.kept == self.pieces else _LAG
-
-    def load_of(self, step: int) -> int:
-        """Return the number of the load that a step works on."""
-        channel, own = divmod(step, self.steps)
-        return channel * self.loads + own - self.kept * (own // self.pieces)
-
-    def first_step(self, load: int) -> int:
-        """Return the first step that works on what a load brings."""
-        channel, own = divmod(load, self.loads)
-        return channel * self.steps + own + (self.kept if own >= self.pieces else 0)
-
-    def last_step(self, load: int) -> int:
-        """Return the last one."""
-        channel, own = divmod(load, self.loads)
-        return channel * self.steps + own + (self.kept if own >= self.pieces - self.kept else 0)
-
-    def transfers(self, own: int, *, read_only: bool) -> int:
-        """Return how many transfers start beside the step ``own`` of a channel that is not the first or last.
-
-        Parameters
-        ----------
-        own
-            Number of the step.
-        read_only
-            Whether there is a tensor that is only read.
-        """
-        step = self.steps + own
-        lags = (_LAG, self.lag_of_read_only) if read_only else (_LAG,)
-        loads = sum(self.last_step(self.load_of(step - lag)) == step - lag for lag in lags)
-        return loads + ((step - 1) % self.steps >= self.pieces)
-
-    def is_feasible(self) -> bool:
-        """Tell whether each load can start before the step that needs it."""
-        return 0 <= self.kept <= min(self.pieces, self.slots) and self.slots > _LAG
-
-    def cycles(self, load: float, leave: float, work: tuple[float, float], read_only: float = 0.0) -> float:
-        """Estimate the cycles of all steps, with transfers beside the work.
-
-        Parameters
-        ----------
-        load, leave
-            Cycles in which a piece comes, and its results leave.
-        work
-            Cycles of a step of the first sweep, and of the second.
-        read_only
-            Cycles in which the piece of a tensor that is only read comes.
-        """
-        channels = min(self.channels, 3)
-        loads = channels * self.loads
-        arrival = [(load + read_only) * (n + 1) for n in range(min(self.slots, loads))]
-        early = list(arrival)
-        busy = arrival[-1]
-        now = left = left_before = 0.0
-        ends = []
-        for step in range(channels * self.steps):
-            now = max(now, arrival[self.load_of(step)], left_before, early[self.load_of(step)])
-            for lag, arrived, time in ((_LAG, arrival, load), (self.lag_of_read_only, early, read_only)):
-                freed = step - lag
-                if freed >= 0 and self.last_step(self.load_of(freed)) == freed and len(arrived) < loads:
-                    busy = max(busy, now) + time
-                    arrived.append(busy)
-            left_before = left
-            if step % self.steps == 0:
-                ends.append(now)
-            second = step % self.steps >= self.pieces
-            now += work[second]
-            if second:
-                left = max(left, now) + leave
-        more = (self.channels - channels) * (ends[-1] - ends[-2]) if self.channels > channels else 0.0
-        return max(now, left) + more
 
 
 class Piece(NamedTuple):
@@ -218,9 +99,9 @@ class PieceLoop:
             body = [*define, *waits, barrier()]
         if last_load > order.slots:
             late, read_only = [moves.loads], [moves.loads_read_only] if moves.loads_read_only else []
-            if order.lag_of_read_only == _LAG:
+            if order.lag_of_read_only == LAG:
                 late, read_only = late + read_only, []
-            body += self._refill(step, "freed", _LAG, late)
+            body += self._refill(step, "freed", LAG, late)
             if read_only:
                 body += self._refill(step, "used", order.lag_of_read_only, read_only)
         previous, define_previous = self._earlier(step, "previous", 1)
@@ -298,7 +179,8 @@ class PieceLoop:
     def _piece(self, step: Expr) -> tuple[list[Stmt], Piece]:
         order, simplify = self.order, self.analyzer.simplify
         load, define_load = self._name("load", self._load_of(step), order.channels * order.loads)
-        own, define_own = simplify(self._own(step)), []
+        own = simplify(self._own(step))
+        define_own: list[Stmt] = []
         if as_int(own) is None:
             own, define_own = self._name("own", own, order.steps)
         number, place = self._place(load)
