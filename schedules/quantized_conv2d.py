@@ -32,7 +32,14 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     search,
     work_cycles,
 )
-from tvm_pulp.schedules.quantized_conv2d_workload import BLOCKS, QuantizedConv2dWorkload, read_workload
+from tvm_pulp.schedules.quantized_conv2d_workload import (
+    BLOCK_OUTPUTS,
+    BLOCKS,
+    SHARING_BLOCKS,
+    SHARING_OUTPUTS,
+    QuantizedConv2dWorkload,
+    read_workload,
+)
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionModel,
     ConvolutionTemplate,
@@ -71,7 +78,8 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
             "tile_n": output_tiles(workload.sizes),
-            "block_pixels": [*BLOCKS, STATIONARY],
+            "block_pixels": sorted({*BLOCKS, *SHARING_BLOCKS, STATIONARY}),
+            "block_outputs": [BLOCK_OUTPUTS, SHARING_OUTPUTS],
             "order": [0, 1],
         }
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.dot_panel_model import block_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
+from tvm_pulp.schedules.microkernels.shared_columns import shares_columns
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
-from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
+from tvm_pulp.schedules.quantized_conv2d_workload import (
+    BLOCK_OUTPUTS,
+    BLOCKS,
+    SHARING_BLOCKS,
+    SHARING_OUTPUTS,
+    QuantizedConv2dSizes,
+)
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Var
 
@@ -34,12 +41,14 @@ class QuantizedConv2dBlocking:
     """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
-    weights stay. With `STATIONARY` pixels the weights stay in registers.
+    weights stay. With `STATIONARY` pixels the weights stay in registers. Blocks of `SHARING_OUTPUTS`
+    channels load each column of the image once for all windows, see ``shared_columns``.
     """
 
     tile_y: int
     tile_n: int
     block_pixels: int
+    block_outputs: int
     order: int
 
     @staticmethod
@@ -50,7 +59,11 @@ class QuantizedConv2dBlocking:
         pixels = knobs["block_pixels"]
         if pixels == STATIONARY and not s.can_be_stationary(tile_n):
             pixels = BLOCKS[-1]
-        return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
+        b = QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns), BLOCK_OUTPUTS, knobs["order"])
+        sharing = replace(b, block_outputs=SHARING_OUTPUTS)
+        if knobs["block_outputs"] == SHARING_OUTPUTS and pixels and sharing.can_share(s):
+            return sharing
+        return replace(b, block_pixels=min(b.block_pixels, reach))
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -59,11 +72,23 @@ class QuantizedConv2dBlocking:
     @property
     def block(self) -> tuple[int, int]:
         """Pixels and output channels of the register block."""
-        return self.block_pixels, min(BLOCK_OUTPUTS, self.tile_n)
+        return self.block_pixels, min(self.block_outputs, self.tile_n)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the windows of a block share columns of the image."""
+        return self.block_outputs == SHARING_OUTPUTS and self.block_pixels != STATIONARY
+
+    def can_share(self, s: QuantizedConv2dSizes) -> bool:
+        """Tell whether the windows of a block can share columns, with its sizes."""
+        lies_so = s.inputs % 4 == 0 and s.kernel[1] > 1 and (s.segments == 1 or not s.taps_apart)
+        return lies_so and shares_columns(*self.block, self.distances(s))
 
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
         whole, (rows, columns), row = s.segments == 1, s.kernel, s.dilation[0] * s.pitch
+        if self.shares:
+            return self._sharing_distances(s)
         if s.taps_apart:
             chunk, segments, turns, tap = s.inputs, columns, rows, s.dilation[1] * s.channels
             a_skip, a_turn = tap - chunk, row - columns * tap if rows > 1 else 0
@@ -72,6 +97,16 @@ class QuantizedConv2dBlocking:
         column, b_skip = (rows * s.chunk, 0) if whole else (chunk, (self.tile_n - 1) * chunk)
         a_row, depth = s.strides[1] * s.channels, chunk // 4
         return DotDistances(a_row, column, depth, segments, a_skip, b_skip, turns, a_turn)
+
+    def _sharing_distances(self, s: QuantizedConv2dSizes) -> DotDistances:
+        """Return the path of a sum whose steps take a word of each tap of a row of the window."""
+        (rows, taps), row = s.kernel, s.dilation[0] * s.pitch
+        # the weights of all rows of a channel lie together, or those of all channels of a row
+        column, next_row = (rows * s.chunk, s.chunk) if s.segments == 1 else (s.chunk, self.tile_n * s.chunk)
+        return DotDistances(
+            s.strides[1] * s.channels, column, s.inputs // 4, rows, row - s.inputs, next_row - s.inputs,
+            taps=taps, a_tap=s.dilation[1] * s.channels, b_tap=s.inputs,
+        )  # fmt: skip
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
@@ -221,10 +256,13 @@ def output_tiles(s: QuantizedConv2dSizes) -> list[int]:
 def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
-    for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), output_tiles(s), (*BLOCKS, STATIONARY), (0, 1)
+    blocks = [(pixels, BLOCK_OUTPUTS) for pixels in (*BLOCKS, STATIONARY)]
+    blocks += [(pixels, SHARING_OUTPUTS) for pixels in SHARING_BLOCKS]
+    for tile_y, tile_n, (pixels, outputs), order in itertools.product(
+        tile_sizes(s.rows, 1), output_tiles(s), blocks, (0, 1)
     ):
-        knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
+        knobs = {"tile_y": tile_y, "tile_n": tile_n, "order": order}
+        knobs |= {"block_pixels": pixels, "block_outputs": outputs}
         b = QuantizedConv2dBlocking.of(s, knobs)
         if l1_bytes(s, b) <= limit:
             cycles = estimate_cycles(s, b, cores)

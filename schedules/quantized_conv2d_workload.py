@@ -13,6 +13,9 @@ from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 BLOCKS = (5, 4, 3)
 """Pixels that a register block may have; it has four output channels."""
 BLOCK_OUTPUTS = LARGEST_BLOCK[1]
+SHARING_BLOCKS = (10, 9, 8, 7, 6, 5, 4)
+"""Pixels of a register block of two output channels, whose windows share columns of the image."""
+SHARING_OUTPUTS = 2
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from tests.schedules.quantized_operands import FORMS, random_weight, requantizat
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
-from tvm_pulp.schedules.quantized_conv2d_model import STATIONARY
+from tvm_pulp.schedules.quantized_conv2d_model import STATIONARY, QuantizedConv2dBlocking
+from tvm_pulp.schedules.quantized_conv2d_workload import SHARING_BLOCKS
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -166,7 +167,13 @@ def test_assembly(
 
 @pytest.mark.parametrize(
     "channels,outputs,size,stride,least",
-    [(16, 16, 64, 1, 17.0), (16, 16, 16, 1, 16.5), (16, 32, 32, 2, 16.5), (64, 64, 8, 1, 19.0)],
+    [
+        (16, 16, 64, 1, 19.0),
+        (8, 16, 16, 1, 14.6),
+        (16, 16, 16, 1, 18.0),
+        (16, 32, 32, 2, 17.4),
+        (64, 64, 8, 1, 21.0),
+    ],
 )
 def test_speed(
     channels: int, outputs: int, size: int, stride: int, least: float, chip: Features, tmp_path: Path
@@ -189,9 +196,45 @@ def test_weights_in_registers(
     """Windows of few bytes, with the simulator's checks on; their odd bytes are gathered from three lines."""
     g = QuantizedConv2d(kernel, strides, padding, (dilation, 1), 200)
     shape = (batch, *data.draw(image_sizes(g, 3, 14), label="size"), channels)
-    knobs = {"tile_y": tile_y, "tile_n": 4, "block_pixels": STATIONARY, "order": 0}
+    knobs = {"tile_y": tile_y, "tile_n": 4, "block_pixels": STATIONARY, "block_outputs": 4, "order": 0}
     with tempfile.TemporaryDirectory() as folder:
         simulate(shape, 4 * pairs, g, chip, Path(folder), form, knobs=knobs)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 2), words=st.integers(1, 3), outputs=st.integers(1, 7), data=st.data(),
+    groups=st.sampled_from([1, 1, 2]), form=st.sampled_from([*FORMS, "sums"]),
+    pixels=st.sampled_from(SHARING_BLOCKS),
+    kernel=st.tuples(st.integers(2, 4), st.integers(2, 5)), dilation=st.tuples(*[st.integers(1, 3)] * 2),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 3)), padding=st.tuples(*[st.integers(0, 2)] * 4),
+)  # fmt: skip
+def test_windows_share_columns(
+    batch: int, words: int, outputs: int, data: st.DataObject, groups: int, form: str, pixels: int,
+    kernel: tuple[int, int], dilation: tuple[int, int], strides: tuple[int, int], padding: Shape,
+    chip: Features,
+) -> None:  # fmt: skip
+    """Any window and distance of windows, with the simulator's checks on."""
+    g = QuantizedConv2d(kernel, strides, padding, dilation, 200)
+    shape = (batch, *data.draw(image_sizes(g, 3, 14), label="size"), 4 * words * groups)
+    knobs = {"tile_y": 5, "tile_n": outputs, "block_pixels": pixels, "block_outputs": 2, "order": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(shape, outputs * groups, g, chip, Path(folder), form, groups, knobs)
+
+
+def test_sizes_whose_windows_share_columns() -> None:
+    def shares(channels: int, kernel: tuple[int, int], groups: int = 1) -> bool:
+        function, _, _ = workload((1, 8, 8, channels), 8, QuantizedConv2d(kernel), groups=groups)
+        found = QuantizedConv2dTemplate().match(function)
+        assert found is not None
+        knobs = {"tile_y": 8, "tile_n": 4, "block_pixels": 6, "block_outputs": 2, "order": 0}
+        return QuantizedConv2dBlocking.of(found.sizes, knobs).shares
+
+    assert shares(8, (3, 3)) and shares(8, (2, 5)) and shares(8, (3, 3), 2)
+    assert not shares(6, (3, 3))  # words of taps do not begin with a channel
+    assert not shares(8, (3, 1)) and not shares(8, (1, 3))
+    assert shares(128, (3, 3))  # a row of the window a segment
+    assert not shares(512, (3, 3))  # each tap one: its weights are too far from the next one's
 
 
 def test_sizes_whose_weights_fit_registers() -> None:
@@ -236,10 +279,10 @@ def test_runs_of_whole_pixels_end_with_the_row(chip: Features, tmp_path: Path) -
 @pytest.mark.parametrize(
     "channels,size,dilation,groups,least",
     [
-        (16, 16, 2, 1, 15.8),
-        (16, 32, 12, 1, 15.2),
-        (64, 16, 1, 4, 16.3),
-        (64, 16, 1, 16, 8.0),
+        (16, 16, 2, 1, 17.0),
+        (16, 32, 12, 1, 15.6),
+        (64, 16, 1, 4, 18.3),
+        (64, 16, 1, 16, 9.4),
         (512, 7, 1, 1, 11.0),
     ],
 )
