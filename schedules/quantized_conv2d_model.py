@@ -15,11 +15,13 @@ from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_dist
 from tvm_pulp.schedules.microkernels.shared_columns import shares_columns
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
+from tvm_pulp.schedules.microkernels.window_panel import PIXELS, column_words, window_cycles
 from tvm_pulp.schedules.quantized_conv2d_workload import (
     BLOCK_OUTPUTS,
     BLOCKS,
     SHARING_BLOCKS,
     SHARING_OUTPUTS,
+    WINDOW_OUTPUTS,
     QuantizedConv2dSizes,
 )
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
@@ -32,6 +34,8 @@ _CYCLES_A_PANEL = 100.0
 _CYCLES_A_SIZE = 200.0
 """Of a second size of register blocks in a tile: its code is not in the instruction cache."""
 _DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_COLUMN = 120.0
+"""Of putting side by side what belongs to a channel, see ``window_panel``."""
 _CYCLES_A_LINE = 12.0
 """A row of the image is a transfer of its own."""
 
@@ -42,7 +46,8 @@ class QuantizedConv2dBlocking:
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
     weights stay. With `STATIONARY` pixels the weights stay in registers. Blocks of `SHARING_OUTPUTS`
-    channels load each column of the image once for all windows, see ``shared_columns``.
+    channels load each column of the image once for all windows, see ``shared_columns``; with
+    `WINDOW_OUTPUTS` the windows stay in registers, see ``window_panel``.
     """
 
     tile_y: int
@@ -57,6 +62,8 @@ class QuantizedConv2dBlocking:
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
         tile_y, tile_n = min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs_of_group)
         pixels = knobs["block_pixels"]
+        if knobs["block_outputs"] == WINDOW_OUTPUTS and s.can_keep_windows(tile_n):
+            return QuantizedConv2dBlocking(tile_y, tile_n, PIXELS, WINDOW_OUTPUTS, knobs["order"])
         if pixels == STATIONARY and not s.can_be_stationary(tile_n):
             pixels = BLOCKS[-1]
         b = QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns), BLOCK_OUTPUTS, knobs["order"])
@@ -73,6 +80,11 @@ class QuantizedConv2dBlocking:
     def block(self) -> tuple[int, int]:
         """Pixels and output channels of the register block."""
         return self.block_pixels, min(self.block_outputs, self.tile_n)
+
+    @property
+    def keeps_windows(self) -> bool:
+        """Whether windows stay in registers."""
+        return self.block_outputs == WINDOW_OUTPUTS
 
     @property
     def shares(self) -> bool:
@@ -117,6 +129,8 @@ class QuantizedConv2dBlocking:
             "bias": s.epilogue.vectors * self.tile_n if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
+        if self.keeps_windows:
+            sizes["columns"] = self.tile_n * column_words(s.stationary_panel(self.tile_n))
         return {name: aligned(size, _item(s, name)) for name, size in sizes.items() if size}
 
 
@@ -126,6 +140,7 @@ BUFFER_AXES = {
     "weight": ("channel",),
     "weight_stored": ("channel",),
     "bias": ("channel",),
+    "columns": ("channel",),
     "result": ("image", "row", "channel"),
 }
 """Axes that the box of each buffer depends on."""
@@ -143,7 +158,7 @@ def loop_axes(
 
 def _item(s: QuantizedConv2dSizes, name: str) -> int:
     """Return the bytes of an element of a buffer."""
-    return {"bias": 4, "result": s.epilogue.item}.get(name, 1)
+    return {"bias": 4, "columns": 4, "result": s.epilogue.item}.get(name, 1)
 
 
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
@@ -165,9 +180,10 @@ def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
 def copies(s: QuantizedConv2dSizes, total: int, periods: Mapping[str, int]) -> dict[str, int]:
     """Return the copies of each buffer: two of what changes from tile to tile.
 
-    One will do of weights that are unpacked, before and after: the next ones are loaded in between.
+    One will do of weights that are unpacked, before and after: the next ones are loaded in between. So it
+    will of what the workers make of weights and biases.
     """
-    single = ("weight", "weight_stored") if s.packed else ()
+    single = ("columns", *(("weight", "weight_stored") if s.packed else ()))
     return {name: 1 if same_for >= total or name in single else 2 for name, same_for in periods.items()}
 
 
@@ -178,6 +194,7 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: 
     lines = {"data": s.source_rows(b.tile_y), "weight": 2, "weight_stored": 2, "bias": 2, "result": 1}
     if b.tile_n < s.outputs:
         lines["result"] = b.tile_y * s.columns // 8
+    sizes.pop("columns", 0)
     cost = {name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] for name, size in sizes.items()}
     if s.packed:
         cost["weight"] = cost.pop("weight_stored")
@@ -198,6 +215,8 @@ def work_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int)
         work += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
     if s.packed:
         work += total / periods["weight"] * sizes["weight"] * CYCLES_A_VALUE / cores
+    if b.keeps_windows:
+        work += total / periods["columns"] * ceil_div(b.tile_n, cores) * _CYCLES_A_COLUMN
     return work
 
 
@@ -205,6 +224,11 @@ def _tile_cycles(
     s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
 ) -> float:
     """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    if b.keeps_windows:
+        across = ceil_div(s.columns, PIXELS)
+        units = ceil_div(rows * across, cores)
+        runs = ceil_div(units, across) + (units % across > 0)
+        return window_cycles(units, runs, s.columns, outputs, s.stationary_panel(b.tile_n))
     if b.block_pixels == STATIONARY:
         pixels = ceil_div(rows * s.columns, cores)
         runs = ceil_div(pixels, s.columns) + (pixels % s.columns > 0)
@@ -258,6 +282,7 @@ def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBl
     best, least = None, math.inf
     blocks = [(pixels, BLOCK_OUTPUTS) for pixels in (*BLOCKS, STATIONARY)]
     blocks += [(pixels, SHARING_OUTPUTS) for pixels in SHARING_BLOCKS]
+    blocks.append((PIXELS, WINDOW_OUTPUTS))
     for tile_y, tile_n, (pixels, outputs), order in itertools.product(
         tile_sizes(s.rows, 1), output_tiles(s), blocks, (0, 1)
     ):

@@ -17,8 +17,7 @@ from tests.schedules.quantized_operands import FORMS, random_weight, requantizat
 from tvm_pulp.measure import measure_kernel
 from tvm_pulp.passes.operators.quantized_conv2d import QuantizedConv2d, pack_weight, quantized_conv2d
 from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
-from tvm_pulp.schedules.quantized_conv2d_model import STATIONARY, QuantizedConv2dBlocking
-from tvm_pulp.schedules.quantized_conv2d_workload import SHARING_BLOCKS
+from tvm_pulp.schedules.quantized_conv2d_model import STATIONARY
 from tvm_pulp.target import Features
 from tvm_pulp.target.tvm_names import PrimFunc
 
@@ -201,42 +200,6 @@ def test_weights_in_registers(
         simulate(shape, 4 * pairs, g, chip, Path(folder), form, knobs=knobs)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    batch=st.integers(1, 2), words=st.integers(1, 3), outputs=st.integers(1, 7), data=st.data(),
-    groups=st.sampled_from([1, 1, 2]), form=st.sampled_from([*FORMS, "sums"]),
-    pixels=st.sampled_from(SHARING_BLOCKS),
-    kernel=st.tuples(st.integers(2, 4), st.integers(2, 5)), dilation=st.tuples(*[st.integers(1, 3)] * 2),
-    strides=st.tuples(st.integers(1, 2), st.integers(1, 3)), padding=st.tuples(*[st.integers(0, 2)] * 4),
-)  # fmt: skip
-def test_windows_share_columns(
-    batch: int, words: int, outputs: int, data: st.DataObject, groups: int, form: str, pixels: int,
-    kernel: tuple[int, int], dilation: tuple[int, int], strides: tuple[int, int], padding: Shape,
-    chip: Features,
-) -> None:  # fmt: skip
-    """Any window and distance of windows, with the simulator's checks on."""
-    g = QuantizedConv2d(kernel, strides, padding, dilation, 200)
-    shape = (batch, *data.draw(image_sizes(g, 3, 14), label="size"), 4 * words * groups)
-    knobs = {"tile_y": 5, "tile_n": outputs, "block_pixels": pixels, "block_outputs": 2, "order": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        simulate(shape, outputs * groups, g, chip, Path(folder), form, groups, knobs)
-
-
-def test_sizes_whose_windows_share_columns() -> None:
-    def shares(channels: int, kernel: tuple[int, int], groups: int = 1) -> bool:
-        function, _, _ = workload((1, 8, 8, channels), 8, QuantizedConv2d(kernel), groups=groups)
-        found = QuantizedConv2dTemplate().match(function)
-        assert found is not None
-        knobs = {"tile_y": 8, "tile_n": 4, "block_pixels": 6, "block_outputs": 2, "order": 0}
-        return QuantizedConv2dBlocking.of(found.sizes, knobs).shares
-
-    assert shares(8, (3, 3)) and shares(8, (2, 5)) and shares(8, (3, 3), 2)
-    assert not shares(6, (3, 3))  # words of taps do not begin with a channel
-    assert not shares(8, (3, 1)) and not shares(8, (1, 3))
-    assert shares(128, (3, 3))  # a row of the window a segment
-    assert not shares(512, (3, 3))  # each tap one: its weights are too far from the next one's
-
-
 def test_sizes_whose_weights_fit_registers() -> None:
     def gathers(channels: int, kernel: tuple[int, int], outputs: int, form: str) -> bool | None:
         found = QuantizedConv2dTemplate().match(
@@ -251,15 +214,6 @@ def test_sizes_whose_weights_fit_registers() -> None:
     assert gathers(4, (3, 4), 8, "short") is None  # twelve words
     assert gathers(3, (3, 3), 7, "short") is None
     assert gathers(3, (3, 3), 8, "wide") is None
-
-
-@pytest.mark.parametrize("size,outputs,stride,least", [(96, 8, 2, 9.4), (32, 16, 1, 9.0)])
-def test_speed_of_first_layers(
-    size: int, outputs: int, stride: int, least: float, chip: Features, tmp_path: Path
-) -> None:
-    """Of images with three channels: a MobileNet's and a residual network's."""
-    g = QuantizedConv2d((3, 3), (stride, stride), SAME, zero_point=9)
-    assert simulate((1, size, size, 3), outputs, g, chip, tmp_path, "short") >= least
 
 
 @pytest.mark.parametrize(("size", "channels", "outputs", "least"), [(24, 16, 16, 18.0), (7, 5, 11, 4.0)])
