@@ -23,7 +23,7 @@ _CYCLES_A_CALL = 500.0  # of the shortest kernels
 _CYCLES_A_BYTE = 0.2  # of elementwise kernels and batch norms, their tensors counted together
 _MACS_A_CYCLE, _BYTE_MACS_A_CYCLE = 3.5, 14.0
 
-FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
+FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer", "store_replays")
 
 
 def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: Features) -> MemoryPlan:

@@ -18,8 +18,8 @@ class Buffer:
     name : str
         Name in the model or in the graph, e.g. "features.0.weight", "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state", "gradient" or "activation".
-        All but activations have a symbol of their own.
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays" (the replay store),
+        "slots" (numbers of its rows) or "activation". All but activations have a symbol of their own.
     level : str
         Memory level, "L1" or "L2": where the call that it is an argument of finds it.
     offset : int or None
@@ -90,7 +90,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class FunctionPlan:
-    """A network function: "train_step", "gradient_step", "update_step" or "infer".
+    """A network function: "train_step", "gradient_step", "update_step", "infer" or "store_replays".
 
     Attributes
     ----------

@@ -19,7 +19,8 @@ def step_macs(metadata: Metadata, function: str) -> int:
 
 def time_report(metadata: Metadata, result: RunResult) -> str:
     """Cycles a step and multiply-accumulates a cycle, mean over the steps; memory a level."""
-    function = "infer" if "infer" in result.steps[0].kernel_cycles else "train_step"
+    called = list(result.steps[0].kernel_cycles)
+    function = called[0] if len(called) == 1 else "train_step"  # of micro-batches
     cycles = result.cycles
     macs = step_macs(metadata, function)
     megahertz = metadata.simulator.get("frequency_hz", 0) / 1e6
