@@ -154,7 +154,7 @@ def train_config(options: argparse.Namespace) -> Any:
             "--replay-batch": options.replay_batch,
             "--keep-gradients": options.keep_gradients,
         }
-        wrong = [name for name, value in given.items() if value]
+        wrong = [name for name, value in given.items() if value not in (None, False)]
         if wrong:
             raise UserError(f"{wrong[0]} is for training; add --train")
         return None
