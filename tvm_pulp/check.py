@@ -22,7 +22,7 @@ from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.replay_slots import REPLAY_LABELS, REPLAY_LATENTS, STORE, ReplaySlots
+from tvm_pulp.replay_slots import REPLAY_LABELS, REPLAY_LATENTS, STORE, ReplaySlots, is_filled
 from tvm_pulp.runners.base import Runner, Session
 from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target.errors import UserError
@@ -105,7 +105,8 @@ def check(
         rows.add("output", result.output, expected.output, TENSOR_TOLERANCE, index, precise.output)
         actual = read_tensors(session, metadata)
         if store is not None:
-            rows.add(REPLAY_LATENTS, actual[REPLAY_LATENTS], store.latents, 0.0, index)
+            filled = is_filled(store.labels)
+            rows.add(REPLAY_LATENTS, actual[REPLAY_LATENTS][filled], store.latents[filled], 0.0, index)
             rows.add(REPLAY_LABELS, actual[REPLAY_LABELS], store.labels, 0.0, index)
         values = {**precise.gradients_by_name(), **exact.tensors()}
         for name, value in {**expected.gradients_by_name(), **stepwise.tensors()}.items():
