@@ -32,13 +32,12 @@ from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
     STATIONARY,
     QuantizedMatmulBlocking,
-    QuantizedMatmulWorkload,
     estimate_cycles,
     l1_bytes,
-    read_workload,
     search,
     tiles_of,
 )
+from tvm_pulp.schedules.quantized_matmul_workload import QuantizedMatmulWorkload, read_workload
 from tvm_pulp.schedules.quantized_transfers import load_packed, load_segments, load_vectors
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
@@ -170,10 +169,13 @@ class _Builder:
 
     def _rearrangements(self) -> list[str]:
         w, sources = self.w, []
-        if any(name in w.columns for name in self.prepared):
-            sources.append(transpose_bytes_source(w.k, assembly=self.features.has_xpulp))
+        tiles = {"data": (w.m, self.b.tile_m), "weight": (w.n, self.b.tile_n)}
+        transposed = [tiles[name] for name in self.prepared if name in w.columns]
+        if transposed:
+            left = set().union(*(rests(*sizes, 4) for sizes in transposed))
+            sources.append(transpose_bytes_source(w.k, left, assembly=self.features.has_xpulp))
         if len(w.rearranged) > len(w.columns):
-            sources.append(gather_words_source(w.k))
+            sources.append(gather_words_source(w.k, assembly=self.features.has_xpulp))
         if w.packed:
             sources.append(unpack_weight_source(assembly=self.features.has_xpulp))
         return sources
