@@ -86,7 +86,8 @@ class QuantizedMatmulBlocking:
         """
         a_row, a_step = (4, self.pitch("data")) if "data" in w.columns else (w.k, 4)
         panel = TransposingPanel(w.k, w.n, a_row, a_step, signed)
-        whole = (self.tile_m, self.tile_n) == (w.m, w.n) and w.m >= ROWS and w.n % (COLUMNS * cores) == 0
+        whole = (w.batch, self.tile_m, self.tile_n) == (1, w.m, w.n)
+        whole = whole and w.m >= ROWS and w.n % (COLUMNS * cores) == 0
         sums = not w.epilogue_of.requantize and self.block_rows != STATIONARY
         return panel if whole and sums and "weight" in w.columns and panel.is_supported() else None
 
@@ -138,14 +139,27 @@ def _item(w: QuantizedMatmulWorkload, name: str) -> int:
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
     """Return the number of tiles and for how many in a row each buffer's box stays the same."""
-    row, column = _AXES
-    axes = [TiledAxis(row, w.m, b.tile_m), TiledAxis(column, w.n, b.tile_n)]
-    axes = axes[::-1] if b.order else axes
-    used = {"data": [row], "weight": [column], "bias": [column], "result": [row, column]}
+    axes, used = tiled_axes(w, b), axes_of_buffers()
     return math.prod(axis.count for axis in axes), {name: period(axes, a) for name, a in used.items()}
 
 
-_AXES = (Var("row", "int32"), Var("column", "int32"))
+MATRIX, ROW, COLUMN = (Var(name, "int32") for name in ("matrix", "row", "column"))
+
+
+def tiled_axes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> list[TiledAxis]:
+    """Return the axes of the loop over tiles, outermost first: a tile is of one matrix of a batch."""
+    axes = [TiledAxis(ROW, w.m, b.tile_m), TiledAxis(COLUMN, w.n, b.tile_n)]
+    return [TiledAxis(MATRIX, w.batch, 1), *(axes[::-1] if b.order else axes)]
+
+
+def axes_of_buffers() -> dict[str, list[Var]]:
+    """Return the axes that the box of each buffer depends on."""
+    return {
+        "data": [MATRIX, ROW],
+        "weight": [MATRIX, COLUMN],
+        "bias": [COLUMN],
+        "result": [MATRIX, ROW, COLUMN],
+    }
 
 
 def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
@@ -173,7 +187,7 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
             each += tile_cycles(m - ROWS, n, b.block, along_rows, d, e, cores)
         else:
             each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
-        compute += each * m_count * n_count
+        compute += each * w.batch * m_count * n_count
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
@@ -214,7 +228,7 @@ def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> l
 
 def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, cores, l1_bytes)
+    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, w.batch, cores, l1_bytes)
 
 
 @lru_cache(maxsize=1024)
@@ -225,10 +239,11 @@ def _search(
     epilogue: Epilogue,
     columns: tuple[str, ...],
     packed: bool,
+    batch: int,
     cores: int,
     limit: int,
 ) -> QuantizedMatmulBlocking | None:
-    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed)
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed, batch)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
     for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):

@@ -19,7 +19,7 @@ class QuantizedMatmulWorkload:
     """A product of m x k and n x k bytes, with or without requantisation.
 
     The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns.
-    A `packed` weight has 4 bits a value.
+    A `packed` weight has 4 bits a value. With a `batch` there are as many matrices of each.
     """
 
     function: PrimFunc
@@ -29,6 +29,7 @@ class QuantizedMatmulWorkload:
     epilogue_of: Epilogue
     columns: tuple[str, ...] = ()
     packed: bool = False
+    batch: int = 1
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -73,8 +74,9 @@ def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
     epilogue = read_epilogue(value)
     columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
     packed = value["weight_bits"] == 4
-    found = QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns, packed)
-    lies_otherwise = packed and ("weight" in found.rearranged or found.segments > 1)
+    m, n, k, batch = (value[name] for name in ("m", "n", "k", "batch"))
+    found = QuantizedMatmulWorkload(function, m, n, k, epilogue, columns, packed, batch)
+    lies_otherwise = packed and ("weight" in found.rearranged or found.segments > 1 or batch > 1)
     return found if epilogue.is_supported() and not lies_otherwise else None
 
 
