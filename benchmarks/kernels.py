@@ -56,6 +56,8 @@ KERNELS = [
     "matmul:m=64,n=64,k=64,layout=nn,dtype=int8,source=l1",
     "matmul:m=64,n=64,k=64,layout=tn,dtype=int8,source=l1",
     *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=int8" for layout in ("nt", "nn", "tn")),
+    "matmul:m=50,n=37,k=61,layout=nt,dtype=int8",
+    "matmul:m=64,n=64,k=64,layout=nn,batch=4,dtype=int8",
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
     "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",
