@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm import relax
 
+from tvm_pulp.passes.replays import REPLAY_INDICES, REPLAY_LABELS, REPLAY_LATENTS, REPLAY_SLOTS
 from tvm_pulp.passes.training_graph import TrainingGraph
 
 
@@ -162,11 +163,15 @@ def _argument_kind(name: str, graph: TrainingGraph) -> str:
         return "input"
     if name == "labels":
         return "labels"
+    if graph.replays and name in (REPLAY_LATENTS, REPLAY_LABELS):
+        return "replays"
+    if graph.replays and name in (REPLAY_INDICES, REPLAY_SLOTS):
+        return "slots"
     if name in graph.parameters:
         return "parameter"
     if name in graph.states:
         return "state"
-    raise ValueError(f"argument {name!r} is neither input, labels, parameter nor state")
+    raise ValueError(f"argument {name!r} is neither input, labels, replays, slots, parameter nor state")
 
 
 def _result_name(index: int, function: str, graph: TrainingGraph) -> tuple[str, str]:

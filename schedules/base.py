@@ -84,6 +84,7 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.quantized_depthwise_pairs import DepthwisePairsTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
     from tvm_pulp.schedules.quantized_pool import QuantizedPoolTemplate
+    from tvm_pulp.schedules.store_rows import StoreRowsTemplate
     from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
@@ -100,6 +101,7 @@ def templates() -> list[Template]:
         LinearSumTemplate(),
         QuantizedPoolTemplate(),
         LatentsTemplate(),
+        StoreRowsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),
         MovementTemplate(),

@@ -18,8 +18,8 @@ class Buffer:
     name : str
         Name in the model or in the graph, e.g. "features.0.weight", "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state", "gradient" or "activation".
-        All but activations have a symbol of their own.
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays" (the replay store),
+        "slots" (numbers of its rows) or "activation". All but activations have a symbol of their own.
     level : str
         Memory level, "L1" or "L2": where the call that it is an argument of finds it.
     offset : int or None
@@ -90,7 +90,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class FunctionPlan:
-    """A network function: "train_step", "gradient_step", "update_step" or "infer".
+    """A network function: "train_step", "gradient_step", "update_step", "infer" or "store_replays".
 
     Attributes
     ----------
@@ -160,12 +160,14 @@ def check_memory(plan: MemoryPlan, features: Features, advice: Sequence[str] = (
             f"-l1-bytes={-(-(features.l1_bytes + missing) // 4096) * 4096}"
         )
     named = sum(buffer.bytes for buffer in plan.buffers)
+    replays = sum(buffer.bytes for buffer in plan.buffers if buffer.kind == "replays")
+    stored = f", {replays} for stored replays" if replays else ""
     needed = plan.arena_bytes + named
     if needed > features.l2_bytes:
         larger = f"-l2-bytes={1 << (needed - 1).bit_length()}"
         raise UserError(
             f"L2 is {needed - features.l2_bytes} bytes short: the tensors need {needed} "
-            f"({plan.arena_bytes} for activations and gradients, {named} for parameters, optimiser state, "
-            f"inputs and outputs), there are {features.l2_bytes}; "
+            f"({plan.arena_bytes} for activations and gradients, {named - replays} for parameters, optimiser "
+            f"state, inputs and outputs{stored}), there are {features.l2_bytes}; "
             f"what would help: {', '.join([*advice, larger])}"
         )

@@ -9,7 +9,13 @@ from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 
-COMMANDS: Mapping[str, int] = {"train_step": 0, "gradient_step": 1, "update_step": 2, "infer": 3}
+COMMANDS: Mapping[str, int] = {
+    "train_step": 0,
+    "gradient_step": 1,
+    "update_step": 2,
+    "infer": 3,
+    "store_replays": 4,
+}
 """Value of `<model>_command` for each network function."""
 
 _ABOUT = {
@@ -17,6 +23,7 @@ _ABOUT = {
     "gradient_step": "Forward and backward pass of one micro-batch; its gradients are added to those before.",
     "update_step": "Update the parameters by the gradients of the micro-batches, and forget the gradients.",
     "infer": "Output for the inputs' first sample, the running statistics as they are.",
+    "store_replays": "Store the samples in inputs and labels for replay, in the slots replay_slots.",
 }
 _KINDS = {
     "input": "Write the samples here before a step, one after the other.",
@@ -26,6 +33,8 @@ _KINDS = {
     "parameter": "Parameters and running statistics. Updated in place; save them from here.",
     "state": "State of the optimiser, updated in place.",
     "gradient": "Gradients of the last step.",
+    "replays": "The replay store: a row a sample, packed latents and their labels. Save it from here.",
+    "slots": "Write rows of the store here before a call: to replay, or to overwrite (all different).",
 }
 
 

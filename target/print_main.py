@@ -7,9 +7,11 @@ from tvm_pulp.target.symbols import symbol_of
 
 
 def batch_layout(plan: MemoryPlan) -> list[Buffer]:
-    """The tensors of one (micro-)batch in the order of the data file: inputs, then labels."""
-    inputs = [buffer for buffer in plan.buffers if buffer.kind == "input"]
-    return inputs + [buffer for buffer in plan.buffers if buffer.kind == "labels"]
+    """The tensors of one (micro-)batch in the order of the data file: inputs, labels, slots to replay."""
+    step = plan.functions[0] if plan.functions else None
+    read = {b.name for call in step.calls for b in call.arguments if b.kind == "slots"} if step else set()
+    found = {kind: [b for b in plan.buffers if b.kind == kind] for kind in ("input", "labels", "slots")}
+    return found["input"] + found["labels"] + [buffer for buffer in found["slots"] if buffer.name in read]
 
 
 def print_main(model: str, plan: MemoryPlan) -> str:

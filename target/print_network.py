@@ -22,7 +22,6 @@ SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
 PARAMETERS = "parameters"
 _FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
-_INITIALISED = ("parameter", "state")
 
 
 def print_network(
@@ -53,7 +52,7 @@ def print_network(
         Path in the project → text.
     """
     return {
-        f"{SOURCES}/network.c": _Network(model, plan, kernels).text(),
+        f"{SOURCES}/network.c": _Network(model, plan, kernels, values).text(),
         f"{SOURCES}/parameters.S": print_parameters(model, plan, values),
         f"{HEADERS}/tvmgen_{model}.h": print_header(model, plan, micro_batches),
         "templates/main.c": print_main(model, plan),
@@ -79,13 +78,18 @@ def is_stored(values: np.ndarray) -> bool:
     return any(np.ascontiguousarray(values).tobytes())
 
 
+def is_initialised(buffer: Buffer, values: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether the loader writes a tensor: parameters and states, of the replay store the labels."""
+    return buffer.kind in ("parameter", "state") or (buffer.kind == "replays" and buffer.name in values)
+
+
 def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarray]) -> str:
     """Print the assembly that places the initial values, bit by bit from files, in L2."""
     lines = [
         "/* Initial values of parameters and states. The loader writes them, the program changes them. */"
     ]
     for buffer in plan.buffers:
-        if buffer.kind not in _INITIALISED:
+        if not is_initialised(buffer, values):
             continue
         symbol = symbol_of(model, buffer)
         stored = is_stored(values[buffer.name])
@@ -118,9 +122,16 @@ def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
 
 
 class _Network:
-    def __init__(self, model: str, plan: MemoryPlan, kernels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        model: str,
+        plan: MemoryPlan,
+        kernels: Mapping[str, str],
+        values: Mapping[str, np.ndarray],
+    ) -> None:
         self.model = model
         self.plan = plan
+        self.values = values
         called = dict.fromkeys(call.kernel for function in plan.functions for call in function.calls)
         self.prototypes = {name: kernel_prototype(name, kernels[name]) for name in called}
         self.symbols = {
@@ -156,7 +167,7 @@ class _Network:
     def tensors(self) -> list[str]:
         lines = ["/* Tensors with a name; those with initial values are in parameters.S. */"]
         for buffer in self.plan.buffers:
-            if buffer.kind not in _INITIALISED:
+            if not is_initialised(buffer, self.values):
                 declared = f"{c_type(buffer.dtype)} {symbol_of(self.model, buffer)}[{elements(buffer)}];"
                 lines.append(
                     f"PULP_PERSISTENT {declared} /* {comment(buffer.name)} {shape_text(buffer.shape)} */"

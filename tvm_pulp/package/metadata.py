@@ -25,7 +25,7 @@ class Tensor:
     name : str
         Name in the model, e.g. "features.0.weight" or "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state" or "gradient".
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays" or "slots".
     symbol : str
         Symbol in the ELF.
     shape : tuple of int
@@ -133,7 +133,7 @@ class Metadata:
             if epoch
             else datetime.datetime.now(datetime.timezone.utc)
         )
-        io_bytes = sum(t.bytes for t in self.of_kind("input", "labels", "loss", "output"))
+        io_bytes = sum(t.bytes for t in self.of_kind("input", "labels", "slots", "loss", "output"))
         constants = sum(t.bytes for t in self.of_kind("parameter"))
         main = [
             {
@@ -142,7 +142,7 @@ class Metadata:
                 "workspace_size_bytes": arena,
                 "constants_size_bytes": constants,
                 "io_size_bytes": io_bytes,
-                "inputs": {t.name: _describe(t) for t in self.of_kind("input", "labels")},
+                "inputs": {t.name: _describe(t) for t in self.of_kind("input", "labels", "slots")},
                 "outputs": {t.name: _describe(t) for t in self.of_kind("loss", "output")},
             }
             for name, arena in self.arenas.items()
