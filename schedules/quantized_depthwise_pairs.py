@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tvm_pulp.schedules.base import ClusterFeatures
-from tvm_pulp.schedules.dialect import barrier, element, index, sequence, when
+from tvm_pulp.schedules.dialect import element, index, sequence, when
 from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.depthwise_pairs import depthwise_pairs_source
@@ -19,6 +19,7 @@ from tvm_pulp.schedules.quantized_convolution import ConvolutionModel, Convoluti
 from tvm_pulp.schedules.quantized_convolution_build import ConvolutionBuilder
 from tvm_pulp.schedules.quantized_depthwise_pairs_model import (
     DepthwisePairsBlocking,
+    WholeRows,
     estimate_cycles,
     l1_bytes,
     micro_kernel_sizes,
@@ -67,17 +68,15 @@ class DepthwisePairsTemplate(ConvolutionTemplate[DepthwisePairsBlocking]):
     def build_in_place(
         self, workload: QuantizedConv2dWorkload, features: ClusterFeatures, resident: Collection[int]
     ) -> PrimFunc | None:
-        """Return the function for tensors in L1: the image is read where it is, if no window goes beyond its
-        last row, and a row of padding above it is one of its own.
-        """
+        """Return the function for tensors in L1; the image is read where it is if windows end in it."""
         s, function = workload.sizes, workload.function
+        assert isinstance(s, WholeRows)
         if len(set(resident)) < len(function.params):
             return None
         whole = DepthwisePairsBlocking(s.rows, s.rows)
         left = features.kernel_l1_bytes - resident_bytes(function, resident)
         unpacked = whole.tile_elements(s)["weight"] if s.packed else 0
-        ends = s.padding[0] <= 1 and s.source_rows(s.rows) - s.padding[0] <= s.height
-        if ends and s.width * s.channels == s.pitch and s.pitch + unpacked <= left:
+        if s.ends_in_image and s.width * s.channels == s.pitch and unpacked <= left:
             return self.build_blocking(workload, whole, features, ["weight"] if s.packed else [])
         return super().build_in_place(workload, features, resident)
 
@@ -100,8 +99,7 @@ class _Builder(ConvolutionBuilder[DepthwisePairsBlocking]):
         super().__init__(workload, blocking, features, axes, scratch)
         self.image = PaddedImage(s, blocking.tile_y, features.cores, self.analyzer)
         self.reads_tensor = self.in_place and "data" not in (scratch or ())
-        pads_tiles = s.has_rows_of_padding and not self.image.pads_rows_once
-        self.pads_tiles = pads_tiles and not self.reads_tensor
+        self.pads_tiles = s.has_rows_of_padding and not self.image.pads_rows_once
         self.channels = TileAxis(index(0), index(s.channels), s.channels)
         periods = dict.fromkeys(self.elements, self.loop.total) | {"data": 1, "result": 1}
         self.allocate(periods, dict.fromkeys(periods, 1) if self.in_place else blocking.copies(s))
@@ -111,7 +109,10 @@ class _Builder(ConvolutionBuilder[DepthwisePairsBlocking]):
         copies = self.in_place and not self.reads_tensor
         prepare = self._prepare if self.pads_tiles or s.packed or copies else None
         every = 1 if self.pads_tiles or copies else self.loop.total
-        body = self.run(self._loads, self._compute, prepare, self._padding(), every)
+        starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
+        places = [address_of(element(self.buffers["data"], at)) for at in starts]
+        padding = [] if self.reads_tensor else self.image.write_once(places)
+        body = self.run(self._loads, self._compute, prepare, padding, every)
         sources = [
             depthwise_pairs_source(
                 micro_kernel_sizes(s, self.features.cores), assembly=self.features.has_xpulp
@@ -122,20 +123,6 @@ class _Builder(ConvolutionBuilder[DepthwisePairsBlocking]):
         source = "\n".join([*sources, self.image.micro_kernel()])
         tile = f"rows {b.tile_y}/{s.rows}; strips of two channels"
         return self.finish(body, tile, source, "quantized_depthwise_pairs")
-
-    def _padding(self) -> list[Stmt]:
-        """Return the writing of the padding that stays for all tiles."""
-        if not self.reads_tensor:
-            starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
-            return self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
-        if not self.s.padding[0]:
-            return []
-        self.above, declaration = self.l1.allocate("above_l1", self.s.pitch, "uint8")
-        self.declarations.append(declaration)
-        row = self.workers(
-            "quantized_pad_rows", address_of(element(self.above, index(0))), index(1), index(1), index(1)
-        )
-        return [row, barrier()]
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         s = self.s
@@ -163,10 +150,13 @@ class _Builder(ConvolutionBuilder[DepthwisePairsBlocking]):
         return sequence(*steps)
 
     def _compute(self, tile: Expr) -> Stmt:
-        data, start = self.buffers["data"], self.start("data", tile)
-        above, others = element(data, start), self.analyzer.simplify(start + self.s.pitch)
-        if self.reads_tensor and self.s.padding[0]:
-            above, others = element(self.above, index(0)), start
-        rows = address_of(above), address_of(element(data, others))
+        row = self.axis(tile, "row")[0]
+        pads = index(0)
+        if self.s.padding[0] and not self.s.has_rows_of_padding:
+            pads = self.analyzer.simplify((row.offset <= 0).astype("int32"))
+        start = self.start("data", tile)
+        if not (self.reads_tensor and self.s.padding[0]):  # else the tensor begins with the second row
+            start = self.analyzer.simplify(start + self.s.pitch)
         places = (self.place(name, tile) for name in ("weight", "bias", "result"))
-        return self.workers("depthwise_pairs_tile", *rows, *places, self.axis(tile, "row")[0].size)
+        data = address_of(element(self.buffers["data"], start))
+        return self.workers("depthwise_pairs_tile", data, *places, row.size, pads)

@@ -8,14 +8,16 @@ which is the first half of the window beside it. Nine loads, four turns and eigh
 words of four windows.
 
 The image's rows lie in memory without columns of padding: the pixels of a strip that would be in them are
-constants of its code. A strip is walked down: a row of the image that two windows share is turned once. It
-goes into the sums of the upper one's results, which are requantised then, and begins those of the lower one.
-Weights, biases, multipliers and sums of both channels are in registers.
+constants of its code, and so is a row of padding above the image. A strip is walked down: a row of the image
+that two windows share is turned once. It goes into the sums of the upper one's results, which are requantised
+then, and begins those of the lower one. Weights, biases, multipliers and sums of both channels are in
+registers.
 
 Of a 3x3 window a result takes 5.25 instructions to turn two rows, three products, three for the
 requantisation, whose first shift adds the bias, and one for the store of half a word: 12.25, at most 5.9
 MAC/cycle on 8 cores. Strips of three columns take 12.5; all their code fits the core's own cache. A pair's
-strip begins with a row that is turned once more, and with what registers hold: 50 instructions.
+strip begins with a row that is turned once more, and with loads of what registers hold: 50
+instructions.
 """
 
 from __future__ import annotations
@@ -155,15 +157,16 @@ def depthwise_pairs_source(p: DepthwisePairs, *, assembly: bool) -> str:
 
 /* The share of worker `core` in rows x {p.columns} x {p.channels} results: strips of \
 {" or ".join(map(str, sorted({strip.columns for strip in strips})))} columns, some pairs
- * of channels of one after the other. The first row of the image may lie apart. */
-static void depthwise_pairs_tile(int core, const uint8_t *above, const uint8_t *image, const int8_t *weight,
-                                 const int32_t *bias, uint8_t *result, int32_t rows) {{
+ * of channels of one after the other. `image` is the second row of the first windows; with `pads` the one
+ * above it is padding. */
+static void depthwise_pairs_tile(int core, const uint8_t *image, const int8_t *weight, const int32_t *bias,
+                                 uint8_t *result, int32_t rows, int32_t pads) {{
   const int32_t total = {p.pairs * len(strips)}, end = pulp_chunk(core + 1, PULP_CORES, total);
   for (int32_t at = pulp_chunk(core, PULP_CORES, total); at < end;) {{
     const int32_t strip = at / {p.pairs}, pair = at - strip * {p.pairs};
     const int32_t pairs = pulp_min({p.pairs} - pair, end - at);
     const int32_t x = {column}, channel = {CHANNELS} * pair;
-    const int32_t place = (2 * x - {p.left}) * {p.channels} + channel;
+    const uint8_t *const from = image + (2 * x - {p.left}) * {p.channels} + channel;
     const int8_t *const weights = weight + channel * {WEIGHT_BYTES};
     const int32_t *const biases = bias + channel;
     uint8_t *const to = result + x * {p.channels} + channel;
@@ -180,30 +183,33 @@ def _calls(strips: list[Strip]) -> str:
     lines = []
     for number, end in enumerate(ends):
         condition = f"if (strip < {end}) " if number < len(ends) - 1 else ""
-        call = f"{strips[end - 1].name}(image + place, weights, biases, to, pairs, rows, above + place);"
+        call = f"{strips[end - 1].name}(from, weights, biases, to, pairs, rows, pads);"
         lines.append(f"    {'else ' if number else ''}{condition}{call}")
     return "\n".join(lines)
 
 
 def _strip_c(p: DepthwisePairs, strip: Strip) -> str:
     value = p.e.c_value("sum", f"bias[c + {p.e.multipliers // 4}]", "")
-    padded = " || ".join(f"2 * x + j == {pixel}" for pixel, is_padded in enumerate(strip.padded) if is_padded)
-    pixel = f"(y + i ? others : first)[j * {p.channels}]"
-    pixel = f"({padded} ? {p.zero_point} : {pixel})" if padded else pixel
+    padded = " || ".join(
+        [
+            "(pads && !y && !i)",
+            *(f"2 * x + j == {pixel}" for pixel, is_padded in enumerate(strip.padded) if is_padded),
+        ]
+    )
     return f"""\
 {strip.description}
 static void {strip.name}(const uint8_t *image, const int8_t *weight, const int32_t *bias, uint8_t *result,
-                              int32_t pairs, int32_t rows, const uint8_t *above) {{
+                              int32_t pairs, int32_t rows, int32_t pads) {{
   for (int32_t c = 0; c < {CHANNELS} * pairs; ++c)
     for (int32_t y = 0; y < rows; ++y)
       for (int32_t x = 0; x < {strip.columns}; ++x) {{
-        const uint8_t *const first = above + x * {2 * p.channels} + c;
+        const uint8_t *const window = image + (2 * y - 1) * {p.pitch} + x * {2 * p.channels} + c;
         int32_t sum = bias[c];
-        for (int32_t i = 0; i < 3; ++i) {{
-          const uint8_t *const others = image + (2 * y + i - 1) * {p.pitch} + x * {2 * p.channels} + c;
-          for (int32_t j = 0; j < 3; ++j)
-            sum += {pixel} * weight[(c * 3 + i) * 4 + j];
-        }}
+        for (int32_t i = 0; i < 3; ++i)
+          for (int32_t j = 0; j < 3; ++j) {{
+            const int32_t value = {padded} ? {p.zero_point} : window[i * {p.pitch} + j * {p.channels}];
+            sum += value * weight[(c * 3 + i) * 4 + j];
+          }}
         result[(y * {p.columns} + x) * {p.channels} + c] = {value};
       }}
 }}"""

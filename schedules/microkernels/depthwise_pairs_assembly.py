@@ -25,12 +25,12 @@ _WEIGHTS = (("s0", "s1", "s2"), ("s3", "s4", "s5"))
 _MULTIPLIERS, _BIASES = ("s6", "s7"), ("s8", "s9")
 _SUMS = ("s10", "s11", "a5", "a6", "a7", "ra", "gp", "tp")
 _SAVED = ("s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "ra", "gp", "tp")
-_ABOVE = "a6"
-_PLACES = dict(zip((_IMAGE, _WEIGHT, _BIAS, _RESULT, _ROWS, _ABOVE), range(60, 84, 4), strict=True))
-"""Where arguments are on the stack, behind the saved registers; of the first row its distance to others."""
+_PADS = "a6"
+_END = _PAIRS
+"""Where the weights end, when it is known."""
+_PLACES = dict(zip((_IMAGE, _WEIGHT, _BIAS, _RESULT, _END, _ROWS, _PADS), range(60, 88, 4), strict=True))
+"""Where arguments are on the stack, behind the saved registers."""
 _FRAME = 96
-_FIRST_ROW = _RESULTS[0]
-"""The last pixel of the row that begins the sums."""
 _REFETCH = 0.45
 """Cycles of an instruction of a pair, once a pair, where not all fit the core's own cache."""
 _CACHED = 128
@@ -52,6 +52,12 @@ def _row(p: DepthwisePairs, strip: Strip, tap: int) -> list[str]:
     """
     lines: list[str] = []
     free, width = list(_PIXELS), strip.columns
+    base, row = _IN, 0
+    if tap == 0:  # the row above the one that the pointer is at
+        row = -p.pitch
+        if row - 2 * width * p.channels < -LARGEST_IMMEDIATE - 1:
+            base, row = _RESULTS[0], 0
+            lines.append(f"addi {base}, {_IN}, {-p.pitch}")
 
     def load(pixel: int) -> str:
         register = free.pop(0)
@@ -62,7 +68,7 @@ def _row(p: DepthwisePairs, strip: Strip, tap: int) -> list[str]:
         elif pixel == 2 * width and tap:
             lines.append(f"P_LHU({register}, {p.pitch}, {_IN})")
         else:
-            lines.append(f"lhu {register}, {(pixel - 2 * width) * p.channels}({_IN if tap else _FIRST_ROW})")
+            lines.append(f"lhu {register}, {row + (pixel - 2 * width) * p.channels}({base})")
         return register
 
     def turn(first: str, second: str) -> str:
@@ -142,60 +148,69 @@ def _two_rows(p: DepthwisePairs, strip: Strip) -> list[str]:
 
 
 def _begin_pair(p: DepthwisePairs, strip: Strip) -> list[str]:
-    """Return what loads a pair's pointers, weights, biases and multipliers, and begins its sums."""
-    weights, biases = _PIXELS[:2]
-    first, second = _RESULTS
+    """Return what loads a pair's pointers, weights, biases and multipliers, and begins its sums.
+
+    The pointers on the stack are moved on to the next pair.
+    """
+    weights, biases, image, result = _PIXELS
+    pads, rows = _RESULTS
     lines = [f"lw {weights}, {_PLACES[_WEIGHT]}(sp)", f"lw {biases}, {_PLACES[_BIAS]}(sp)"]
     lines += [f"lw {_IN}, {_PLACES[_IMAGE]}(sp)", f"lw {_OUT}, {_PLACES[_RESULT]}(sp)"]
-    lines += [f"lw {w}, {4 * i}({weights})" for i, w in enumerate((*_WEIGHTS[0], *_WEIGHTS[1]))]
-    lines += [f"lw {register}, {4 * i}({biases})" for i, register in enumerate(_BIASES)]
-    lines += [
-        f"addi {weights}, {weights}, {CHANNELS * WEIGHT_BYTES}",
-        f"addi {first}, {biases}, {4 * CHANNELS}",
-    ]
-    lines += [f"sw {weights}, {_PLACES[_WEIGHT]}(sp)", f"sw {first}, {_PLACES[_BIAS]}(sp)"]
-    lines += add_constant(biases, p.e.multipliers, second)
-    lines += [f"lw {register}, {4 * i}({biases})" for i, register in enumerate(_MULTIPLIERS)]
-    lines += [f"lw {first}, {_PLACES[_ABOVE]}(sp)", f"lw {second}, {_PLACES[_ROWS]}(sp)"]
-    lines.append(f"add {_FIRST_ROW}, {_IN}, {first}")
+    lines += [f"P_LW({w}, 4, {weights})" for w in (*_WEIGHTS[0], *_WEIGHTS[1])]
+    lines += [f"P_LW({register}, 4, {biases})" for register in _BIASES]
+    lines += [f"addi {image}, {_IN}, {CHANNELS}", f"addi {result}, {_OUT}, {CHANNELS}"]
+    moved = {_WEIGHT: weights, _BIAS: biases, _IMAGE: image, _RESULT: result}
+    lines += [f"sw {register}, {_PLACES[argument]}(sp)" for argument, register in moved.items()]
+    multipliers = p.e.multipliers - 4 * len(_BIASES)
+    if multipliers + 4 > LARGEST_IMMEDIATE:
+        lines += add_constant(biases, multipliers, rows)
+        multipliers = 0
+    lines += [f"lw {m}, {multipliers + 4 * i}({biases})" for i, m in enumerate(_MULTIPLIERS)]
+    lines += [f"lw {pads}, {_PLACES[_PADS]}(sp)", f"lw {rows}, {_PLACES[_ROWS]}(sp)"]
     lines += [] if p.e.halfword else [f"PV_PACK_H({m}, {m}, {m})" for m in _MULTIPLIERS]
-    return [*lines, *_row(p, strip, 0)]
+    return [*lines, f"bnez {pads}, 2f", *_row(p, strip, 0)]
+
+
+def _begin_with_padding(p: DepthwisePairs, strip: Strip) -> list[str]:
+    """Return what begins a pair's sums where the first row of the windows is padding."""
+    lines = [f"li {_WORD}, {p.zero_point * 0x010101}"]
+    for column in range(strip.columns):
+        lines += [line for channel in range(CHANNELS) for line in _products(p, column, channel, 0, _WORD)]
+    return lines
 
 
 def _end_pair() -> list[str]:
-    """Return what moves the image and the result on to the next pair."""
-    image, result = _PIXELS[:2]
+    """Return what goes on with the next pair, if there is one."""
+    weights, end = _PIXELS[:2]
     return [
-        f"lw {image}, {_PLACES[_IMAGE]}(sp)",
-        f"lw {result}, {_PLACES[_RESULT]}(sp)",
-        f"addi {image}, {image}, {CHANNELS}",
-        f"addi {result}, {result}, {CHANNELS}",
-        f"sw {image}, {_PLACES[_IMAGE]}(sp)",
-        f"sw {result}, {_PLACES[_RESULT]}(sp)",
+        f"lw {weights}, {_PLACES[_WEIGHT]}(sp)",
+        f"lw {end}, {_PLACES[_END]}(sp)",
+        f"bne {weights}, {end}, 1b",
     ]
 
 
 def strip_assembly(p: DepthwisePairs, strip: Strip) -> str:
     """Return C with a strip's function."""
     text, name, width = AssemblyText(), strip.name, strip.columns
-    begin, body, end = _begin_pair(p, strip), _two_rows(p, strip), _end_pair()
+    begin, body = _begin_pair(p, strip), _two_rows(p, strip)
     text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
     text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
     text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(f"sub {_ABOVE}, {_ABOVE}, {_IMAGE}")
     text.add(*add_constant(_IMAGE, 2 * width * p.channels, "t0"))  # the last pixel, whose load moves on
     text.add(*add_constant(_RESULT, (width - 1) * p.channels, "t0"))
-    text.add(*(f"sw {register}, {place}(sp)" for register, place in _PLACES.items()), f"mv t0, {_PAIRS}")
+    text.add(
+        f"li t0, {CHANNELS * WEIGHT_BYTES}", f"mul {_END}, {_PAIRS}, t0", f"add {_END}, {_END}, {_WEIGHT}"
+    )
+    text.add(*(f"sw {register}, {place}(sp)" for register, place in _PLACES.items()))
     text.add(f"li {_TURN}, 0x05010400", f"li {_JOIN}, 0x07060302", f"li {_JOIN_LAST}, 0x00050302")
-    text.add(f"LP_SETUP(1, t0, {len(begin) + 1 + len(body) + len(end)}, 6)", *begin)
-    text.add(f"LP_SETUP(0, {_RESULTS[1]}, {len(body)}, 5)", *body[:-1], "5:", body[-1])
-    text.add(*end[:-1], "6:", end[-1])
+    text.add("1:", *begin, "3:")
+    text.add(f"LP_SETUP(0, {_RESULTS[1]}, {len(body)}, 5)", *body[:-1], "5:", body[-1], *_end_pair())
     text.add(*(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
-    text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".option pop", ".popsection")
+    text.add(f"addi sp, sp, {_FRAME}", "ret", "2:", *_begin_with_padding(p, strip), "j 3b")
+    text.add(f".size {name}, .-{name}", ".option pop", ".popsection")
     return f"""\
 {strip.description}
-void {name}(const uint8_t *, const int8_t *, const int32_t *, uint8_t *, int32_t, int32_t,
-    const uint8_t *);
+void {name}(const uint8_t *, const int8_t *, const int32_t *, uint8_t *, int32_t, int32_t, int32_t);
 __asm__(
 {text}
 );"""
