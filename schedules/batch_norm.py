@@ -27,7 +27,7 @@ from tvm_pulp.schedules.microkernels.batch_norm_streams import (
     cycles_an_element,
 )
 from tvm_pulp.schedules.microkernels.stream_definition import instructions
-from tvm_pulp.schedules.piece_loop import MOST_SLOTS
+from tvm_pulp.schedules.piece_order import MOST_SLOTS
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 _DMA_BYTES_A_CYCLE = 8.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import keeps_multipliers
+from tvm_pulp.schedules.microkernels.shared_columns import step_instructions
 
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 18.0
@@ -27,6 +28,8 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     fetched anew.
     """
     results, step = rows * columns, rows * columns + rows + columns
+    if d.taps > 1:
+        step = step_instructions(rows, columns, d)
     peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     if e.requantize:

@@ -26,6 +26,7 @@ from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
+from tvm_pulp.schedules.microkernels.transposing_panel import ROWS
 from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
@@ -111,6 +112,10 @@ class _Builder:
         self.l1 = L1Allocator()
         self.segments = workload.segments
         self.chunk = workload.k // self.segments
+        self.prepared = blocking.prepared(workload, features.cores)
+        self.transposing = blocking.transposing_panel(
+            workload, features.cores, signed=buffer_dtype(workload.function.params[0]) == "int8"
+        )
         self.single = {each for name in workload.stored for each in (name, _stored(name))}
 
     def build(self) -> PrimFunc:
@@ -142,8 +147,8 @@ class _Builder:
             self._loads,
             self._stores,
             self._compute,
-            self._prepare if w.stored else None,
-            prepare_every=min((self.periods[name] for name in w.stored), default=1),
+            self._prepare if self.prepared else None,
+            prepare_every=min((self.periods[name] for name in self.prepared), default=1),
         )
         return kernel_function(
             w.function,
@@ -165,7 +170,7 @@ class _Builder:
 
     def _rearrangements(self) -> list[str]:
         w, sources = self.w, []
-        if w.columns:
+        if any(name in w.columns for name in self.prepared):
             sources.append(transpose_bytes_source(w.k, assembly=self.features.has_xpulp))
         if len(w.rearranged) > len(w.columns):
             sources.append(gather_words_source(w.k))
@@ -182,13 +187,14 @@ class _Builder:
         rows, columns = b.block
         return quantized_matmul_source(
             block=b.block,
-            row_rests=rests(w.m, b.tile_m, rows),
+            row_rests={(w.m - ROWS) % rows} if self.transposing else rests(w.m, b.tile_m, rows),
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
-            d=b.distances(w),
+            d=b.distances(w, self.features.cores),
             e=replace(w.epilogue_of, multipliers=4 * b.tile_n, words=not (w.n % 4 or b.tile_n % 4)),
             signed=signed,
             assembly=self.features.has_xpulp,
+            transposing=self.transposing,
         )
 
     def _start(self, name: str, tile: Expr) -> Expr:
@@ -239,7 +245,7 @@ class _Builder:
         """Rearrange or unpack what is new of operands that do not lie as the panels read them."""
         axes = self.loop.at(tile)
         steps = []
-        for name in self.w.stored:
+        for name in self.prepared:
             size = axes[self.row if name == "data" else self.column].size
             places = [self._place(each, tile) for each in (_stored(name), name)]
             if name in self.w.rearranged:
@@ -254,9 +260,11 @@ class _Builder:
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
         bias = self._place("bias", tile) if self.terms else index(0)
-        data, weight, result = (self._place(name, tile) for name in ("data", "weight", "result"))
+        operands = ["data", *([_stored("weight")] if self.transposing else []), "weight"]
         sizes = (axes[self.row].size, axes[self.column].size)
-        return self._workers("quantized_matmul_tile", data, weight, bias, result, *sizes)
+        places = [self._place(name, tile) for name in operands]
+        result = self._place("result", tile)
+        return self._workers("quantized_matmul_tile", *places, bias, result, *sizes)
 
     def _place(self, name: str, tile: Expr) -> Expr:
         return address_of(element(self.buffers[name], self._start(name, tile)))

@@ -20,6 +20,12 @@ from tvm_pulp.schedules.microkernels.dot_panel import (
     longest_distance,
 )
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
+from tvm_pulp.schedules.microkernels.transposing_panel import (
+    COLUMNS,
+    ROWS,
+    TransposingPanel,
+    transposing_cycles,
+)
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import PrimFunc, Var
@@ -143,18 +149,39 @@ class QuantizedMatmulBlocking:
 
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
-        d, e = self.distances(w), w.epilogue_of
+        if self.transposing_panel(w, cores):
+            return True
+        d, e = self.distances(w, cores), w.epilogue_of
         rows, columns = (
             tile_cycles(self.tile_m, self.tile_n, self.block, along, d, e, cores) for along in (True, False)
         )
         return rows < columns
 
-    def distances(self, w: QuantizedMatmulWorkload) -> DotDistances:
+    def transposing_panel(
+        self, w: QuantizedMatmulWorkload, cores: int, *, signed: bool = False
+    ) -> TransposingPanel | None:
+        """Return what computes the first rows where each worker transposes the weight's columns that it owns.
+
+        None where workers cannot own as many columns each, or several tiles need the weight.
+        """
+        a_row, a_step = (4, self.pitch("data")) if "data" in w.columns else (w.k, 4)
+        panel = TransposingPanel(w.k, w.n, a_row, a_step, signed)
+        whole = (self.tile_m, self.tile_n) == (w.m, w.n) and w.m >= ROWS and w.n % (COLUMNS * cores) == 0
+        sums = not w.epilogue_of.requantize and self.block_rows != STATIONARY
+        return panel if whole and sums and "weight" in w.columns and panel.is_supported() else None
+
+    def prepared(self, w: QuantizedMatmulWorkload, cores: int) -> tuple[str, ...]:
+        """Return the operands that all workers rearrange or unpack together, before the product."""
+        own = self.transposing_panel(w, cores) is not None
+        return tuple(name for name in w.stored if not (own and name == "weight"))
+
+    def distances(self, w: QuantizedMatmulWorkload, cores: int) -> DotDistances:
         """Return the path of the sum through the tiles."""
         chunk = 4 * w.words // w.segments
+        prepared = self.prepared(w, cores)
         paths = [
             (4, self.pitch(name), 0)
-            if name in w.rearranged
+            if name in w.rearranged and name in prepared
             else (chunk, 4, (tile - 1) * chunk if w.segments > 1 else 0)
             for name, tile in (("data", self.tile_m), ("weight", self.tile_n))
         ]
@@ -214,12 +241,16 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods = _periods(w, b)
-    d, e = b.distances(w), w.epilogue_of
+    d, e = b.distances(w, cores), w.epilogue_of
+    prepared, panel = b.prepared(w, cores), b.transposing_panel(w, cores)
     along_rows = b.block_rows != STATIONARY and b.along_rows(w, cores)
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
         if b.block_rows == STATIONARY:
             each = stationary_cycles(ceil_div(m, cores), n, w.stationary_panel(b.tile_n))
+        elif panel:
+            each = transposing_cycles(panel, n // (COLUMNS * cores))
+            each += tile_cycles(m - ROWS, n, b.block, along_rows, d, e, cores)
         else:
             each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
         compute += each * m_count * n_count
@@ -233,7 +264,8 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
         each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
         if name not in w.rearranged:
             each = 2 * CYCLES_A_VALUE
-        compute += total / periods[name] * sizes[name] * each / cores
+        if name in prepared:
+            compute += total / periods[name] * sizes[name] * each / cores
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
     }

@@ -13,6 +13,12 @@ from tvm_pulp.schedules.microkernels.assembly import (
 )
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN, even_constant, round_half_even
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import requantize_own_shifts
+from tvm_pulp.schedules.microkernels.shared_columns import (
+    columns_of,
+    shared_columns_step,
+    weights_of,
+    words_at_once,
+)
 
 if TYPE_CHECKING:
     from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue
@@ -50,12 +56,36 @@ class _DotPanelWriter:
         self.sums = _ACCUMULATORS[: rows * columns]
         # the pointers point at the middle row and column, which are loaded last, by post-increment
         self.row_middle, self.column_middle = rows // 2, columns // 2
+        self.starts = (self.row_middle * d.a_row, self.column_middle * d.b_column)
+        if d.taps > 1:
+            self.starts = ([*columns_of(rows, d)][-1], weights_of(columns, d)[-1])
         self.moves = d.moves(rows, columns)
         self.starts_from_bias = e.requantize and not e.halfword
         self.multipliers: list[str] = []  # of blocks that follow one another along the rows
         if keeps_multipliers(rows, columns, d, e):
             self.multipliers = _ACCUMULATORS[-columns:]  # not those in front, which count the blocks at first
         self.row_order = [r for r in range(rows) if r != self.row_middle] + [self.row_middle]
+        spare = list(_ACCUMULATORS[rows * columns :])
+        # what a step has for words; within the loop over segments that loop's registers are free
+        self.words = [*_A_REGISTERS, *_B_REGISTERS, _C, _C_ROW]
+        if d.taps > 1:
+            more = max(0, words_at_once(columns, d) - len(self.words))
+            self.words, spare = self.words + spare[:more], spare[more:]
+        # what lies on the stack if no register is left
+        places = (_C_START, _BIAS, _ROW, _C_END) if d.segments > 1 else ()
+        self.kept = dict(zip(places, reversed(spare), strict=False))
+
+    def fetch(self, place: int, register: str) -> str:
+        """Return the register that holds what is kept at a place, loaded to `register` if none does."""
+        if place not in self.kept:
+            self.text.add(f"lw {register}, {place}(sp)")
+        return self.kept.get(place, register)
+
+    def keep(self, place: int, register: str) -> None:
+        """Write what `register` holds to a place."""
+        kept = self.kept.get(place)
+        if kept != register:
+            self.text.add(f"sw {register}, {place}(sp)" if kept is None else f"mv {kept}, {register}")
 
     def sum(self, r: int, c: int) -> str:
         return self.sums[r * self.columns + c]
@@ -66,33 +96,46 @@ class _DotPanelWriter:
         text.add(f".type {name}, @function", f"{name}:", f"addi sp, sp, -{_FRAME}")
         text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
         text.add(".option push", ".option norvc", ".balign 4")
-        text.add(f"addi {_A}, a0, {self.row_middle * d.a_row}")
-        text.add(f"addi {_B}, a1, {self.column_middle * d.b_column}")
+        text.add(f"addi {_A}, a0, {self.starts[0]}", f"addi {_B}, a1, {self.starts[1]}")
         text.add(f"sw a3, {_SETTINGS}(sp)", _setting("a4", "blocks", "a3"), _setting("a5", "lines", "a3"))
+        text.add(f"sw a5, {_LINES}(sp)", _setting("a5", "c_row", "a3"))
         if e.requantize:
-            text.add(_setting("a6", "bias", "a3"), f"sw a6, {_BIAS}(sp)")
             if self.constant:
                 text.add(f"li a7, {self.constant}", f"sw a7, {_ZERO}(sp)")
-        text.add(f"sw a5, {_LINES}(sp)")
+            text.add(_setting("a6", "bias", "a3"))
+            self.keep(_BIAS, "a6")
         if d.segments == 1:
             self.block_loop()
         else:
-            text.add(f"sw a2, {_C_START}(sp)", _setting("t2", "c_row", "a3"), f"sw t2, {_ROW}(sp)", "1:")
-            rows_of_results = [f"lw t2, {_ROW}(sp)", f"li t3, {self.rows}", "mul t2, t2, t3"]
-            text.add(*(rows_of_results if d.along_rows else [f"li t2, {e.item * self.columns}"]))
-            text.add("mul t2, t2, a4", f"lw t3, {_C_START}(sp)", "add t2, t2, t3", f"sw t2, {_C_END}(sp)")
-            text.add(".balign 16", "2:")
-            self.block()
-            text.add(f"lw t3, {_C_END}(sp)", f"bne {'a0' if d.along_rows else 't5'}, t3, 2b")
+            self.keep(_C_START, "a2")
+            self.keep(_ROW, "a5")
+            self.segmented_loop()
         self.next_line()
         text.add(".option pop", *(f"lw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
         text.add(f"addi sp, sp, {_FRAME}", "ret", f".size {name}, .-{name}", ".popsection")
         return text
 
+    def segmented_loop(self) -> None:
+        """Write a loop over the blocks, a4 of them, which needs no hardware loop."""
+        text, along_rows = self.text, self.d.along_rows
+        text.add("1:")
+        if along_rows:
+            text.add(f"li t3, {self.rows}", f"mul t2, {self.fetch(_ROW, 't2')}, t3")
+        else:
+            text.add(f"li t2, {self.e.item * self.columns}")
+        text.add("mul t2, t2, a4", f"add t2, t2, {self.fetch(_C_START, 't3')}")
+        self.keep(_C_END, "t2")
+        # short instructions, but for loops: the more of a block stays in the instruction cache
+        text.add(".balign 16", "2:", ".option rvc")
+        self.block()
+        text.add(".option norvc")
+        reached = self.kept.get(_C_START, "a0" if along_rows else "t5")
+        text.add(f"bne {reached}, {self.fetch(_C_END, 't3')}, 2b")
+
     def block_loop(self) -> None:
         """Write a hardware loop over the blocks; C's pointer and row distance are in registers."""
         text = self.text
-        text.add(f"mv {_C}, a2", _setting(_C_ROW, "c_row", "a3"))
+        text.add(f"mv {_C}, a2", f"mv {_C_ROW}, a5")
         if not self.d.along_rows:
             text.add(f"li a5, {self.e.item * self.columns}", *([f"sub a5, a5, {_C_ROW}"] * self.rows))
             text.add(f"sw a5, {_C_NEXT}(sp)")
@@ -111,16 +154,18 @@ class _DotPanelWriter:
         text, in_registers = self.text, self.d.segments == 1
         text.add(f"lw a0, {_LINES}(sp)", f"lw a1, {_SETTINGS}(sp)", "addi a0, a0, -1", f"sw a0, {_LINES}(sp)")
         text.add("blez a0, 7f")
-        moves = [(_A, "a_line"), (_B, "b_line"), (_C if in_registers else "a3", "c_line")]
+        start = _C if in_registers else self.fetch(_C_START, "a3")
+        moves = [(_A, "a_line"), (_B, "b_line"), (start, "c_line")]
         if self.e.requantize:
-            moves.append(("a2", "bias_line"))
-            text.add(f"lw a2, {_BIAS}(sp)")
-        text.add(*([] if in_registers else [f"lw a3, {_C_START}(sp)"]), _setting("a4", "blocks", "a1"))
+            moves.append((self.fetch(_BIAS, "a2"), "bias_line"))
+        text.add(_setting("a4", "blocks", "a1"))
         steps = ("t3", "t4", "t5", "a5")
         text.add(*(_setting(step, field, "a1") for step, (_, field) in zip(steps, moves, strict=False)))
         text.add(*(f"add {to}, {to}, {step}" for step, (to, _) in zip(steps, moves, strict=False)))
-        text.add(*([] if in_registers else [f"sw a3, {_C_START}(sp)"]))
-        text.add(*([f"sw a2, {_BIAS}(sp)"] if self.e.requantize else []), "j 1b", "7:")
+        for place, (register, _) in zip((_C_START, _BIAS), moves[2:], strict=False):
+            if not (in_registers and place == _C_START):
+                self.keep(place, register)
+        text.add("j 1b", "7:")
 
     def block(self) -> None:
         self.start_and_sum()
@@ -156,6 +201,8 @@ class _DotPanelWriter:
     def step(self, start: bool) -> list[str]:
         """Return a step of the sum; the first one can do without sums to add to."""
         dot = f"PV_DOT{self.kind}_B" if start else f"PV_SDOT{self.kind}_B"
+        if self.d.taps > 1:
+            return self.shared_step(dot)
         others = [c for c in range(self.columns) if c != self.column_middle]
         body = [self.load_b(c) for c in (*others, self.column_middle)]
         registers = [_A_REGISTERS[i % 2] for i in range(self.rows)]
@@ -172,6 +219,10 @@ class _DotPanelWriter:
             body += products
         return body
 
+    def shared_step(self, dot: str) -> list[str]:
+        sums = [[self.sum(r, c) for c in range(self.columns)] for r in range(self.rows)]
+        return shared_columns_step(sums, self.words, (_A, _B), self.d, dot)
+
     def start_and_sum(self) -> None:
         """Write the start of a block and the loops of its sum."""
         text, d, columns = self.text, self.d, range(self.columns)
@@ -180,21 +231,25 @@ class _DotPanelWriter:
             if skip:
                 skips += add_constant(register, skip, "a0")
         if self.starts_from_bias:
-            text.add(f"lw a0, {_BIAS}(sp)", *(f"lw {self.sum(0, c)}, {4 * c}(a0)" for c in columns))
+            bias = self.fetch(_BIAS, "a0")
+            text.add(*(f"lw {self.sum(0, c)}, {4 * c}({bias})" for c in columns))
             others = [(r, c) for r in range(1, self.rows) for c in columns]
             text.add(*copies([(self.sum(r, c), self.sum(0, c)) for r, c in others]))
         elif d.segments > 1:
             text.add(*(f"mv {register}, zero" for register in self.sums))
         if d.segments > 1:
-            inner = self.loop(d.depth, "t2")
+            shares = d.taps > 1 and d.depth > 1
+            inner = [*([f"li t2, {d.depth}"] if shares else []), *self.loop(d.depth, "t2")]
             length = sum(1 for line in (*inner, *skips) if not line.endswith(":"))
             if not skips:
                 inner.append("nop")
                 length += 1
             *before, last = [*inner, *skips]
             text.add(*([f"li a0, {d.turns}", f"sw a0, {_TURNS}(sp)", "8:"] if d.turns > 1 else []))
-            text.add(f"li ra, {d.segments}", f"li t2, {d.depth}", f"LP_SETUP(1, ra, {length}, 6)")
-            text.add(*before, "6:", last)
+            text.add(".option rvc", ".balign 4", ".option norvc")
+            text.add(f"li ra, {d.segments}", *([] if shares else [f"li t2, {d.depth}"]))
+            text.add(f"LP_SETUP(1, ra, {length}, 6)")
+            text.add(*before, "6:", last, ".option rvc")
             if d.turns > 1:
                 text.add(f"lw a1, {_TURNS}(sp)", *add_constant(_A, d.a_turn, "a0"), "addi a1, a1, -1")
                 text.add(f"sw a1, {_TURNS}(sp)", "bne a1, zero, 8b")
@@ -215,10 +270,10 @@ class _DotPanelWriter:
     def requantize(self) -> None:
         """Write the requantisation of the sums in place; the columns' words are free by now."""
         text, e, columns = self.text, self.e, range(self.columns)
-        text.add(f"lw a0, {_BIAS}(sp)")
         if e.halfword:
             self.requantize_halfwords()
         elif e.own_shifts:
+            self.load_bias_pointer()
             sums = [[self.sum(r, c) for r in range(self.rows)] for c in columns]
             places = (e.multipliers, e.zero_point, e.rounding)
             text.add(*requantize_own_shifts(sums, *places, negative=e.negative, spare_bit=e.spare_bit))
@@ -230,12 +285,23 @@ class _DotPanelWriter:
                 text.add(f"li a0, {bound}")
                 text.add(*(f"P_{name}({register}, {register}, a0)" for register in self.sums))
 
+    def load_bias_pointer(self) -> None:
+        """Write the load of the bias's address to a0."""
+        pointer = self.fetch(_BIAS, "a0")
+        if pointer != "a0":
+            self.text.add(f"mv a0, {pointer}")
+
     def requantize_once(self) -> None:
         """Write the products, the shift, halves up, and the bounds of a byte."""
         text, e, columns = self.text, self.e, range(self.columns)
         multipliers = _B_REGISTERS[: self.columns]
-        text.add(*add_constant("a0", e.multipliers, "a1"))
-        text.add(*(f"lw {multipliers[c]}, {4 * c}(a0)" for c in columns))
+        if _BIAS in self.kept and e.multipliers + 4 * self.columns <= LARGEST_IMMEDIATE:
+            at, pointer = e.multipliers, self.kept[_BIAS]
+        else:
+            self.load_bias_pointer()
+            at, pointer = 0, "a0"
+            text.add(*add_constant("a0", e.multipliers, "a1"))
+        text.add(*(f"lw {multipliers[c]}, {at + 4 * c}({pointer})" for c in columns))
         places = [(self.sum(r, c), c) for r in range(self.rows) for c in columns]
         if e.short:
             text.add(*(f"PV_PACK_H({register}, {register}, {register})" for register in multipliers))
@@ -260,6 +326,7 @@ class _DotPanelWriter:
     def requantize_halfwords(self) -> None:
         """Write the first shift, which adds the bias, the products of half words and the bounds of a byte."""
         text, e = self.text, self.e
+        self.load_bias_pointer()
         kept, together = self.multipliers, self.columns if self.multipliers else 2
         far = not kept and e.multipliers + 4 * self.columns > LARGEST_IMMEDIATE
         text.add(*(["mv a1, a0", *add_constant("a1", e.multipliers, "t3")] if far else []))
@@ -283,9 +350,12 @@ class _DotPanelWriter:
         text, kind = self.text, "B" if self.e.requantize else "W"
         row, pointer = (_C_ROW, _C) if self.d.segments == 1 else ("t3", "a0")
         if self.d.segments > 1:
-            text.add(f"lw a0, {_C_START}(sp)", f"lw t3, {_ROW}(sp)")
+            row, start, step = self.fetch(_ROW, "t3"), self.fetch(_C_START, "a0"), self.e.item * self.columns
+            text.add(*([] if start == "a0" else [f"mv a0, {start}"]))
             if not self.d.along_rows:
-                text.add(f"addi t5, a0, {self.e.item * self.columns}", f"sw t5, {_C_START}(sp)")
+                following = self.kept.get(_C_START, "t5")
+                text.add(f"addi {following}, a0, {step}")
+                self.keep(_C_START, following)
         for r in range(self.rows):
             if self.e.requantize and self.e.words and self.columns == 4:
                 first, second, third, fourth = (self.sum(r, c) for c in range(4))
@@ -300,14 +370,16 @@ class _DotPanelWriter:
         """Write the moves to the next block."""
         text, in_registers, along_rows = self.text, self.d.segments == 1, self.d.along_rows
         if self.e.requantize and not along_rows:
-            text.add(f"lw a2, {_BIAS}(sp)", *([f"lw a0, {_C_NEXT}(sp)"] if in_registers else []))
-            text.add(f"addi a2, a2, {4 * self.columns}", f"sw a2, {_BIAS}(sp)")
+            bias = self.fetch(_BIAS, "a2")
+            text.add(*([f"lw a0, {_C_NEXT}(sp)"] if in_registers else []))
+            text.add(f"addi {bias}, {bias}, {4 * self.columns}")
+            self.keep(_BIAS, bias)
         elif in_registers and not along_rows:
             text.add(f"lw a0, {_C_NEXT}(sp)")
         if in_registers and not along_rows:
             text.add(f"add {_C}, {_C}, a0")
         elif along_rows and not in_registers:
-            text.add(f"sw a0, {_C_START}(sp)")
+            self.keep(_C_START, "a0")
         text.add(*add_constant(_A, self.moves[0], "t3"), *add_constant(_B, self.moves[1], "t3"))
 
 

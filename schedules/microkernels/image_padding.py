@@ -28,12 +28,14 @@ def padding_source(value: int, pitch: int, left: int, filled: int, rows: int, sl
     right_side = f"    quantized_pad(line + {left + filled}, {right});\n" if right else ""
     if left or right:
         sides = f"""\
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {rows});
-  for (int32_t row = pulp_chunk(core, PULP_CORES, {rows}); row < end; ++row) {{
+  const int32_t first = PULP_CORES > 1, workers = PULP_CORES - first; /* worker 0 starts transfers */
+  if (core < first) return;
+  const int32_t end = pulp_chunk(core + 1 - first, workers, {rows});
+  for (int32_t row = pulp_chunk(core - first, workers, {rows}); row < end; ++row) {{
     uint8_t *const line = image + row * {pitch};
 {left_side}{right_side}  }}
 """
-    behind = f"  if (core == 0) quantized_pad(image + {size}, {slack});\n" if slack else ""
+    behind = f"  if (core == PULP_CORES - 1) quantized_pad(image + {size}, {slack});\n" if slack else ""
     text = f"""\
 /* Puts the padding's value into a run of bytes. */
 static void quantized_pad(uint8_t *to, int32_t bytes) {{
@@ -42,6 +44,7 @@ static void quantized_pad(uint8_t *to, int32_t bytes) {{
   for (; to < end && (uintptr_t)to % 4; ++to) *to = {value};
   for (; end - to >= 16; to += 16)
     ((word *)to)[0] = ((word *)to)[1] = ((word *)to)[2] = ((word *)to)[3] = {value * 0x01010101:#x};
+  for (; end - to >= 4; to += 4) *(word *)to = {value * 0x01010101:#x};
   for (; to < end; ++to) *to = {value};
 }}
 
