@@ -15,8 +15,9 @@ from tvm_pulp.schedules.overlapped_loop import copies
 from tvm_pulp.schedules.piece_order import MOST_SLOTS, PieceOrder
 from tvm_pulp.target.tvm_names import PrimFunc
 
-_CYCLES_OF_WAITS, _CYCLES_A_TRANSFER = 80.0, 76.0
-"""Cycles that core 0 spends on the DMA in a step over a piece, and for each transfer that starts."""
+_CYCLES_OF_WAITS, _CYCLES_A_TRANSFER = (150.0, 80.0), (100.0, 76.0)
+"""Cycles that core 0 spends on the DMA in a step over a piece, and for each transfer that starts: where all
+steps share their code, and where each has its own."""
 
 
 def _largest_divisor(extent: int, most: int) -> int:
@@ -126,13 +127,15 @@ class NormTiles:
     def relief(self, s: NormSizes) -> Relief:
         """Return by how much core 0 is spared work in the steps of a streamed channel."""
         order = self.order(s)
+        apart = order.has_few_steps
         sums, results, kept_results = cycles_an_element(s, self.keeps(s))
         if self.keeps(s) is Kept.SOME:
             results = (results + kept_results) / 2
 
         def rounds(steps: range, cycles_an_element: float) -> int:
             transfers = [order.transfers(own, read_only=s.backward) for own in steps]
-            cycles = _CYCLES_OF_WAITS + _CYCLES_A_TRANSFER * sum(transfers) / max(1, len(transfers))
+            each = sum(transfers) / max(1, len(transfers))
+            cycles = _CYCLES_OF_WAITS[apart] + _CYCLES_A_TRANSFER[apart] * each
             return round(cycles / (LANES * cycles_an_element))
 
         def sweep(first: int, cycles_an_element: float) -> tuple[int, int]:
