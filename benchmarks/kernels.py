@@ -45,6 +45,7 @@ KERNELS = [
         for kernel in ("batch_norm", "max_pool", "avg_pool", "mean")
         for step in ("forward", "data-grad")
     ),
+    *(f"batch_norm:channels=4,h=64,w=64,batch=6,step={step}" for step in STEPS[:2]),
     "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1",
     "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1,step=data-grad",
     "bias_gradient:channels=16,h=32,w=32,batch=4",

@@ -1,7 +1,9 @@
 """Put replays into a training step: stored latents join those of the new samples, labels, too.
 
 The store is a tensor ``replay_latents``, uint8 ``[capacity, bytes of a sample]``, with the labels of its
-samples, ``replay_labels``. A step reads the slots that ``replay_indices`` name.
+samples, ``replay_labels``. A step reads the slots that ``replay_indices`` name. Of a store in L3 the
+functions see a few rows only, ``replay_rows``: what the program fetches before it unpacks them, or has stored
+after it packed them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from tvm_pulp.passes.kernel_call import emit_kernel
 from tvm_pulp.passes.loss import LABELS, labels_type
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.operators.gather_labels import gather_labels
-from tvm_pulp.passes.operators.latents import gather_latents
+from tvm_pulp.passes.operators.latents import gather_latents, unpack_latents
 from tvm_pulp.passes.operators.movement import concat
 from tvm_pulp.passes.quantized.replay_format import ReplayFormat
 from tvm_pulp.passes.rewrite import static_shape
@@ -28,6 +30,8 @@ REPLAY_LATENTS, REPLAY_LABELS = "replay_latents", "replay_labels"
 """Names of the store's tensors."""
 REPLAY_INDICES, REPLAY_SLOTS = "replay_indices", "replay_slots"
 """Names of the arguments that say which slots a step replays, and in which ones new samples are stored."""
+REPLAY_ROWS = "replay_rows"
+"""Name of the rows of a store in L3 that a step replays, or stores."""
 LAYER = "replay"
 """Of the kernels."""
 
@@ -46,6 +50,8 @@ class Replays:
         Samples of a pass: out of the store, and new ones.
     label_shape, label_dtype
         Of one sample's label.
+    in_l3 : bool
+        Whether the latents are in L3, out of the functions' sight.
     """
 
     form: ReplayFormat
@@ -54,17 +60,24 @@ class Replays:
     new: int
     label_shape: tuple[int, ...]
     label_dtype: str
+    in_l3: bool = False
 
-    def store_variables(self) -> tuple[relax.Var, relax.Var]:
-        """Make variables for the store's latents and labels."""
-        return (
-            relax.Var(REPLAY_LATENTS, relax.TensorType((self.capacity, self.form.bytes), "uint8")),
-            relax.Var(REPLAY_LABELS, self._labels_type(self.capacity)),
-        )
+    def latents_variable(self) -> relax.Var:
+        """Make a variable for the store's latents; for the rows that a pass replays, where it is in L3."""
+        rows, name = (self.replayed, REPLAY_ROWS) if self.in_l3 else (self.capacity, REPLAY_LATENTS)
+        return relax.Var(name, relax.TensorType((rows, self.form.bytes), "uint8"))
+
+    def stored_labels_variable(self) -> relax.Var:
+        """Make a variable for the store's labels."""
+        return relax.Var(REPLAY_LABELS, self._labels_type(self.capacity))
 
     def indices_variable(self) -> relax.Var:
         """Make a variable for the slots that a pass replays."""
         return relax.Var(REPLAY_INDICES, relax.TensorType((self.replayed,), "int32"))
+
+    def step_variables(self) -> list[relax.Var]:
+        """Make the variables of a step: indices, latents, labels."""
+        return [self.indices_variable(), self.latents_variable(), self.stored_labels_variable()]
 
     def slots_variable(self) -> relax.Var:
         """Make a variable for the slots that new samples go to."""
@@ -102,7 +115,7 @@ def plan_replays(model: Model, config: TrainConfig, frozen: FrozenStage | None) 
     """
     if config.replays is None or frozen is None:
         return None
-    for name in (REPLAY_LATENTS, REPLAY_LABELS, REPLAY_INDICES, REPLAY_SLOTS):
+    for name in (REPLAY_LATENTS, REPLAY_LABELS, REPLAY_INDICES, REPLAY_SLOTS, REPLAY_ROWS):
         if name in {*frozen.inputs, *frozen.parameters, *model.parameters}:
             raise UserError(
                 f"{model.name}: an argument is named '{name}' like one of the replay store: rename it"
@@ -116,6 +129,7 @@ def plan_replays(model: Model, config: TrainConfig, frozen: FrozenStage | None) 
         config.samples_per_pass,
         tuple(label_shape),
         str(labels.dtype),
+        config.replay_memory == "L3",
     )
 
 
@@ -124,7 +138,7 @@ def emit_replays(
     new: tuple[relax.Var, relax.Var],
     store: Sequence[relax.Var],
     indices: relax.Var,
-    form: ReplayFormat,
+    replays: Replays,
 ) -> tuple[relax.Var, relax.Var]:
     """Emit the kernels that fetch stored latents and labels and put them behind those of new samples.
 
@@ -135,11 +149,11 @@ def emit_replays(
     new : pair of Var
         Latents, float32, and labels of the new samples.
     store : pair of Var
-        Latents and labels in the store.
+        Latents, of the store or rows of it, and the store's labels.
     indices : Var
         The slots to replay, int32 ``[replays]``, each below the capacity.
-    form : ReplayFormat
-        How latents are kept.
+    replays : Replays
+        What is replayed.
 
     Returns
     -------
@@ -147,12 +161,16 @@ def emit_replays(
         Of all samples, the new ones first.
     """
     latents, labels = new
-    capacity, (replays,) = static_shape(store[0])[0], static_shape(indices)
-    shape = (replays, *form.shape)
-    gather = gather_latents(LAYER, "gather_latents", shape, capacity, form.latents)
-    gathered = emit_kernel(builder, gather, [store[0], indices])
+    form, capacity, count = replays.form, replays.capacity, replays.replayed
+    shape = (count, *form.shape)
+    if replays.in_l3:
+        unpack = unpack_latents(LAYER, "unpack_latents", shape, form.latents)
+        gathered = emit_kernel(builder, unpack, [store[0]])
+    else:
+        gather = gather_latents(LAYER, "gather_latents", shape, capacity, form.latents)
+        gathered = emit_kernel(builder, gather, [store[0], indices])
     join = concat(LAYER, "join_latents", [static_shape(latents), shape], 0)
     joined = emit_kernel(builder, join, [latents, gathered])
     dtype = str(labels.ty.dtype)
-    gather = gather_labels(LAYER, "gather_labels", static_shape(labels), capacity, replays, dtype)
+    gather = gather_labels(LAYER, "gather_labels", static_shape(labels), capacity, count, dtype)
     return joined, emit_kernel(builder, gather, [labels, store[1], indices])

@@ -22,7 +22,7 @@ def add_store_replays(builder: relax.BlockBuilder, frozen: FrozenStage, replays:
 
     ``store_replays(inputs..., labels, replay_slots, replay_latents, replay_labels, parameters...)`` computes
     the latents of new samples, as many as a pass has, and overwrites the slots that it is given, all
-    different ones. It returns nothing.
+    different ones. It returns nothing, or for a store in L3, which is no argument then, the packed latents.
 
     Parameters
     ----------
@@ -34,7 +34,9 @@ def add_store_replays(builder: relax.BlockBuilder, frozen: FrozenStage, replays:
         The store.
     """
     inputs, parameters = frozen.input_variables(replays.new), frozen.parameter_variables()
-    labels, slots, store = replays.labels_variable(), replays.slots_variable(), replays.store_variables()
+    labels, slots = replays.labels_variable(), replays.slots_variable()
+    kept, kept_labels = replays.latents_variable(), replays.stored_labels_variable()
+    store = [kept_labels] if replays.in_l3 else [kept, kept_labels]
     arguments = [*inputs, labels, slots, *store, *parameters.values()]
     source = relax.BlockBuilder()
     with closed_on_error(lambda: source), source.function(STORE_REPLAYS, arguments):
@@ -46,8 +48,12 @@ def add_store_replays(builder: relax.BlockBuilder, frozen: FrozenStage, replays:
         source.emit_func_output(packed)
     module = source.get()
     bound, (rows,) = resolve(module[STORE_REPLAYS])
+    stored = {"labels": (labels, kept_labels)}
+    if not replays.in_l3:
+        stored["latents"] = (rows, kept)
     updates = []
-    for what, (new, kept) in {"latents": (rows, store[0]), "labels": (labels, store[1])}.items():
+    for what, (new, place) in stored.items():
         kernel = store_rows(LAYER, f"store_{what}", static_shape(new), replays.capacity, str(new.ty.dtype))
-        updates.append(Update(kernel, (new, slots, kept), (2,), f"{kept.name}_stored"))
-    finish_function(builder, STORE_REPLAYS, arguments, bound, module, [], updates)
+        updates.append(Update(kernel, (new, slots, place), (2,), f"{place.name}_stored"))
+    results = [rows] if replays.in_l3 else []
+    finish_function(builder, STORE_REPLAYS, arguments, bound, module, results, updates)

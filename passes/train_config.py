@@ -11,6 +11,7 @@ from tvm_pulp.target.errors import UserError
 
 LOSSES = ("cross-entropy", "mse")
 OPTIMIZERS = ("sgd",)
+REPLAY_MEMORIES = ("L2", "L3")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class TrainConfig:
         Bits of a stored value, 8 to 1, see `tvm_pulp.passes.quantized.uint_q`.
     replay_batch
         Replayed samples of a training step; None: as many as new ones. Micro-batches share them evenly.
+    replay_memory
+        Where the store is, ``"L2"`` or ``"L3"``: the external memory, out of which a step fetches its replays
+        while the frozen stage computes. Labels are in L2.
     keep_gradients
         Return the gradients of the mini-batch too (after loss and output), for checks.
 
@@ -74,6 +78,7 @@ class TrainConfig:
     replays: int | None = None
     replay_bits: int = 8
     replay_batch: int | None = None
+    replay_memory: str = "L2"
     keep_gradients: bool = False
 
     def __post_init__(self) -> None:
@@ -108,6 +113,10 @@ class TrainConfig:
         self._check_replays()
 
     def _check_replays(self) -> None:
+        if self.replay_memory not in REPLAY_MEMORIES:
+            raise UserError(
+                f"unknown replay_memory {self.replay_memory!r}: choose one of {', '.join(REPLAY_MEMORIES)}"
+            )
         if self.replays is None:
             if self.replay_batch is not None:
                 raise UserError(

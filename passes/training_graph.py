@@ -173,7 +173,7 @@ def _forward_with_loss(
     """
     inputs, frozen_parameters = _input_variables(model, frozen, config.samples_per_pass)
     labels = relax.Var(LABELS, labels_type(model, config, config.samples_per_pass))
-    stored = [] if replays is None else [replays.indices_variable(), *replays.store_variables()]
+    stored = [] if replays is None else replays.step_variables()
     parameters = {name: _copy(variable) for name, variable in model.parameter_variables.items()}
     builder = relax.BlockBuilder()
     lowering = Lowering(
@@ -190,7 +190,7 @@ def _forward_with_loss(
                 inputs = [frozen.emit(builder, inputs, frozen_parameters, config.samples_per_pass)]
             if replays is not None:
                 indices, *store = stored
-                joined = emit_replays(builder, (inputs[0], labels), store, indices, replays.form)
+                joined = emit_replays(builder, (inputs[0], labels), store, indices, replays)
                 inputs, labels = [joined[0]], joined[1]
             (output,) = lower_forward(lowering, model.function, [*inputs, *parameters.values()])
             loss = emit_loss(lowering, loss_source(model, config), labels, model, config)

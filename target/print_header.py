@@ -34,6 +34,7 @@ _KINDS = {
     "state": "State of the optimiser, updated in place.",
     "gradient": "Gradients of the last step.",
     "replays": "The replay store: a row a sample, packed latents and their labels. Save it from here.",
+    "rows": "Rows of a store in L3: those of the last step, or stored last.",
     "slots": "Write rows of the store here before a call: to replay, or to overwrite (all different).",
 }
 
@@ -94,15 +95,20 @@ def print_header(model: str, plan: MemoryPlan, micro_batches: int = 1) -> str:
             lines += ["", f"/* {about} */"]
         for buffer in chosen:
             symbol = symbol_of(model, buffer)
+            declared = f"{c_type(buffer.dtype)} {symbol}[{elements(buffer)}]"
+            where = ""
+            if buffer.level == "L3":
+                declared, where = f"uint32_t {symbol}", f": its address in L3, {buffer.dtype}"
             lines += [
-                f"extern {c_type(buffer.dtype)} {symbol}[{elements(buffer)}];"
-                f" /* {comment(buffer.name)} {shape_text(buffer.shape)} */",
+                f"extern {declared}; /* {comment(buffer.name)} {shape_text(buffer.shape)}{where} */",
                 f"#define {symbol}_BYTES {buffer.bytes}",
             ]
+    memory = "L1 or L3" if plan.named_bytes("L3") else "L1"
     calls = max((len(function.calls) for function in plan.functions), default=0)
     lines += [
         "",
-        "/* Open the cluster, or use one that you opened. Returns 0, or -1 where L1 has too little room. */",
+        "/* Open the cluster, or use one that you opened. "
+        f"Returns 0, or -1 where {memory} has too little room. */",
         f"int tvmgen_{model}_open(void);",
         f"int tvmgen_{model}_open_on(struct pi_device *opened);",
         f"void tvmgen_{model}_close(void);",

@@ -7,11 +7,9 @@ from tvm_pulp.target.symbols import symbol_of
 
 
 def batch_layout(plan: MemoryPlan) -> list[Buffer]:
-    """The tensors of one (micro-)batch in the order of the data file: inputs, labels, slots to replay."""
-    step = plan.functions[0] if plan.functions else None
-    read = {b.name for call in step.calls for b in call.arguments if b.kind == "slots"} if step else set()
-    found = {kind: [b for b in plan.buffers if b.kind == kind] for kind in ("input", "labels", "slots")}
-    return found["input"] + found["labels"] + [buffer for buffer in found["slots"] if buffer.name in read]
+    """The tensors of one (micro-)batch in the order of the data file: inputs, labels, slots of replays."""
+    kinds = ("input", "labels", "slots")
+    return [buffer for kind in kinds for buffer in plan.buffers if buffer.kind == kind]
 
 
 def print_main(model: str, plan: MemoryPlan) -> str:
@@ -19,7 +17,8 @@ def print_main(model: str, plan: MemoryPlan) -> str:
 
     Without `STEPS` it runs `<model>_command` once and exits with 0: a host writes tensors and the command,
     starts it, reads. With `STEPS` it trains (or infers) on the batches of a data file that is part of the
-    program and prints a line a step, for simulators without a host.
+    program and prints a line a step, for simulators without a host; with a replay store each batch is stored
+    before it is trained on.
     """
     symbols = {name: f"tvmgen_{model}_{name}" for name in ("open", "close", "run")}
     return "\n".join(
@@ -62,6 +61,7 @@ def _layout_text(model: str, plan: MemoryPlan) -> str:
 
 def _steps(model: str, plan: MemoryPlan) -> list[str]:
     functions = [function.name for function in plan.functions]
+    store = [f"tvmgen_{model}_store_replays();"] if "store_replays" in functions else []
     loads = []
     for buffer in batch_layout(plan):
         symbol = symbol_of(model, buffer)
@@ -81,6 +81,7 @@ def _steps(model: str, plan: MemoryPlan) -> list[str]:
     if "train_step" in functions:
         lines += [
             "    data = load(data);",
+            *(f"    {line}" for line in store),
             f"    tvmgen_{model}_train_step();",
             f"    const float loss = {model}_loss[0];",
             f"    const uint32_t cycles = {model}_cycles;",
@@ -91,6 +92,7 @@ def _steps(model: str, plan: MemoryPlan) -> list[str]:
             "    uint32_t cycles = 0;",
             f"    for (int part = 0; part < TVMGEN_{model.upper()}_MICRO_BATCHES; part++) {{",
             "      data = load(data);",
+            *(f"      {line}" for line in store),
             f"      tvmgen_{model}_gradient_step();",
             f"      loss += {model}_loss[0];",
             f"      cycles += {model}_cycles;",

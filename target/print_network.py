@@ -14,6 +14,12 @@ import numpy as np
 
 from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Transfer
+from tvm_pulp.target.print_external import (
+    external_functions,
+    external_tensors,
+    finish_external,
+    start_external,
+)
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
 from tvm_pulp.target.print_main import print_main
 from tvm_pulp.target.symbols import symbol_of
@@ -140,23 +146,29 @@ class _Network:
 
     def text(self) -> str:
         calls = max((len(function.calls) for function in self.plan.functions), default=0)
-        model = self.model
+        model, in_l3 = self.model, self.plan.named_bytes("L3") > 0
+        ram = '#include "bsp/ram/hyperram.h"\n' if in_l3 else ""
         parts = [
             f"/* {model}: the kernels in order, and the memory they work on. */",
-            f'#include "tvmgen_{model}.h"\n\n#include "pulp_runtime.h"',
+            f'#include "tvmgen_{model}.h"\n\n{ram}#include "pulp_runtime.h"',
             "/* The kernels, a file each. */\n"
             + "".join(f"{p};\n" for p in self.prototypes.values()).rstrip(),
             "\n".join(self.tensors()),
+            *external_tensors(model, self.plan),
             f"PI_L2 int32_t {model}_command = 0;\n"
             f"PULP_PERSISTENT uint32_t {model}_cycles;\n"
             f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
             *self.arena(),
             "/* L1: scratch of the kernel that runs, and tensors between kernels. */\nstatic char *l1;",
+            *external_functions(model, self.plan),
             *([_MOVES] if any(function.transfers for function in self.plan.functions) else []),
             *([_FINISH.replace("@MODEL@", model)] if calls else []),
             *(self.function(function) for function in self.plan.functions),
             self.worker(),
-            _CONTROL.replace("@MODEL@", model).replace("@MODEL_UPPER@", model.upper()),
+            _CONTROL.replace("@MODEL@", model)
+            .replace("@MODEL_UPPER@", model.upper())
+            .replace("@OPEN_RAM@", "  if (open_ram()) return -1;\n" if in_l3 else "")
+            .replace("@CLOSE_RAM@", "  close_ram();\n" if in_l3 else ""),
             *(
                 f"void tvmgen_{model}_{f.name}(void) {{ tvmgen_{model}_run({COMMANDS[f.name]}); }}"
                 for f in self.plan.functions
@@ -167,7 +179,7 @@ class _Network:
     def tensors(self) -> list[str]:
         lines = ["/* Tensors with a name; those with initial values are in parameters.S. */"]
         for buffer in self.plan.buffers:
-            if not is_initialised(buffer, self.values):
+            if not is_initialised(buffer, self.values) and buffer.level != "L3":
                 declared = f"{c_type(buffer.dtype)} {symbol_of(self.model, buffer)}[{elements(buffer)}];"
                 lines.append(
                     f"PULP_PERSISTENT {declared} /* {comment(buffer.name)} {shape_text(buffer.shape)} */"
@@ -192,9 +204,11 @@ class _Network:
             "  uint32_t start = pulp_cycles();",
         ]
         for index, call in enumerate(function.calls):
+            lines += start_external(function, index) + finish_external(function, index)
             lines += self.moves(function.transfers, index)
             lines += self.call(index, call, function.transfers)
-        lines += self.moves(function.transfers, len(function.calls))
+        end = len(function.calls)
+        lines += self.moves(function.transfers, end) + finish_external(function, end)
         return "\n".join([*lines, "  (void)core, (void)start;", "}"])
 
     def moves(self, transfers: Sequence[Transfer], index: int) -> list[str]:
@@ -291,7 +305,7 @@ static struct pi_device *cluster;
 int tvmgen_@MODEL@_open_on(struct pi_device *opened) {
   cluster = opened;
   l1 = pi_cl_l1_malloc(cluster, TVMGEN_@MODEL_UPPER@_L1_BYTES);
-  return l1 == NULL ? -1 : 0;
+@OPEN_RAM@  return l1 == NULL ? -1 : 0;
 }
 
 int tvmgen_@MODEL@_open(void) {
@@ -303,7 +317,7 @@ int tvmgen_@MODEL@_open(void) {
 }
 
 void tvmgen_@MODEL@_close(void) {
-  pi_cl_l1_free(cluster, l1, TVMGEN_@MODEL_UPPER@_L1_BYTES);
+@CLOSE_RAM@  pi_cl_l1_free(cluster, l1, TVMGEN_@MODEL_UPPER@_L1_BYTES);
   if (cluster == &own_cluster) pi_cluster_close(&own_cluster);
 }
 

@@ -55,7 +55,7 @@ def symbol_of(model: str, buffer: Buffer) -> str:
     """
     if buffer.kind in ("labels", "loss"):
         return f"{model}_{buffer.kind}"
-    if buffer.kind in ("replays", "slots"):
+    if buffer.kind in ("replays", "slots", "rows"):
         return f"{model}_{buffer.name}"
     state = _STATE.fullmatch(buffer.name) if buffer.kind == "state" else None
     name = f"{state['what']}_{mangle(state['name'])}" if state else mangle(buffer.name)

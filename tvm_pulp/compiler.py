@@ -158,7 +158,7 @@ def _metadata(
         return kernels[kernel].macs
 
     tensors = tuple(
-        Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype)
+        Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype, buffer.level)
         for buffer in plan.buffers
     )
     config = graph.config
@@ -177,7 +177,7 @@ def _metadata(
             for f in plan.functions
         },
         tensors=tensors,
-        memory={"arena": plan.arena_bytes, "named": sum(b.bytes for b in plan.buffers), "l1": plan.l1_bytes},
+        memory={"arena": plan.arena_bytes, "named": plan.named_bytes(), "l1": plan.l1_bytes},
         arenas={f.name: f.arena_bytes for f in plan.functions},
         simulator=features.simulator_configuration(),
         elf=elf,

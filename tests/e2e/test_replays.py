@@ -160,6 +160,8 @@ def test_old_classes_are_kept_with_replays_and_forgotten_without(
         (["--replays", "0"], "replays is 0"),
         (["--replays", "8", "--replay-batch", "9"], "replay_batch 9 is more than the 8 replays"),
         (["--replay-bits", "7"], "--replay-bits is for a replay store; add --replays"),
+        (["--replay-memory", "L3"], "--replay-memory is for a replay store; add --replays"),
+        (["--replays", "40000", "--replay-memory", "L3"], "L3 is 1851408 bytes short"),
         (["--replay-batch", "4"], "there is no replay store: give replays"),
         (
             ["--replays", "20000"],

@@ -167,4 +167,4 @@ def test_short_l2_says_how_many_replays_fit_or_of_how_many_bits(with_replays, ch
     ):
         plan_memory(*with_replays, short)
     # 5000 bytes are 27.2 samples of 184, and 6 bits of 180 latents take 135 bytes
-    assert "what would help: --replays 172, --replay-bits 6, " in str(error.value)
+    assert "what would help: --replays 172, --replay-bits 6, --replay-memory L3, " in str(error.value)

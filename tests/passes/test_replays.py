@@ -28,11 +28,16 @@ CONFIG = TrainConfig(
 
 
 @pytest.mark.parametrize(
-    ("bits", "loss", "zero_point"),
-    [(8, "cross-entropy", 0), (7, "mse", 100), (6, "cross-entropy", 100), (2, "mse", 0)],
+    ("bits", "loss", "zero_point", "level"),
+    [
+        (8, "cross-entropy", 0, "L2"),
+        (7, "mse", 100, "L3"),
+        (6, "cross-entropy", 100, "L3"),
+        (2, "mse", 0, "L2"),
+    ],
 )
-def test_a_step_learns_from_new_and_stored_samples(bits: int, loss: str, zero_point: int) -> None:
-    config = dataclasses.replace(CONFIG, replay_bits=bits, loss=loss)
+def test_a_step_learns_from_new_and_stored_samples(bits: int, loss: str, zero_point: int, level: str) -> None:
+    config = dataclasses.replace(CONFIG, replay_bits=bits, loss=loss, replay_memory=level)
     graph, stage, store = built(config, zero_point=zero_point)
     old, slots = samples(5, loss), np.array([6, 0, 3, 2, 4])
     store.store({"x": old["x"]}, old["labels"], slots)
@@ -44,6 +49,7 @@ def test_a_step_learns_from_new_and_stored_samples(bits: int, loss: str, zero_po
         "replay_latents": store.latents,
         "replay_labels": store.labels,
         "replay_indices": indices,
+        "replay_rows": store.latents[indices],  # what the program fetches out of L3
     }
     (value, output, *gradients), after = HostExecutor(graph.module).run("train_step", memory)
     replayed, labels = store.replay(indices)
@@ -60,7 +66,7 @@ def test_a_step_learns_from_new_and_stored_samples(bits: int, loss: str, zero_po
         assert_close(gradient, expected.gradients[parameter], f"gradient of {parameter}", 1e-5)
     for tensor, expectation in oracle.tensors().items():
         assert_close(after[tensor], expectation, tensor, 1e-5)
-    for tensor in ("replay_latents", "replay_labels"):
+    for tensor in ("replay_latents", "replay_labels", "replay_rows"):
         np.testing.assert_array_equal(after[tensor], memory[tensor])
 
 

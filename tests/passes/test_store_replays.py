@@ -12,8 +12,7 @@ from tests.passes.replay_training import built, samples
 from tests.passes.test_replays import CONFIG
 
 
-@pytest.mark.parametrize("bits", range(1, 9))
-@pytest.mark.parametrize("zero_point", [0, 100])
+@pytest.mark.parametrize(("bits", "zero_point"), [(bits, 100 * (bits % 2)) for bits in range(1, 9)])
 def test_stores_the_bytes_of_the_reference(bits: int, zero_point: int) -> None:
     graph, _, store = built(dataclasses.replace(CONFIG, replay_bits=bits), zero_point=zero_point)
     executor = HostExecutor(graph.module)
@@ -38,3 +37,15 @@ def test_targets_that_are_numbers_are_stored() -> None:
     _, memory = HostExecutor(graph.module).run("store_replays", {**memory, "replay_slots": slots})
     np.testing.assert_array_equal(memory["replay_labels"][slots], new["labels"])
     assert np.isnan(memory["replay_labels"]).all(axis=1).sum() == 4
+
+
+def test_rows_for_l3_are_a_result() -> None:
+    graph, _, store = built(dataclasses.replace(CONFIG, replay_memory="L3", replay_bits=7))
+    new, slots = samples(3), np.array([4, 1, 0], np.int32)
+    arguments = [argument.name for argument in graph.module["store_replays"].params]
+    assert arguments == ["x", "labels", "replay_slots", "replay_labels"]
+    memory = {**graph.initial_values, **new, "replay_slots": slots}
+    (rows,), memory = HostExecutor(graph.module).run("store_replays", memory)
+    store.store({"x": new["x"]}, new["labels"], slots)
+    np.testing.assert_array_equal(rows, store.latents[slots])
+    np.testing.assert_array_equal(memory["replay_labels"], store.labels)

@@ -52,6 +52,7 @@ def test_is_frozen() -> None:
         ({"replay_batch": 8}, "there is no replay store: give replays"),
         ({"replays": 0, "latent_layer": "2"}, "replays is 0"),
         ({"replays": 8, "replay_bits": 9, "latent_layer": "2"}, "latents of 9 bits: choose 1 to 8 bits"),
+        ({"replay_memory": "L4"}, "unknown replay_memory 'L4': choose one of L2, L3"),
         ({"replays": 8, "replay_bits": 0, "latent_layer": "2"}, "replay_bits is 0"),
         ({"replays": 8, "replay_batch": 9, "latent_layer": "2"}, "replay_batch 9 is more than the 8 replays"),
         ({"replays": 8, "batch_size": 9, "latent_layer": "2"}, "must hold the 9 new samples of a pass"),

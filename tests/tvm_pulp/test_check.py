@@ -61,6 +61,8 @@ def checked(package: Package, labels: np.ndarray, **arrays: np.ndarray) -> Check
         dict(batch_size=1, replays=1, replay_bits=7),
         dict(batch_size=2, replays=9, replay_batch=5, replay_bits=3, rectifies=False),
         dict(batch_size=3, replays=4, replay_batch=2, replay_bits=5, loss="mse"),
+        dict(batch_size=2, replays=9, replay_batch=4, replay_bits=3, replay_memory="L3"),
+        dict(batch_size=4, micro_batch=2, replays=30, replay_batch=4, replay_memory="L3", loss="mse"),
         dict(batch_size=4, micro_batch=2, replays=200, replay_batch=6, replay_bits=6, normalizes=True),
     ],
 )
@@ -69,6 +71,21 @@ def test_replays_agree_with_pytorch(options: dict[str, Any]) -> None:
     assert report.passed, str(report)
     stored = {row.name: row.error for row in report.rows if row.name.startswith("replay_")}
     assert stored == {"replay_latents": 0, "replay_labels": 0}
+
+
+def test_a_store_in_l3_gives_the_same_bits_as_one_in_l2() -> None:
+    found = []
+    for level in ("L2", "L3"):
+        package = compiled(batch_size=2, replays=14, replay_batch=4, replay_bits=7, replay_memory=level)
+        data = {"x": IMAGES, "labels": CLASSES}
+        stored = package.run(data, function="store_replays").tensors
+        given = {name: stored[name] for name in ("replay_latents", "replay_labels")}
+        found.append(package.run(data, 2, tensors=given))
+    (in_l2, in_l3) = found
+    np.testing.assert_array_equal(in_l2.losses, in_l3.losses)
+    assert in_l2.tensors.keys() == in_l3.tensors.keys()
+    for name, values in in_l2.tensors.items():
+        np.testing.assert_array_equal(in_l3.tensors[name], values, err_msg=name)
 
 
 def test_what_came_quantised_is_replayed_without_calibration() -> None:

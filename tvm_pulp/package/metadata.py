@@ -25,13 +25,15 @@ class Tensor:
     name : str
         Name in the model, e.g. "features.0.weight" or "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays" or "slots".
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays", "slots" or "rows".
     symbol : str
         Symbol in the ELF.
     shape : tuple of int
         As the largest function that uses it sees it.
     dtype : str
         NumPy name.
+    level : str
+        "L2", or "L3": the symbol holds the address in external memory, once the program has run.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Tensor:
     symbol: str
     shape: tuple[int, ...]
     dtype: str
+    level: str = "L2"
 
     @property
     def elements(self) -> int:

@@ -26,13 +26,17 @@ def time_report(metadata: Metadata, result: RunResult) -> str:
     megahertz = metadata.simulator.get("frequency_hz", 0) / 1e6
     time = f", {cycles.mean() / megahertz / 1e3:.2f} ms at {megahertz:.0f} MHz" if megahertz else ""
     memory = metadata.memory
-    replays = sum(tensor.bytes for tensor in metadata.of_kind("replays"))
-    stored = f" + {replays} for stored replays" if replays else ""
+    stored = {"L2": 0, "L3": 0}
+    for tensor in metadata.of_kind("replays"):
+        stored[tensor.level] += tensor.bytes
+    replays = stored["L2"]
+    kept = f" + {replays} for stored replays" if replays else ""
+    kept += f", L3 {stored['L3']} for their latents" if stored["L3"] else ""
     return (
         f"{function}: {cycles.mean():.0f} cycles a step (least {cycles.min()}, most {cycles.max()}{time}), "
         f"{macs} MAC, {macs / cycles.mean():.2f} MAC/cycle\n"
         f"memory: L1 {memory['l1']} bytes, L2 {memory['named'] - replays} for parameters, state, inputs and "
-        f"outputs + {memory['arena']} for activations and gradients{stored}"
+        f"outputs + {memory['arena']} for activations and gradients{kept}"
     )
 
 
