@@ -32,8 +32,10 @@ STATIONARY = 0
 _COLUMNS = LARGEST_BLOCK[1]
 
 _CYCLES_A_TILE = 150.0
-_CYCLES_A_TRANSPOSED_BYTE = 1.6  # of one worker
-_CYCLES_A_GATHERED_BYTE = 1.5
+_CYCLES_A_TRANSPOSED_BYTE = 1.2  # of one worker
+_CYCLES_A_GATHERED_BYTE = 1.3
+_CYCLES_A_MISALIGNED_BYTE = 0.2  # in addition, where rows start at any address
+_CYCLES_A_REARRANGEMENT = 120.0
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
 
@@ -195,11 +197,8 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     sizes = _tile_bytes(w, b)
     for name in w.stored:
         sizes[name] = sizes.pop(f"{name}_stored")
-        each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
-        if name not in w.rearranged:
-            each = 2 * CYCLES_A_VALUE
         if name in prepared:
-            compute += total / periods[name] * sizes[name] * each / cores
+            compute += total / periods[name] * _preparation_cycles(w, b, name, cores)
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
     }
@@ -207,6 +206,19 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     dma_in = sum(total / periods[name] * value for name, value in cost.items())
     dma_out = total * store
     return max(compute + total * _CYCLES_A_TILE, dma_in, dma_out) + sum(cost.values()) + store
+
+
+def _preparation_cycles(
+    w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, name: str, cores: int
+) -> float:
+    """Return the cycles in which all workers rearrange or unpack a tile of an operand."""
+    tile = {"data": b.tile_m, "weight": b.tile_n}[name]
+    if name not in w.rearranged:
+        return 2 * CYCLES_A_VALUE * packed_bytes(tile * w.k) / cores
+    if name not in w.columns:
+        return _CYCLES_A_REARRANGEMENT + tile * w.k * _CYCLES_A_GATHERED_BYTE / cores
+    each = _CYCLES_A_TRANSPOSED_BYTE + (_CYCLES_A_MISALIGNED_BYTE if tile % 4 else 0)
+    return _CYCLES_A_REARRANGEMENT + 4 * ceil_div(tile, 4) * w.k * each / cores
 
 
 def _parts(extent: int, tile: int) -> list[tuple[int, int]]:

@@ -13,7 +13,8 @@ from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.byte_planes import TRANSPOSITION_CONSTANTS, transpose_four, transposed
 
 _SOURCE, _WORDS, _COUNT, _COLUMNS, _PITCH = "a0", "a1", "a2", "a3", "a4"
-_ROWS = ("a5", "a6", "a7", "s0")
+_ROWS = ("a5", "a6", "a7", "a2")
+"""The count's register is free once the loop is set up."""
 _GROUP = 4
 """Columns that are transposed together."""
 
@@ -159,12 +160,10 @@ def _assembly(kept: int) -> str:
     stores = [f"sw {register}, {4 * i}({_WORDS})" for i, register in enumerate(words) if i]
     body = [*loads, *transpose_four(_ROWS), *stores, f"P_SWR({words[0]}, {_PITCH}, {_WORDS})"]
     text.add(f'.pushsection .text.{name},"ax",@progbits', ".option push", ".option norvc", ".balign 16")
-    text.add(f".type {name}, @function", f"{name}:", "addi sp, sp, -16", "sw s0, 0(sp)")
+    text.add(f".type {name}, @function", f"{name}:")
     text.add(*TRANSPOSITION_CONSTANTS)
     text.add(f"LP_SETUP(0, {_COUNT}, {len(body)}, 5)", *body[:-1], "5:", body[-1])
-    text.add(
-        "lw s0, 0(sp)", "addi sp, sp, 16", "ret", f".size {name}, .-{name}", ".option pop", ".popsection"
-    )
+    text.add("ret", f".size {name}, .-{name}", ".option pop", ".popsection")
     return f"""\
 /* Some words of the last {kept} of four neighbouring columns, one below the other. */
 void {name}(const uint8_t *, uint32_t *, int32_t, int32_t, int32_t);

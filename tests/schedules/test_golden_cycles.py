@@ -31,6 +31,7 @@ KERNELS = [
     "matmul:m=64,n=64,k=64,layout=tn,dtype=int8,source=l1",
     "matmul:m=50,n=37,k=61,layout=nt,dtype=int8",
     "matmul:m=50,n=37,k=61,layout=tn,dtype=int8",
+    "matmul:m=64,n=64,k=64,layout=nn,batch=4,dtype=int8",
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=8,cout=16,h=48,w=48,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=16,w=16,pad=1,dtype=int8",
