@@ -93,8 +93,8 @@ class QuantizedConv2dBlocking:
 
     def can_share(self, s: QuantizedConv2dSizes) -> bool:
         """Tell whether the windows of a block can share columns, with its sizes."""
-        lies_so = s.inputs % 4 == 0 and s.kernel[1] > 1 and (s.segments == 1 or not s.taps_apart)
-        return lies_so and shares_columns(*self.block, self.distances(s))
+        whole_words = s.inputs % 4 == 0 and s.kernel[1] > 1
+        return whole_words and shares_columns(*self.block, self.distances(s))
 
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
@@ -113,11 +113,15 @@ class QuantizedConv2dBlocking:
     def _sharing_distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of a sum whose steps take a word of each tap of a row of the window."""
         (rows, taps), row = s.kernel, s.dilation[0] * s.pitch
-        # the weights of all rows of a channel lie together, or those of all channels of a row
-        column, next_row = (rows * s.chunk, s.chunk) if s.segments == 1 else (s.chunk, self.tile_n * s.chunk)
+        # the weights of all rows of a channel lie together, or those of all channels of a row, or of a tap
+        column, tap, next_row = rows * s.chunk, s.inputs, s.chunk
+        if s.segments > 1:
+            column, next_row = s.chunk, self.tile_n * s.chunk
+            if s.taps_apart:
+                column, tap = s.inputs, self.tile_n * s.inputs
         return DotDistances(
             s.strides[1] * s.channels, column, s.inputs // 4, rows, row - s.inputs, next_row - s.inputs,
-            taps=taps, a_tap=s.dilation[1] * s.channels, b_tap=s.inputs,
+            taps=taps, a_tap=s.dilation[1] * s.channels, b_tap=tap,
         )  # fmt: skip
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:

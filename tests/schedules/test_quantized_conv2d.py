@@ -168,8 +168,8 @@ def test_assembly(
     "channels,outputs,size,stride,least",
     [
         (16, 16, 64, 1, 19.0),
-        (8, 16, 16, 1, 14.6),
-        (16, 16, 16, 1, 18.0),
+        (8, 16, 16, 1, 15.0),
+        (16, 16, 16, 1, 18.2),
         (16, 32, 32, 2, 17.4),
         (64, 64, 8, 1, 21.0),
     ],
@@ -237,7 +237,7 @@ def test_runs_of_whole_pixels_end_with_the_row(chip: Features, tmp_path: Path) -
         (16, 32, 12, 1, 15.6),
         (64, 16, 1, 4, 18.3),
         (64, 16, 1, 16, 9.4),
-        (512, 7, 1, 1, 11.0),
+        (512, 7, 1, 1, 14.0),
     ],
 )
 def test_speed_of_taps_apart(

@@ -43,18 +43,19 @@ def test_windows_share_columns(
 
 
 def test_sizes_whose_windows_share_columns() -> None:
-    def shares(channels: int, kernel: tuple[int, int], groups: int = 1) -> bool:
+    def shares(channels: int, kernel: tuple[int, int], groups: int = 1, tile_n: int = 4) -> bool:
         function, _, _ = workload((1, 8, 8, channels), 8, QuantizedConv2d(kernel), groups=groups)
         found = QuantizedConv2dTemplate().match(function)
         assert found is not None
-        knobs = {"tile_y": 8, "tile_n": 4, "block_pixels": 6, "block_outputs": 2, "order": 0}
+        knobs = {"tile_y": 8, "tile_n": tile_n, "block_pixels": 4, "block_outputs": 2, "order": 0}
         return QuantizedConv2dBlocking.of(found.sizes, knobs).shares
 
     assert shares(8, (3, 3)) and shares(8, (2, 5)) and shares(8, (3, 3), 2)
     assert not shares(6, (3, 3))  # words of taps do not begin with a channel
     assert not shares(8, (3, 1)) and not shares(8, (1, 3))
     assert shares(128, (3, 3))  # a row of the window a segment
-    assert not shares(512, (3, 3))  # each tap one: its weights are too far from the next one's
+    assert shares(512, (3, 3), tile_n=1)  # each tap one
+    assert not shares(512, (3, 3))  # whose weights are too far from the next one's
 
 
 def test_instructions_of_a_step() -> None:
