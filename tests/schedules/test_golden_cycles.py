@@ -40,6 +40,7 @@ KERNELS = [
     "conv2d:cin=3,cout=8,h=48,w=48,pad=1,stride=2,dtype=int8",
     "depthwise:channels=64,h=16,w=16,pad=1,dtype=int8",
     "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8",
+    "depthwise:channels=16,h=24,w=24,pad=1,stride=2,dtype=int8,source=l1",
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=5,pad=2,stride=2,dtype=int8",
     "depthwise:channels=32,h=16,w=16,kernel=7,pad=3,dtype=int8",
