@@ -10,9 +10,6 @@ from tvm_pulp.schedules.dialect import as_int, barrier, bind, dma_wait, index, s
 from tvm_pulp.schedules.piece_order import LAG, PieceOrder
 from tvm_pulp.target.tvm_names import EQ, Expr, Stmt, Var, arith, tirx
 
-_MOST_STEPS_APART = 4
-"""Steps of a channel up to which each has code of its own: more would not stay in the instruction cache."""
-
 
 class Piece(NamedTuple):
     """A piece in a step: its number in all channels, the slot of the ring, and how it is used."""
@@ -69,7 +66,7 @@ class PieceLoop:
         order = self.order
         last_load = order.channels * order.loads
         moves = _Moves(loads, stores, loads_read_only)
-        if order.channels > 1 and order.steps <= _MOST_STEPS_APART:
+        if order.has_few_steps:
             channel = Var("channel", "int32")
             self._range(channel, order.channels)
             steps = [self._step(channel * order.steps + own, moves, compute) for own in range(order.steps)]

@@ -19,6 +19,8 @@ LAG = 2
 """Steps from a slot's last use to the load that overwrites it: in between its results leave."""
 LAG_OF_READ_ONLY = 1
 """The same where nothing leaves."""
+_FEW_STEPS = 4
+"""Steps of a channel up to which each has code of its own: more would not stay in the instruction cache."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class PieceOrder:
     def loads(self) -> int:
         """Loads for a channel."""
         return 2 * self.pieces - self.kept
+
+    @property
+    def has_few_steps(self) -> bool:
+        """Whether each of a channel's steps has code of its own, in a loop over channels."""
+        return self.channels > 1 and self.steps <= _FEW_STEPS
 
     @property
     def lag_of_read_only(self) -> int:

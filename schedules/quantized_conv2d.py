@@ -206,14 +206,13 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         s = self.s
         channel = self.loop.at(tile)[self.variables["channel"]]
         shape = (s.outputs, s.segments, s.kernel[0] * s.chunk // s.segments)
-        steps = {
-            "data": self._load_image(tile, slot),
-            "weight": self.load_weights(tile, slot, shape, channel),
-        }
+        # the long transfer first: the image's rows, one by one, start while it runs
+        steps = {"weight": self.load_weights(tile, slot, shape, channel)}
         for terms in self.terms:
             steps["bias"] = load_vectors(
                 slot, self.buffers["bias"], self.start("bias", tile), terms, s.outputs, channel, self.analyzer
             )
+        steps["data"] = self._load_image(tile, slot)
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 

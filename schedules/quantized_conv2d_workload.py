@@ -8,7 +8,7 @@ from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.dot_panel import LARGEST_BLOCK, Epilogue, longest_distance
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel
 from tvm_pulp.schedules.microkernels.window_panel import takes_windows
-from tvm_pulp.schedules.quantized_matmul_model import read_epilogue
+from tvm_pulp.schedules.quantized_matmul_workload import read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 BLOCKS = (5, 4, 3)

@@ -23,7 +23,7 @@ _SUMS = "s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a4 a5 a6 a7".split()
 _BYTES = ("tp", "gp", "a3", "ra")
 _ROW_WORDS = ("gp", "a3", "ra", "t4")
 """Words of the data: in registers whose values are in other words by then."""
-_C, _C_ROW, _SCRATCH = "t0", "t1", "t2"
+_C, _C_ROW, _SCRATCH = "t3", "t5", "t6"
 _SAVED = "ra s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 gp tp".split()
 _FRAME = 80
 _C_PLACE, _LINES_PLACE = 60, 64
@@ -145,8 +145,8 @@ def _assembly(p: TransposingPanel) -> str:
     text.add(f".type {_NAME}, @function", f"{_NAME}:", f"addi sp, sp, -{_FRAME}")
     text.add(*(f"sw {register}, {4 * i}(sp)" for i, register in enumerate(_SAVED)))
     text.add(f"sw a3, {_C_PLACE}(sp)", f"sw a4, {_LINES_PLACE}(sp)")
-    text.add(f"addi {_A}, {_A}, {(ROWS - 1) * p.a_row}", f"addi {_SOURCE}, {_SOURCE}, {p.n}", "1:")
-    text.add(*TRANSPOSITION_CONSTANTS)
+    text.add(f"addi {_A}, {_A}, {(ROWS - 1) * p.a_row}", f"addi {_SOURCE}, {_SOURCE}, {p.n}")
+    text.add(*TRANSPOSITION_CONSTANTS, "1:")
     text.add(".option rvc", *(f"c.li {register}, 0" for register in _SUMS), ".option norvc")
     text.add(f"li {_BYTES[0]}, {p.k // 4}", f"LP_SETUP(0, {_BYTES[0]}, {len(step)}, 5)")
     text.add(*step[:-1], "5:", step[-1], *_store(p), f"lw {_BYTES[0]}, {_LINES_PLACE}(sp)")
