@@ -26,7 +26,8 @@ def print_main(model: str, plan: MemoryPlan) -> str:
     return "\n".join(
         [
             f"/* Runs {model}. With STEPS=n: n steps on the batches of DATA, which is part of the program;",
-            f" * each is {_layout_text(model, plan)}, without gaps. Otherwise: {model}_command, once.{stored} */",
+            f" * each is {_layout_text(model, plan)}, without gaps."
+            f" Otherwise: {model}_command, once.{stored} */",
             f'#include "tvmgen_{model}.h"',
             "",
             "#include <stdio.h>",
