@@ -20,11 +20,14 @@ def print_main(model: str, plan: MemoryPlan) -> str:
     program and prints a line a step, for simulators without a host; with a replay store each batch is stored
     before it is trained on.
     """
+    stores = any(function.name == "store_replays" for function in plan.functions)
+    stored = "\n * Each batch is stored for replay before it is trained on." if stores else ""
     symbols = {name: f"tvmgen_{model}_{name}" for name in ("open", "close", "run")}
     return "\n".join(
         [
             f"/* Runs {model}. With STEPS=n: n steps on the batches of DATA, which is part of the program;",
-            f" * each is {_layout_text(model, plan)}, without gaps. Otherwise: {model}_command, once. */",
+            f" * each is {_layout_text(model, plan)}, without gaps."
+            f" Otherwise: {model}_command, once.{stored} */",
             f'#include "tvmgen_{model}.h"',
             "",
             "#include <stdio.h>",
