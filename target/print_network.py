@@ -22,11 +22,11 @@ from tvm_pulp.target.print_external import (
 )
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
 from tvm_pulp.target.print_main import print_main
+from tvm_pulp.target.print_parameters import is_initialised, print_parameters
 from tvm_pulp.target.symbols import symbol_of
 
 SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
-PARAMETERS = "parameters"
 _FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
 
 
@@ -79,32 +79,6 @@ def kernel_prototype(kernel: str, source: str) -> str:
     return found[1]
 
 
-def is_stored(values: np.ndarray) -> bool:
-    """Tell whether initial values need a file: not if all their bits are zero."""
-    return any(np.ascontiguousarray(values).tobytes())
-
-
-def is_initialised(buffer: Buffer, values: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether the loader writes a tensor: parameters and states, of the replay store the labels."""
-    return buffer.kind in ("parameter", "state") or (buffer.kind == "replays" and buffer.name in values)
-
-
-def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarray]) -> str:
-    """Print the assembly that places the initial values, bit by bit from files, in L2."""
-    lines = [
-        "/* Initial values of parameters and states. The loader writes them, the program changes them. */"
-    ]
-    for buffer in plan.buffers:
-        if not is_initialised(buffer, values):
-            continue
-        symbol = symbol_of(model, buffer)
-        stored = is_stored(values[buffer.name])
-        content = f'.incbin "{PARAMETERS}/{symbol}.bin"' if stored else f".zero {buffer.bytes}"
-        lines += ["", f"/* {comment(buffer.name)}: {buffer.dtype} {shape_text(buffer.shape)} */"]
-        lines += stored_tensor(symbol, buffer.bytes, content)
-    return "\n".join([*lines, ""])
-
-
 def _slot(ready: int) -> int:
     """The DMA slot of transfers that have to be complete before a call: no transfer spans as many calls."""
     return _FIRST_SLOT + ready % _SLOTS
@@ -112,19 +86,6 @@ def _slot(ready: int) -> int:
 
 def _wait(ready: int) -> str:
     return f"wait_for_moves({_slot(ready)});"
-
-
-def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
-    """Give the lines of assembly that place a tensor of so many bytes, written by the loader, in L2."""
-    return [
-        f'  .section .data.tensors.{symbol}, "aw", %progbits',
-        "  .balign 16",
-        f"  .globl {symbol}",
-        f"  .type {symbol}, %object",
-        f"  .size {symbol}, {size}",
-        f"{symbol}:",
-        f"  {content}",
-    ]
 
 
 class _Network:

@@ -12,14 +12,8 @@ import numpy as np
 
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan, check_memory
-from tvm_pulp.target.print_network import (
-    HEADERS,
-    PARAMETERS,
-    SOURCES,
-    is_initialised,
-    is_stored,
-    print_network,
-)
+from tvm_pulp.target.print_network import HEADERS, SOURCES, print_network
+from tvm_pulp.target.print_parameters import PARAMETERS, is_initialised, is_stored
 from tvm_pulp.target.symbols import check_model_name, symbol_of, symbol_table
 from tvm_pulp.target.toolchain import ARCHITECTURES, COMMANDS, LINK_OPTIONS
 

@@ -10,7 +10,7 @@ import numpy as np
 from tvm_pulp.schedules.remove_transfers import tensor_bytes
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.print_kernel import print_kernel
-from tvm_pulp.target.print_network import stored_tensor
+from tvm_pulp.target.print_parameters import stored_tensor
 from tvm_pulp.target.project import write_runtime
 from tvm_pulp.target.toolchain import find
 from tvm_pulp.target.tvm_names import PrimFunc
