@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.document import PARTS, as_markdown, as_text
 from benchmarks.kernels import KERNELS, SEARCHED, SEARCHED_IN_FULL
 from benchmarks.nets import BATCHES, NETS, measure_batch, measure_inference, measure_net
+from benchmarks.replays import REPLAY_BITS, measure_replays
 from benchmarks.search import search_workload
 from benchmarks.trainlib import TARGET, Row, read_rows
 from tvm_pulp.files import replacing
@@ -94,6 +95,8 @@ def work_of(part: str, only: str) -> tuple[Callable[[Any], Any], list[Any]]:
         return measure_row, rows
     if part == "batches":
         return measure_batch, [batch for batch in BATCHES if only in f"batch {batch}"]
+    if part == "replays":
+        return measure_replays, [bits for bits in REPLAY_BITS if only in f"replays {bits}"]
     measure, names = {
         "kernels": (measure_kernel, KERNELS),
         "nets": (measure_net, list(NETS)),
@@ -111,7 +114,7 @@ def measure_part(part: str, only: str, processes: int) -> list[Record]:
     bar = tqdm(total=len(items), desc=part, disable=quiet)
     records: list[Record] = []
     # a network's compilation uses all processors itself; daemons may not start processes
-    alone = processes == 1 or part in ("nets", "inference", "batches", "simulator")
+    alone = processes == 1 or part in ("nets", "inference", "replays", "batches", "simulator")
     context = contextlib.nullcontext() if alone else multiprocessing.get_context("spawn").Pool(processes)
     with context as pool, bar:
         for result in map(measure, items) if pool is None else pool.imap(measure, items):
