@@ -45,6 +45,7 @@ KERNELS = [
         for kernel in ("batch_norm", "max_pool", "avg_pool", "mean")
         for step in ("forward", "data-grad")
     ),
+    *(f"batch_norm:channels=4,h=64,w=64,batch=6,step={step}" for step in STEPS[:2]),
     "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1",
     "max_pool:channels=16,h=32,w=32,batch=4,window=3,pad=1,step=data-grad",
     "bias_gradient:channels=16,h=32,w=32,batch=4",
@@ -55,6 +56,8 @@ KERNELS = [
     "matmul:m=64,n=64,k=64,layout=nn,dtype=int8,source=l1",
     "matmul:m=64,n=64,k=64,layout=tn,dtype=int8,source=l1",
     *(f"matmul:m=256,n=256,k=256,layout={layout},dtype=int8" for layout in ("nt", "nn", "tn")),
+    "matmul:m=50,n=37,k=61,layout=nt,dtype=int8",
+    "matmul:m=64,n=64,k=64,layout=nn,batch=4,dtype=int8",
     "conv2d:cin=64,cout=64,h=16,w=16,kernel=1,dtype=int8",
     "conv2d:cin=16,cout=16,h=32,w=32,pad=1,dtype=int8",
     "conv2d:cin=64,cout=64,h=8,w=8,pad=1,dtype=int8",

@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm import relax
 
+from tvm_pulp.passes.replays import (
+    REPLAY_INDICES,
+    REPLAY_LABELS,
+    REPLAY_LATENTS,
+    REPLAY_ROWS,
+    REPLAY_SLOTS,
+)
+from tvm_pulp.passes.store_replays import STORE_REPLAYS
 from tvm_pulp.passes.training_graph import TrainingGraph
 
 
@@ -162,17 +170,27 @@ def _argument_kind(name: str, graph: TrainingGraph) -> str:
         return "input"
     if name == "labels":
         return "labels"
+    if graph.replays and name in (REPLAY_LATENTS, REPLAY_LABELS):
+        return "replays"
+    if graph.replays and name in (REPLAY_INDICES, REPLAY_SLOTS):
+        return "slots"
+    if graph.replays and name == REPLAY_ROWS:
+        return "rows"
     if name in graph.parameters:
         return "parameter"
     if name in graph.states:
         return "state"
-    raise ValueError(f"argument {name!r} is neither input, labels, parameter nor state")
+    raise ValueError(
+        f"argument {name!r} is neither input, labels, parameter, part of the replay store nor state"
+    )
 
 
 def _result_name(index: int, function: str, graph: TrainingGraph) -> tuple[str, str]:
     """Kind and name of result `index`: (loss, output, gradients...) of a step, outputs of infer."""
     if function == "infer":
         return "output", str(index)
+    if function == STORE_REPLAYS:
+        return "rows", REPLAY_ROWS
     if index == 0:
         return "loss", "loss"
     if index == 1:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tvm import relax
 
 from tvm_pulp.passes.finish_graph import name_kernels
+from tvm_pulp.passes.frozen_stage import FrozenStage
 from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.model import Model, with_batch
-from tvm_pulp.passes.training_graph import FrozenStage, TrainingGraph, add_inference
+from tvm_pulp.passes.training_graph import TrainingGraph, add_inference
 
 
 def build_inference(model: Model, frozen: FrozenStage | None = None) -> TrainingGraph:

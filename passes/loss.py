@@ -22,8 +22,8 @@ LAYER = "loss"
 """Of the loss's kernels."""
 
 
-def labels_type(model: Model, config: TrainConfig) -> relax.TensorType:
-    """Type of the labels of one forward pass: int32 ``[batch]`` for cross-entropy, else that of the output.
+def labels_type(model: Model, config: TrainConfig, samples: int) -> relax.TensorType:
+    """Type of the labels of some samples: int32 ``[samples]`` for cross-entropy, else like the output.
 
     Raises
     ------
@@ -35,13 +35,13 @@ def labels_type(model: Model, config: TrainConfig) -> relax.TensorType:
         raise UserError(f"{model.name}: an argument is named '{LABELS}' like that of the loss: rename it")
     shape = static_shape(output)
     if config.loss == "mse":
-        return relax.TensorType(shape, "float32")
+        return relax.TensorType((samples, *shape[1:]), "float32")
     if len(shape) != 2 or shape[1] < 2:
         raise UserError(
             f"{model.name}: the output has shape {list(shape)}; cross-entropy needs [batch, classes] with "
             "two classes at least: flatten the output, or use --loss mse"
         )
-    return relax.TensorType(shape[:1], "int32")
+    return relax.TensorType((samples,), "int32")
 
 
 def loss_source(model: Model, config: TrainConfig) -> relax.Var:
@@ -90,7 +90,7 @@ def emit_loss(
     values = lowering.tensor(source)
     shape = static_shape(values)
     if config.loss == "cross-entropy":
-        scale = 1.0 / config.batch_size
+        scale = 1.0 / config.trained_per_step
         kernel = cross_entropy_training(LAYER, "and_gradient", shape, scale)
         results = emit_kernel(lowering.builder, kernel, [values, labels], name="loss_results")
         loss, gradient = (
@@ -100,7 +100,7 @@ def emit_loss(
         arguments = [loss, values, gradient]
         needed = [False, values in lowering.trained, False]
         return emit_alias(lowering.builder, kernel, arguments, "cross_entropy", needed=needed, name="loss")
-    scale = 1.0 / (math.prod(shape) // model.batch * config.batch_size)
+    scale = 1.0 / (math.prod(shape) // model.batch * config.trained_per_step)
     kernel = mse(LAYER, lowering.work, shape, scale)
     return lowering.kernel(kernel, [values, labels], "mse", {"scale": scale}, "loss")
 

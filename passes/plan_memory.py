@@ -14,6 +14,8 @@ from tvm_pulp.passes.call_sequence import CallSequence, Value, call_sequence
 from tvm_pulp.passes.keep_in_l1 import keep_in_l1
 from tvm_pulp.passes.l1_residency import CallCost, Tensor, TensorUse
 from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
+from tvm_pulp.passes.replays import REPLAY_LABELS
+from tvm_pulp.passes.replays_in_l3 import plan_replays_in_l3
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
@@ -22,8 +24,10 @@ from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Stay, T
 _CYCLES_A_CALL = 500.0  # of the shortest kernels
 _CYCLES_A_BYTE = 0.2  # of elementwise kernels and batch norms, their tensors counted together
 _MACS_A_CYCLE, _BYTE_MACS_A_CYCLE = 3.5, 14.0
+_CODE_BYTES = 200_000  # at most, of most networks' kernels: the linker counts them
+_FEWEST_REPLAY_BITS = 6  # that replays are of use with
 
-FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer")
+FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer", "store_replays")
 
 
 def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: Features) -> MemoryPlan:
@@ -56,9 +60,13 @@ def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: F
         if name in present
     }
     functions = [planner.plan(name, named) for name, planner in planners.items()]
+    external = []
+    if graph.replays and graph.config is not None and graph.config.replay_memory == "L3":
+        functions, store = plan_replays_in_l3(functions, named, graph.config)
+        external.append(store)
     plan = MemoryPlan(
         functions=tuple(functions),
-        buffers=tuple(named.values()),
+        buffers=(*named.values(), *external),
         arena_bytes=max((f.arena_bytes for f in functions), default=0),
         l1_bytes=max((planner.l1_bytes for planner in planners.values()), default=0),
     )
@@ -81,14 +89,35 @@ def arena_without_l1(graph: TrainingGraph) -> int:
 def _advice(plan: MemoryPlan, graph: TrainingGraph, features: Features) -> list[str]:
     """Options that make a plan need less L2."""
     largest = max(plan.functions, key=lambda f: f.arena_bytes)
+    available = features.l2_bytes - plan.named_bytes()
+    replays = _replay_advice(plan, graph, available - plan.arena_bytes)
     if graph.config is None or largest.name == "infer":
-        return []
-    advice = ["a larger frozen part by --freeze-until"]
-    available = features.l2_bytes - sum(buffer.bytes for buffer in plan.buffers)
+        return replays
+    advice = [*replays, "a larger frozen part by --freeze-until"]
     smaller = _micro_batch_that_fits(graph.config.samples_per_pass, plan.arena_bytes, available)
     if smaller is not None:
         advice.insert(0, f"--micro-batch {smaller}")
     return advice
+
+
+def _replay_advice(plan: MemoryPlan, graph: TrainingGraph, available: int) -> list[str]:
+    """How many replays, or of how few bits, fit if so many bytes are left (less than 0: missing) of L2."""
+    config = graph.config
+    if config is None or config.replays is None or graph.frozen is None or config.replay_memory != "L2":
+        return []
+    assert config.replay_batch is not None
+    store = {buffer.name: buffer.bytes for buffer in plan.buffers if buffer.kind == "replays"}
+    room = available + sum(store.values()) - _CODE_BYTES
+    advice = []
+    fitting = room * config.replays // sum(store.values())
+    if fitting >= max(config.replay_batch, config.samples_per_pass):
+        advice.append(f"--replays {fitting}")
+    for bits in range(config.replay_bits - 1, _FEWEST_REPLAY_BITS - 1, -1):
+        latents = config.replays * graph.frozen.replay_format(bits).bytes
+        if latents + store[REPLAY_LABELS] <= room:
+            advice.append(f"--replay-bits {bits}")
+            break
+    return [*advice, "--replay-memory L3"]
 
 
 def _micro_batch_that_fits(batch: int, arena_bytes: int, available: int) -> int | None:

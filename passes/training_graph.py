@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import IRModule, relax
 
 from tvm_pulp.passes.differentiate import differentiate
 from tvm_pulp.passes.finish_graph import finish_function, name_kernels, resolve
+from tvm_pulp.passes.frozen_stage import FrozenStage
 from tvm_pulp.passes.fuse_elementwise import fuse_elementwise
 from tvm_pulp.passes.layer_names import layer_names
 from tvm_pulp.passes.loss import LABELS, emit_loss, labels_type, loss_source
@@ -20,41 +20,11 @@ from tvm_pulp.passes.model import Model, with_batch
 from tvm_pulp.passes.operators.batch_norm import batch_norm_running
 from tvm_pulp.passes.optimizer import accumulator_update, initial_states, optimizer_update
 from tvm_pulp.passes.place_updates import Update
+from tvm_pulp.passes.replays import Replays, emit_replays, plan_replays
 from tvm_pulp.passes.rewrite import closed_on_error
+from tvm_pulp.passes.store_replays import add_store_replays
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.passes.trained_part import trained_parameters, training_batch_norms
-
-
-class FrozenStage(Protocol):
-    """The layers before the latents, which do not learn; `IntegerStage` is one."""
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the network's inputs."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, np.ndarray]:
-        """What its kernels read, by name."""
-        ...
-
-    def input_variables(self, batch: int) -> list[relax.Var]:
-        """Make variables for the inputs of a batch."""
-        ...
-
-    def parameter_variables(self) -> dict[str, relax.Var]:
-        """Make variables for the parameters, by name."""
-        ...
-
-    def emit(
-        self,
-        builder: relax.BlockBuilder,
-        inputs: Sequence[relax.Var],
-        parameters: Mapping[str, relax.Var],
-        batch: int,
-    ) -> relax.Var:
-        """Emit the kernels within a dataflow block; the result are the latents, float32 ``[batch, ...]``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +45,8 @@ class TrainingGraph:
         Initial optimiser state and gradient accumulators by name.
     frozen : FrozenStage or None
         What the model's input is computed by, within the functions.
+    replays : mapping of str to ndarray
+        Initial values of the replay store's labels by name; empty where there is no store.
     """
 
     module: IRModule
@@ -83,6 +55,7 @@ class TrainingGraph:
     trainable: tuple[str, ...]
     states: Mapping[str, np.ndarray]
     frozen: FrozenStage | None = None
+    replays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -94,6 +67,11 @@ class TrainingGraph:
         """Initial values of all parameters by name, those of the frozen stage first."""
         frozen = {} if self.frozen is None else self.frozen.parameters
         return {**frozen, **self.model.parameters}
+
+    @property
+    def initial_values(self) -> dict[str, np.ndarray]:
+        """Initial values of all tensors that have some, by name."""
+        return {**self.parameters, **self.states, **self.replays}
 
 
 def build_training(model: Model, config: TrainConfig, frozen: FrozenStage | None = None) -> TrainingGraph:
@@ -113,7 +91,8 @@ def build_training(model: Model, config: TrainConfig, frozen: FrozenStage | None
     TrainingGraph
         ``train_step`` returns the loss ``[1]`` and the model's output (with a softmax at the end if the model
         has one), then the gradients in the order of `trainable` if they are to be kept. ``gradient_step``
-        returns the same of one micro-batch: its share of the mini-batch's loss and gradients.
+        returns the same of one micro-batch: its share of the mini-batch's loss and gradients. With replays
+        the output is that of the new samples, then of those replayed, and ``store_replays`` stores samples.
 
     Raises
     ------
@@ -122,15 +101,19 @@ def build_training(model: Model, config: TrainConfig, frozen: FrozenStage | None
         path has no gradient.
     """
     trainable = trained_parameters(model, config.trainable, config.freeze_until)
-    model = with_batch(model, config.samples_per_pass)
+    model = with_batch(model, config.trained_per_pass)
     states = initial_states(model, config, trainable)
+    replays = plan_replays(model, config, frozen)
     builder = relax.BlockBuilder()
-    _add_step(builder, model, config, trainable, states, frozen)
+    _add_step(builder, model, config, trainable, states, frozen, replays)
     if config.passes_per_step > 1:
         _add_update_step(builder, model, config, trainable, states)
     add_inference(builder, with_batch(model, 1), frozen)
+    if frozen is not None and replays is not None:
+        add_store_replays(builder, frozen, replays)
     module = name_kernels(fuse_elementwise(builder.get()))
-    return TrainingGraph(module, model, config, trainable, states, frozen)
+    empty = {} if replays is None else replays.initial_values()
+    return TrainingGraph(module, model, config, trainable, states, frozen, empty)
 
 
 def _copy(variable: relax.Var) -> relax.Var:
@@ -148,9 +131,10 @@ def _add_step(
     trainable: tuple[str, ...],
     states: Mapping[str, np.ndarray],
     frozen: FrozenStage | None,
+    replays: Replays | None,
 ) -> None:
     """Add ``train_step``, or ``gradient_step`` if gradients are accumulated."""
-    forward, running = _forward_with_loss(model, config, trainable, frozen)
+    forward, running = _forward_with_loss(model, config, trainable, frozen, replays)
     by_name = {argument.name: argument for argument in forward["forward"].params}
     module, name = differentiate(forward, "forward", [by_name[parameter] for parameter in trainable])
     function = module[name]
@@ -176,15 +160,20 @@ def _add_step(
 
 
 def _forward_with_loss(
-    model: Model, config: TrainConfig, trainable: tuple[str, ...], frozen: FrozenStage | None
+    model: Model,
+    config: TrainConfig,
+    trainable: tuple[str, ...],
+    frozen: FrozenStage | None,
+    replays: Replays | None,
 ) -> tuple[IRModule, list[RunningStatistics]]:
-    """Build ``forward(inputs..., labels, parameters...)``.
+    """Build ``forward(inputs..., labels, replays..., parameters...)``.
 
     It returns the loss as a scalar, the loss ``[1]``, the output, and mean and variance of each batch norm in
     training mode.
     """
-    inputs, frozen_parameters = _input_variables(model, frozen)
-    labels = relax.Var(LABELS, labels_type(model, config))
+    inputs, frozen_parameters = _input_variables(model, frozen, config.samples_per_pass)
+    labels = relax.Var(LABELS, labels_type(model, config, config.samples_per_pass))
+    stored = [] if replays is None else replays.step_variables()
     parameters = {name: _copy(variable) for name, variable in model.parameter_variables.items()}
     builder = relax.BlockBuilder()
     lowering = Lowering(
@@ -194,11 +183,15 @@ def _forward_with_loss(
         training_batch_norms(model, trainable),
         {parameters[name] for name in trainable},
     )
-    arguments = [*inputs, labels, *frozen_parameters.values(), *parameters.values()]
+    arguments = [*inputs, labels, *stored, *frozen_parameters.values(), *parameters.values()]
     with closed_on_error(lambda: builder), builder.function("forward", arguments):
         with builder.dataflow():
             if frozen is not None:
-                inputs = [frozen.emit(builder, inputs, frozen_parameters, model.batch)]
+                inputs = [frozen.emit(builder, inputs, frozen_parameters, config.samples_per_pass)]
+            if replays is not None:
+                indices, *store = stored
+                joined = emit_replays(builder, (inputs[0], labels), store, indices, replays)
+                inputs, labels = [joined[0]], joined[1]
             (output,) = lower_forward(lowering, model.function, [*inputs, *parameters.values()])
             loss = emit_loss(lowering, loss_source(model, config), labels, model, config)
             statistics = [variable for bn in lowering.running_statistics for variable in bn.statistics]
@@ -209,12 +202,12 @@ def _forward_with_loss(
 
 
 def _input_variables(
-    model: Model, frozen: FrozenStage | None
+    model: Model, frozen: FrozenStage | None, batch: int
 ) -> tuple[list[relax.Var], dict[str, relax.Var]]:
-    """Make variables for a function's inputs, and for the frozen stage's parameters."""
+    """Make variables for a function's inputs, of so many samples, and for the frozen stage's parameters."""
     if frozen is None:
         return [_copy(variable) for variable in model.input_variables], {}
-    return frozen.input_variables(model.batch), frozen.parameter_variables()
+    return frozen.input_variables(batch), frozen.parameter_variables()
 
 
 def _running_update(
@@ -241,7 +234,7 @@ def _add_update_step(
 def add_inference(builder: relax.BlockBuilder, model: Model, frozen: FrozenStage | None = None) -> None:
     """Add the function ``infer`` to the module that is built."""
     source = relax.BlockBuilder()
-    inputs, frozen_parameters = _input_variables(model, frozen)
+    inputs, frozen_parameters = _input_variables(model, frozen, model.batch)
     parameters = [_copy(variable) for variable in model.parameter_variables.values()]
     arguments = [*inputs, *frozen_parameters.values(), *parameters]
     with closed_on_error(lambda: source), source.function("infer", arguments):

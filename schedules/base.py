@@ -81,9 +81,10 @@ def templates() -> list[Template]:
     from tvm_pulp.schedules.quantize import QuantizeTemplate
     from tvm_pulp.schedules.quantized_conv2d import QuantizedConv2dTemplate
     from tvm_pulp.schedules.quantized_depthwise import QuantizedDepthwiseTemplate
-    from tvm_pulp.schedules.quantized_depthwise_quads import DepthwiseQuadsTemplate
+    from tvm_pulp.schedules.quantized_depthwise_pairs import DepthwisePairsTemplate
     from tvm_pulp.schedules.quantized_matmul import QuantizedMatmulTemplate
     from tvm_pulp.schedules.quantized_pool import QuantizedPoolTemplate
+    from tvm_pulp.schedules.store_rows import StoreRowsTemplate
     from tvm_pulp.schedules.unpack_weight import UnpackWeightTemplate
 
     return [
@@ -93,13 +94,14 @@ def templates() -> list[Template]:
         BatchNormTemplate(),
         QuantizedMatmulTemplate(),
         QuantizedConv2dTemplate(),
-        DepthwiseQuadsTemplate(),
+        DepthwisePairsTemplate(),
         QuantizedDepthwiseTemplate(),
         QuantizeTemplate(),
         UnpackWeightTemplate(),
         LinearSumTemplate(),
         QuantizedPoolTemplate(),
         LatentsTemplate(),
+        StoreRowsTemplate(),
         CrossEntropyTemplate(),
         MaxPoolTemplate(),
         MovementTemplate(),

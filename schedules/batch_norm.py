@@ -27,13 +27,15 @@ from tvm_pulp.schedules.microkernels.batch_norm_streams import (
     cycles_an_element,
 )
 from tvm_pulp.schedules.microkernels.stream_definition import instructions
-from tvm_pulp.schedules.piece_loop import MOST_SLOTS
+from tvm_pulp.schedules.piece_order import MOST_SLOTS
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_TILE = 170.0
 _CYCLES_A_STEP = 260.0
-_CYCLES_A_JOINED_STEP = 245.0
+_CYCLES_A_STEP_APART = (190.0, 130.0)
+"""Of a step over a piece, forward and backward, where steps have code of their own."""
+_CYCLES_A_JOINED_STEP = 180.0
 _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
 _CYCLES_A_JOIN = 120.0
@@ -42,7 +44,7 @@ _CYCLES_A_BARRIER = 40.0
 _CYCLES_A_SEGMENT = 14.0
 _CYCLES_A_KNOWN_SEGMENT = 6.0
 _CYCLES_A_LINE = 1.0
-_CONTENTION = 1.05
+_CONTENTION = 1.02
 """Of two workers that share a FPU, in the loop of two sweeps."""
 _SIZES_OF_PIECES = 8
 """Sizes of pieces that an estimate is made for."""
@@ -205,9 +207,8 @@ def _estimate(s: NormSizes, t: NormTiles, cores: int) -> float:
         order = t.order(s)
         kept = order.kept / order.pieces
         share = ceil_div(elements, cores)
-        work = [
-            share * cycles + _CYCLES_A_STEP for cycles in (sums, kept * kept_results + (1 - kept) * results)
-        ]
+        a_step = _CYCLES_A_STEP_APART[s.backward] if order.has_few_steps else _CYCLES_A_STEP
+        work = [share * cycles + a_step for cycles in (sums, kept * kept_results + (1 - kept) * results)]
         cycles = order.cycles(move, move, (work[0], work[1]), (tensors - 1) * move)
         return cycles + s.channels * _CYCLES_A_CHANNEL
     if t.overlapped:

@@ -128,6 +128,8 @@ class BatchNormBuilder:
             resident=not t.streamed,
             assembly=assembly,
             separate=bool(t.separate),
+            whole_rounds=t.has_whole_rounds(s),
+            relief=t.relief(s) if t.streamed else None,
         )
 
     def _describe(self) -> str:

@@ -8,10 +8,16 @@ from dataclasses import dataclass, replace
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.batch_norm import STATE_OF_A_PIECE, STATE_OF_A_WORKER
 from tvm_pulp.schedules.microkernels.batch_norm_overlapped import FEWEST_ELEMENTS
-from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes
+from tvm_pulp.schedules.microkernels.batch_norm_share import Relief
+from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, cycles_an_element
+from tvm_pulp.schedules.microkernels.stream_definition import LANES
 from tvm_pulp.schedules.overlapped_loop import copies
-from tvm_pulp.schedules.piece_loop import MOST_SLOTS, PieceOrder
+from tvm_pulp.schedules.piece_order import MOST_SLOTS, PieceOrder
 from tvm_pulp.target.tvm_names import PrimFunc
+
+_CYCLES_OF_WAITS, _CYCLES_A_TRANSFER = (150.0, 80.0), (100.0, 76.0)
+"""Cycles that core 0 spends on the DMA in a step over a piece, and for each transfer that starts: where all
+steps share their code, and where each has its own."""
 
 
 def _largest_divisor(extent: int, most: int) -> int:
@@ -109,6 +115,34 @@ class NormTiles:
         """Return the tiles of a channel, or of some."""
         _, images, pixels = self.counts(s)
         return images * pixels
+
+    def has_whole_rounds(self, s: NormSizes) -> bool:
+        """Tell whether the elements of each piece, a channel's last one too, are whole rounds of loops."""
+        images, pixels = (
+            (tile, extent % tile or tile)
+            for tile, extent in ((self.tile_images, s.images), (self.tile_pixels, s.pixels))
+        )
+        return all(i * p % LANES == 0 for i in images for p in pixels)
+
+    def relief(self, s: NormSizes) -> Relief:
+        """Return by how much core 0 is spared work in the steps of a streamed channel."""
+        order = self.order(s)
+        apart = order.has_few_steps
+        sums, results, kept_results = cycles_an_element(s, self.keeps(s))
+        if self.keeps(s) is Kept.SOME:
+            results = (results + kept_results) / 2
+
+        def rounds(steps: range, cycles_an_element: float) -> int:
+            transfers = [order.transfers(own, read_only=s.backward) for own in steps]
+            each = sum(transfers) / max(1, len(transfers))
+            cycles = _CYCLES_OF_WAITS[apart] + _CYCLES_A_TRANSFER[apart] * each
+            return round(cycles / (LANES * cycles_an_element))
+
+        def sweep(first: int, cycles_an_element: float) -> tuple[int, int]:
+            others = range(first + 1, first + order.pieces)
+            return rounds(range(first, first + 1), cycles_an_element), rounds(others, cycles_an_element)
+
+        return Relief(sweep(0, sums), sweep(order.pieces, results))
 
     def copies(self, s: NormSizes) -> tuple[int, int]:
         """Return the copies of a tile that is only read, and of one that is overwritten and stored.

@@ -6,7 +6,8 @@ import itertools
 from dataclasses import replace
 
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, Epilogue
-from tvm_pulp.schedules.microkernels.dot_panel_assembly import keeps_multipliers
+from tvm_pulp.schedules.microkernels.dot_panel_results import ends_in_halves, keeps_multipliers
+from tvm_pulp.schedules.microkernels.shared_columns import step_instructions
 
 _CYCLES_A_BLOCK = 8.0
 _CYCLES_A_SEGMENTED_BLOCK = 18.0
@@ -27,11 +28,16 @@ def block_cycles(rows: int, columns: int, d: DotDistances, e: Epilogue) -> float
     fetched anew.
     """
     results, step = rows * columns, rows * columns + rows + columns
+    if d.taps > 1:
+        step = step_instructions(rows, columns, d)
     peeled = e.halfword and d.segments == 1  # the bias comes behind the sum, which starts from products
     fixed = _CYCLES_A_SEGMENTED_BLOCK if d.segments > 1 else _CYCLES_A_BLOCK
     if e.requantize:
         fixed += columns * (2 - keeps_multipliers(rows, columns, d, e)) + (0 if peeled else results)
-    code = step * (1 + peeled) + results * (3 + (not peeled)) * e.requantize + 3 * rows + fixed
+    halves = ends_in_halves(rows, columns, d, e)
+    share = 0.5 if halves else 1.0  # of the results that there is code for
+    code = step * (1 + peeled) + share * (results * (3 + (not peeled)) * e.requantize + 3 * rows) + fixed
+    fixed += results * halves
     missed = code / 4 - _CACHE_LINES
     fixed += _CYCLES_A_MISSED_LINE * missed + _CYCLES_A_LONG_BLOCK if missed > 0 else 0
     turns = d.turns * (d.segments * (d.depth * step + 2) + _CYCLES_A_TURN * (d.turns > 1))

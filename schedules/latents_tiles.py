@@ -27,6 +27,8 @@ _CORES = 8
 
 _DMA_BYTES_A_CYCLE = 7.75
 _CYCLES_A_TILE = {PACK: 150.0, REPACK: 130.0, UNPACK: 130.0, GATHER: 130.0}
+_CYCLES_A_TILE_APART = {PACK: 100.0, REPACK: 130.0, UNPACK: 130.0, GATHER: 130.0}
+"""Of tiles of different sizes."""
 _CYCLES_A_TRANSFER = 60.0
 _CYCLES_TO_START_ONE = 30.0
 """That worker 0 needs for each of several transfers before it waits for the first."""
@@ -200,7 +202,8 @@ def estimate_cycles(w: LatentsWorkload, tile: LatentsTile, cores: int, has_assem
         if len(sizes) > 1:
             beside = (number + tile.ahead < len(sizes)) * driving[0] + (number > 0) * driving[1]
         shares = ceil_div(ceil_div(height * width, _GRAIN) + beside, cores)
-        done.append(start + shares * _GRAIN * a_value + _CYCLES_A_TILE[w.kind])
+        between = (_CYCLES_A_TILE_APART if tile.ends else _CYCLES_A_TILE)[w.kind]
+        done.append(start + shares * _GRAIN * a_value + between)
         stored.append(max([*stored[-1:], done[-1] + _CYCLES_A_TRANSFER * (store > 0)]) + store)
     return stored[-1]
 

@@ -19,6 +19,7 @@ from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
 from tvm_pulp.schedules.microkernels.quantized_conv2d import quantized_conv2d_source, stationary_conv2d_source
+from tvm_pulp.schedules.microkernels.window_panel import window_conv2d_source
 from tvm_pulp.schedules.padded_image import PaddedImage
 from tvm_pulp.schedules.quantized_conv2d_model import (
     BUFFER_AXES,
@@ -32,7 +33,15 @@ from tvm_pulp.schedules.quantized_conv2d_model import (
     search,
     work_cycles,
 )
-from tvm_pulp.schedules.quantized_conv2d_workload import BLOCKS, QuantizedConv2dWorkload, read_workload
+from tvm_pulp.schedules.quantized_conv2d_workload import (
+    BLOCK_OUTPUTS,
+    BLOCKS,
+    SHARING_BLOCKS,
+    SHARING_OUTPUTS,
+    WINDOW_OUTPUTS,
+    QuantizedConv2dWorkload,
+    read_workload,
+)
 from tvm_pulp.schedules.quantized_convolution import (
     ConvolutionModel,
     ConvolutionTemplate,
@@ -71,7 +80,8 @@ class QuantizedConv2dTemplate(ConvolutionTemplate[QuantizedConv2dBlocking]):
         return {
             "tile_y": tile_sizes(workload.sizes.rows, 1),
             "tile_n": output_tiles(workload.sizes),
-            "block_pixels": [*BLOCKS, STATIONARY],
+            "block_pixels": sorted({*BLOCKS, *SHARING_BLOCKS, STATIONARY}),
+            "block_outputs": [BLOCK_OUTPUTS, SHARING_OUTPUTS, WINDOW_OUTPUTS],
             "order": [0, 1],
         }
 
@@ -110,14 +120,15 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def build(self) -> PrimFunc:
         s, b = self.s, self.b
-        prepare = self._prepare if self.pads_tiles or s.packed or self.in_place else None
+        prepares = self.pads_tiles or s.packed or self.in_place or b.keeps_windows
+        prepare = self._prepare if prepares else None
         starts = [index(copy * self.elements["data"]) for copy in range(self.copies["data"])]
         padding = self.image.write_once([address_of(element(self.buffers["data"], at)) for at in starts])
         every = 1 if self.pads_tiles or self.in_place else self.periods["weight"]
         body = self.run(self._loads, self._compute, prepare, padding, every)
-        block = "weights stay in registers"
-        if b.block_pixels != STATIONARY:
-            block = f"register block {b.block_pixels}x{b.block[1]}"
+        block = f"register block {b.block_pixels}x{b.block[1]}"
+        if b.keeps_windows or b.block_pixels == STATIONARY:
+            block = f"{'windows' if b.keeps_windows else 'weights'} stay in registers"
         tile = f"rows {b.tile_y}/{s.rows}, channels {b.tile_n}/{s.outputs}; {block}"
         return self.finish(body, tile, self._micro_kernel(), "quantized_conv2d")
 
@@ -127,6 +138,13 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
 
     def _panels(self) -> str:
         s, b = self.s, self.b
+        if b.keeps_windows:
+            return window_conv2d_source(
+                s.stationary_panel(b.tile_n),
+                width=s.columns,
+                row_stride=s.strides[0] * s.pitch,
+                assembly=self.features.has_xpulp,
+            )
         if b.block_pixels == STATIONARY:
             return stationary_conv2d_source(
                 s.stationary_panel(b.tile_n),
@@ -149,13 +167,20 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         return replace(self.s.epilogue, multipliers=4 * self.b.tile_n, words=words)
 
     def _prepare(self, tile: Expr) -> Stmt:
-        """Unpack weights, copy the rows of an image in L1, write the padding above and below."""
+        """Unpack or arrange weights, copy the rows of an image in L1, write the padding above and below."""
         s = self.s
         return sequence(
             self.unpack_weights(tile, s.kernel[0] * s.chunk, self.axis(tile, "channel")[0]),
+            self._arrange_columns(tile) if self.b.keeps_windows else None,
             self._copy_image(tile) if self.in_place else None,
             self._pad_rows(tile) if self.pads_tiles else None,
         )
+
+    def _arrange_columns(self, tile: Expr) -> Stmt | None:
+        """Put side by side what belongs to each channel, where it is new."""
+        places = [self.place(name, tile) for name in ("weight", "bias", "columns")]
+        call = self.workers("arrange_columns", *places, self.axis(tile, "channel")[0].size)
+        return self.loop.when_new(tile, self.periods["columns"], call)
 
     def _pad_rows(self, tile: Expr) -> Stmt:
         """Write the padding above and below, where a tile has some."""
@@ -181,14 +206,13 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         s = self.s
         channel = self.loop.at(tile)[self.variables["channel"]]
         shape = (s.outputs, s.segments, s.kernel[0] * s.chunk // s.segments)
-        steps = {
-            "data": self._load_image(tile, slot),
-            "weight": self.load_weights(tile, slot, shape, channel),
-        }
+        # the long transfer first: the image's rows, one by one, start while it runs
+        steps = {"weight": self.load_weights(tile, slot, shape, channel)}
         for terms in self.terms:
             steps["bias"] = load_vectors(
                 slot, self.buffers["bias"], self.start("bias", tile), terms, s.outputs, channel, self.analyzer
             )
+        steps["data"] = self._load_image(tile, slot)
         new = [self.loop.when_new(tile, self.periods[name], sequence(step)) for name, step in steps.items()]
         return [step for step in new if step is not None]
 
@@ -201,7 +225,7 @@ class _Builder(ConvolutionBuilder[QuantizedConv2dBlocking]):
         return self.workers(
             "quantized_conv2d_tile",
             address_of(element(self.buffers["data"], self.analyzer.simplify(image))),
-            places["weight"],
+            places["columns" if self.b.keeps_windows else "weight"],
             places.get("bias", index(0)),
             places["result"],
             row.size,

@@ -5,16 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.dot_panel_model import block_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.dot_panel import DotDistances, longest_distance
+from tvm_pulp.schedules.microkernels.shared_columns import shares_columns
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
-from tvm_pulp.schedules.quantized_conv2d_workload import BLOCK_OUTPUTS, BLOCKS, QuantizedConv2dSizes
+from tvm_pulp.schedules.microkernels.window_panel import PIXELS, column_words, window_cycles
+from tvm_pulp.schedules.quantized_conv2d_workload import (
+    BLOCK_OUTPUTS,
+    BLOCKS,
+    SHARING_BLOCKS,
+    SHARING_OUTPUTS,
+    WINDOW_OUTPUTS,
+    QuantizedConv2dSizes,
+)
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
 from tvm_pulp.target.tvm_names import Var
 
@@ -25,6 +34,8 @@ _CYCLES_A_PANEL = 100.0
 _CYCLES_A_SIZE = 200.0
 """Of a second size of register blocks in a tile: its code is not in the instruction cache."""
 _DMA_BYTES_A_CYCLE = 8.0
+_CYCLES_A_COLUMN = 120.0
+"""Of putting side by side what belongs to a channel, see ``window_panel``."""
 _CYCLES_A_LINE = 12.0
 """A row of the image is a transfer of its own."""
 
@@ -34,12 +45,15 @@ class QuantizedConv2dBlocking:
     """Bound knobs: rows and output channels of a tile, pixels of the register block, order of the tile loops.
 
     Order 0 has the channels inside, so that an image tile stays; order 1 has them outside, so that the
-    weights stay. With `STATIONARY` pixels the weights stay in registers.
+    weights stay. With `STATIONARY` pixels the weights stay in registers. Blocks of `SHARING_OUTPUTS`
+    channels load each column of the image once for all windows, see ``shared_columns``; with
+    `WINDOW_OUTPUTS` the windows stay in registers, see ``window_panel``.
     """
 
     tile_y: int
     tile_n: int
     block_pixels: int
+    block_outputs: int
     order: int
 
     @staticmethod
@@ -48,9 +62,15 @@ class QuantizedConv2dBlocking:
         reach = next(b for b in BLOCKS if s.strides[1] * s.channels <= longest_distance(b))
         tile_y, tile_n = min(knobs["tile_y"], s.rows), min(knobs["tile_n"], s.outputs_of_group)
         pixels = knobs["block_pixels"]
+        if knobs["block_outputs"] == WINDOW_OUTPUTS and s.can_keep_windows(tile_n):
+            return QuantizedConv2dBlocking(tile_y, tile_n, PIXELS, WINDOW_OUTPUTS, knobs["order"])
         if pixels == STATIONARY and not s.can_be_stationary(tile_n):
             pixels = BLOCKS[-1]
-        return QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns, reach), knobs["order"])
+        b = QuantizedConv2dBlocking(tile_y, tile_n, min(pixels, s.columns), BLOCK_OUTPUTS, knobs["order"])
+        sharing = replace(b, block_outputs=SHARING_OUTPUTS)
+        if knobs["block_outputs"] == SHARING_OUTPUTS and pixels and sharing.can_share(s):
+            return sharing
+        return replace(b, block_pixels=min(b.block_pixels, reach))
 
     def knobs(self) -> dict[str, int]:
         """Return the knobs."""
@@ -59,11 +79,28 @@ class QuantizedConv2dBlocking:
     @property
     def block(self) -> tuple[int, int]:
         """Pixels and output channels of the register block."""
-        return self.block_pixels, min(BLOCK_OUTPUTS, self.tile_n)
+        return self.block_pixels, min(self.block_outputs, self.tile_n)
+
+    @property
+    def keeps_windows(self) -> bool:
+        """Whether windows stay in registers."""
+        return self.block_outputs == WINDOW_OUTPUTS
+
+    @property
+    def shares(self) -> bool:
+        """Whether the windows of a block share columns of the image."""
+        return self.block_outputs == SHARING_OUTPUTS and self.block_pixels != STATIONARY
+
+    def can_share(self, s: QuantizedConv2dSizes) -> bool:
+        """Tell whether the windows of a block can share columns, with its sizes."""
+        whole_words = s.inputs % 4 == 0 and s.kernel[1] > 1
+        return whole_words and shares_columns(*self.block, self.distances(s))
 
     def distances(self, s: QuantizedConv2dSizes) -> DotDistances:
         """Return the path of the sum."""
         whole, (rows, columns), row = s.segments == 1, s.kernel, s.dilation[0] * s.pitch
+        if self.shares:
+            return self._sharing_distances(s)
         if s.taps_apart:
             chunk, segments, turns, tap = s.inputs, columns, rows, s.dilation[1] * s.channels
             a_skip, a_turn = tap - chunk, row - columns * tap if rows > 1 else 0
@@ -72,6 +109,20 @@ class QuantizedConv2dBlocking:
         column, b_skip = (rows * s.chunk, 0) if whole else (chunk, (self.tile_n - 1) * chunk)
         a_row, depth = s.strides[1] * s.channels, chunk // 4
         return DotDistances(a_row, column, depth, segments, a_skip, b_skip, turns, a_turn)
+
+    def _sharing_distances(self, s: QuantizedConv2dSizes) -> DotDistances:
+        """Return the path of a sum whose steps take a word of each tap of a row of the window."""
+        (rows, taps), row = s.kernel, s.dilation[0] * s.pitch
+        # the weights of all rows of a channel lie together, or those of all channels of a row, or of a tap
+        column, tap, next_row = rows * s.chunk, s.inputs, s.chunk
+        if s.segments > 1:
+            column, next_row = s.chunk, self.tile_n * s.chunk
+            if s.taps_apart:
+                column, tap = s.inputs, self.tile_n * s.inputs
+        return DotDistances(
+            s.strides[1] * s.channels, column, s.inputs // 4, rows, row - s.inputs, next_row - s.inputs,
+            taps=taps, a_tap=s.dilation[1] * s.channels, b_tap=tap,
+        )  # fmt: skip
 
     def tile_elements(self, s: QuantizedConv2dSizes) -> dict[str, int]:
         """Return the elements of a tile of each buffer in L1."""
@@ -82,6 +133,8 @@ class QuantizedConv2dBlocking:
             "bias": s.epilogue.vectors * self.tile_n if s.epilogue.requantize else 0,
             "result": self.tile_y * s.columns * self.tile_n,
         }
+        if self.keeps_windows:
+            sizes["columns"] = self.tile_n * column_words(s.stationary_panel(self.tile_n))
         return {name: aligned(size, _item(s, name)) for name, size in sizes.items() if size}
 
 
@@ -91,6 +144,7 @@ BUFFER_AXES = {
     "weight": ("channel",),
     "weight_stored": ("channel",),
     "bias": ("channel",),
+    "columns": ("channel",),
     "result": ("image", "row", "channel"),
 }
 """Axes that the box of each buffer depends on."""
@@ -108,7 +162,7 @@ def loop_axes(
 
 def _item(s: QuantizedConv2dSizes, name: str) -> int:
     """Return the bytes of an element of a buffer."""
-    return {"bias": 4, "result": s.epilogue.item}.get(name, 1)
+    return {"bias": 4, "columns": 4, "result": s.epilogue.item}.get(name, 1)
 
 
 def _tiles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> tuple[int, dict[str, int], dict[str, int]]:
@@ -130,9 +184,10 @@ def l1_bytes(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking) -> int:
 def copies(s: QuantizedConv2dSizes, total: int, periods: Mapping[str, int]) -> dict[str, int]:
     """Return the copies of each buffer: two of what changes from tile to tile.
 
-    One will do of weights that are unpacked, before and after: the next ones are loaded in between.
+    One will do of weights that are unpacked, before and after: the next ones are loaded in between. So it
+    will of what the workers make of weights and biases.
     """
-    single = ("weight", "weight_stored") if s.packed else ()
+    single = ("columns", *(("weight", "weight_stored") if s.packed else ()))
     return {name: 1 if same_for >= total or name in single else 2 for name, same_for in periods.items()}
 
 
@@ -143,6 +198,7 @@ def estimate_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: 
     lines = {"data": s.source_rows(b.tile_y), "weight": 2, "weight_stored": 2, "bias": 2, "result": 1}
     if b.tile_n < s.outputs:
         lines["result"] = b.tile_y * s.columns // 8
+    sizes.pop("columns", 0)
     cost = {name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] for name, size in sizes.items()}
     if s.packed:
         cost["weight"] = cost.pop("weight_stored")
@@ -163,6 +219,8 @@ def work_cycles(s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, cores: int)
         work += _tile_cycles(s, b, rows, n, cores) * row_count * n_count * s.images
     if s.packed:
         work += total / periods["weight"] * sizes["weight"] * CYCLES_A_VALUE / cores
+    if b.keeps_windows:
+        work += total / periods["columns"] * ceil_div(b.tile_n, cores) * _CYCLES_A_COLUMN
     return work
 
 
@@ -170,6 +228,11 @@ def _tile_cycles(
     s: QuantizedConv2dSizes, b: QuantizedConv2dBlocking, rows: int, outputs: int, cores: int
 ) -> float:
     """Return the cycles of the slowest worker: contiguous runs of blocks, output channels innermost."""
+    if b.keeps_windows:
+        across = ceil_div(s.columns, PIXELS)
+        units = ceil_div(rows * across, cores)
+        runs = ceil_div(units, across) + (units % across > 0)
+        return window_cycles(units, runs, s.columns, outputs, s.stationary_panel(b.tile_n))
     if b.block_pixels == STATIONARY:
         pixels = ceil_div(rows * s.columns, cores)
         runs = ceil_div(pixels, s.columns) + (pixels % s.columns > 0)
@@ -221,10 +284,14 @@ def output_tiles(s: QuantizedConv2dSizes) -> list[int]:
 def search(s: QuantizedConv2dSizes, cores: int, limit: int) -> QuantizedConv2dBlocking | None:
     """Return the blocking with the lowest estimate that fits ``limit`` bytes of L1; None where none does."""
     best, least = None, math.inf
-    for tile_y, tile_n, pixels, order in itertools.product(
-        tile_sizes(s.rows, 1), output_tiles(s), (*BLOCKS, STATIONARY), (0, 1)
+    blocks = [(pixels, BLOCK_OUTPUTS) for pixels in (*BLOCKS, STATIONARY)]
+    blocks += [(pixels, SHARING_OUTPUTS) for pixels in SHARING_BLOCKS]
+    blocks.append((PIXELS, WINDOW_OUTPUTS))
+    for tile_y, tile_n, (pixels, outputs), order in itertools.product(
+        tile_sizes(s.rows, 1), output_tiles(s), blocks, (0, 1)
     ):
-        knobs = {"tile_y": tile_y, "tile_n": tile_n, "block_pixels": pixels, "order": order}
+        knobs = {"tile_y": tile_y, "tile_n": tile_n, "order": order}
+        knobs |= {"block_pixels": pixels, "block_outputs": outputs}
         b = QuantizedConv2dBlocking.of(s, knobs)
         if l1_bytes(s, b) <= limit:
             cycles = estimate_cycles(s, b, cores)

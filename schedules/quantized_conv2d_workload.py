@@ -7,12 +7,18 @@ from dataclasses import dataclass, replace
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.dot_panel import LARGEST_BLOCK, Epilogue, longest_distance
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel
-from tvm_pulp.schedules.quantized_matmul_model import read_epilogue
+from tvm_pulp.schedules.microkernels.window_panel import takes_windows
+from tvm_pulp.schedules.quantized_matmul_workload import read_epilogue
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_shape
 
 BLOCKS = (5, 4, 3)
 """Pixels that a register block may have; it has four output channels."""
 BLOCK_OUTPUTS = LARGEST_BLOCK[1]
+SHARING_BLOCKS = (10, 9, 8, 7, 6, 5, 4)
+"""Pixels of a register block of two output channels, whose windows share columns of the image."""
+SHARING_OUTPUTS = 2
+WINDOW_OUTPUTS = 1
+"""Of a block whose windows stay in registers, see ``window_panel``."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,11 @@ class QuantizedConv2dSizes:
         """Tell whether the weights of a tile can stay in registers."""
         side_by_side = self.groups == 1 and not self.taps_apart
         return side_by_side and self.stationary_panel(tile_n).takes(self.outputs, tile_n)
+
+    def can_keep_windows(self, tile_n: int) -> bool:
+        """Tell whether windows can stay in registers while the channels of a tile pass by."""
+        side_by_side = self.groups == 1 and not self.taps_apart and not self.packed
+        return side_by_side and takes_windows(self.stationary_panel(tile_n), self.outputs, tile_n)
 
     @property
     def has_rows_of_padding(self) -> bool:

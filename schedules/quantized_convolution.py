@@ -17,7 +17,14 @@ from tvm_pulp.schedules.quantized_conv2d_workload import QuantizedConv2dSizes, Q
 from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.target.tvm_names import PrimFunc, dtype_bytes
 
-TYPES = {"data": "uint8", "planes": "uint32", "weight": "int8", "weight_stored": "uint8", "bias": "int32"}
+TYPES = {
+    "data": "uint8",
+    "planes": "uint32",
+    "weight": "int8",
+    "weight_stored": "uint8",
+    "bias": "int32",
+    "columns": "int32",
+}
 """Of the buffers in L1 but the result, which has its argument's."""
 
 
@@ -129,17 +136,21 @@ class ConvolutionTemplate(Generic[B]):
         if len(set(resident)) < len(function.params):
             return None
         left = features.kernel_l1_bytes - resident_bytes(function, resident)
-        image, names = self.model.scratch, [self.model.scratch, *(["weight"] if s.packed else [])]
+        image = self.model.scratch
         candidates = [
             blocking
             for blocking in self._blockings_of_all_channels(workload, features)
             if self.model.takes_tensors(s, blocking)
         ]
 
+        def made(blocking: B) -> list[str]:
+            """Return the buffers of what workers make of the weights."""
+            return [*(["weight"] if s.packed else []), *({"columns"} & {*blocking.tile_elements(s)})]
+
         def fits(blocking: B, parts: int) -> bool:
-            elements = blocking.tile_elements(s)
-            sizes = {name: elements[name] * dtype_bytes(TYPES[name]) for name in names}
-            return parts * sizes[image] <= left - sum(sizes[name] for name in names[1:])
+            elements, names = blocking.tile_elements(s), made(blocking)
+            sizes = {name: elements[name] * dtype_bytes(TYPES[name]) for name in (image, *names)}
+            return parts * sizes[image] <= left - sum(sizes[name] for name in names)
 
         def cost(blocking: B) -> float:
             return self.model.work_cycles(s, blocking, features.cores)
@@ -147,7 +158,9 @@ class ConvolutionTemplate(Generic[B]):
         fitting = [b for b in candidates if fits(b, 1)]
         small = [b for b in fitting if fits(b, 2)]
         best = min(small or fitting, key=cost, default=None)
-        return None if best is None else self.build_blocking(workload, best, features, names)
+        if best is None:
+            return None
+        return self.build_blocking(workload, best, features, [image, *made(best)])
 
     def _blockings_of_all_channels(
         self, workload: QuantizedConv2dWorkload, features: ClusterFeatures

@@ -22,24 +22,30 @@ from tvm_pulp.schedules.dialect import (
     parallel,
     sequence,
 )
+from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.matmul_kernels import rests
 from tvm_pulp.schedules.microkernels.quantized_matmul import quantized_matmul_source
 from tvm_pulp.schedules.microkernels.stationary_panel import stationary_matmul_source
 from tvm_pulp.schedules.microkernels.transpose_bytes import gather_words_source, transpose_bytes_source
+from tvm_pulp.schedules.microkernels.transposing_panel import ROWS
 from tvm_pulp.schedules.microkernels.unpack_weight import unpack_weight_source
 from tvm_pulp.schedules.quantized_matmul_model import (
     BLOCKS,
+    COLUMN,
+    MATRIX,
+    ROW,
     STATIONARY,
     QuantizedMatmulBlocking,
-    QuantizedMatmulWorkload,
+    axes_of_buffers,
     estimate_cycles,
     l1_bytes,
-    read_workload,
     search,
+    tiled_axes,
     tiles_of,
 )
+from tvm_pulp.schedules.quantized_matmul_workload import QuantizedMatmulWorkload, read_workload
 from tvm_pulp.schedules.quantized_transfers import load_packed, load_segments, load_vectors
-from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
+from tvm_pulp.schedules.tile_loop import TileLoop
 from tvm_pulp.schedules.transfers import Box, transfer
 from tvm_pulp.target.tvm_names import (
     Evaluate,
@@ -102,27 +108,21 @@ class _Builder:
     ) -> None:
         self.w, self.b, self.features = workload, blocking, features
         self.analyzer = arith.Analyzer()
-        self.row, self.column = Var("row", "int32"), Var("column", "int32")
-        axes = [
-            TiledAxis(self.row, workload.m, blocking.tile_m),
-            TiledAxis(self.column, workload.n, blocking.tile_n),
-        ]
-        self.loop = TileLoop(axes[::-1] if blocking.order else axes, [], self.analyzer)
+        self.loop = TileLoop(tiled_axes(workload, blocking), [], self.analyzer)
         self.l1 = L1Allocator()
         self.segments = workload.segments
         self.chunk = workload.k // self.segments
+        self.prepared = blocking.prepared(workload, features.cores)
+        self.transposing = blocking.transposing_panel(
+            workload, features.cores, signed=buffer_dtype(workload.function.params[0]) == "int8"
+        )
         self.single = {each for name in workload.stored for each in (name, _stored(name))}
 
     def build(self) -> PrimFunc:
         w, b, loop = self.w, self.b, self.loop
         arguments = [flat_argument(p) for p in w.function.params]
         self.data, self.weight, *self.terms, self.result = arguments
-        self.periods = {
-            "data": loop.period([self.row]),
-            "weight": loop.period([self.column]),
-            "bias": loop.period([self.column]),
-            "result": loop.period([self.row, self.column]),
-        }
+        self.periods = {name: loop.period(axes) for name, axes in axes_of_buffers().items()}
         self.elements = b.tile_elements(w)
         types = {
             "data": buffer_dtype(self.data),
@@ -142,8 +142,8 @@ class _Builder:
             self._loads,
             self._stores,
             self._compute,
-            self._prepare if w.stored else None,
-            prepare_every=min((self.periods[name] for name in w.stored), default=1),
+            self._prepare if self.prepared else None,
+            prepare_every=min((self.periods[name] for name in self.prepared), default=1),
         )
         return kernel_function(
             w.function,
@@ -165,10 +165,13 @@ class _Builder:
 
     def _rearrangements(self) -> list[str]:
         w, sources = self.w, []
-        if w.columns:
-            sources.append(transpose_bytes_source(w.k, assembly=self.features.has_xpulp))
+        tiles = {"data": (w.m, self.b.tile_m), "weight": (w.n, self.b.tile_n)}
+        transposed = [tiles[name] for name in self.prepared if name in w.columns]
+        if transposed:
+            left = set().union(*(rests(*sizes, 4) for sizes in transposed))
+            sources.append(transpose_bytes_source(w.k, left, assembly=self.features.has_xpulp))
         if len(w.rearranged) > len(w.columns):
-            sources.append(gather_words_source(w.k))
+            sources.append(gather_words_source(w.k, assembly=self.features.has_xpulp))
         if w.packed:
             sources.append(unpack_weight_source(assembly=self.features.has_xpulp))
         return sources
@@ -182,13 +185,14 @@ class _Builder:
         rows, columns = b.block
         return quantized_matmul_source(
             block=b.block,
-            row_rests=rests(w.m, b.tile_m, rows),
+            row_rests={(w.m - ROWS) % rows} if self.transposing else rests(w.m, b.tile_m, rows),
             column_rests=rests(w.n, b.tile_n, columns),
             along_rows=b.along_rows(w, self.features.cores),
-            d=b.distances(w),
+            d=b.distances(w, self.features.cores),
             e=replace(w.epilogue_of, multipliers=4 * b.tile_n, words=not (w.n % 4 or b.tile_n % 4)),
             signed=signed,
             assembly=self.features.has_xpulp,
+            transposing=self.transposing,
         )
 
     def _start(self, name: str, tile: Expr) -> Expr:
@@ -198,7 +202,7 @@ class _Builder:
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
-        row, column = axes[self.row], axes[self.column]
+        row, column = axes[ROW], axes[COLUMN]
         steps: dict[str, list[Stmt]] = {}
         for name, source, axis, extent in (
             ("data", self.data, row, self.w.m),
@@ -210,16 +214,19 @@ class _Builder:
                     load_packed(slot, place, index(0), source, axis.offset * k, axis.size * k, self.analyzer)
                 ]
                 continue
+            rows = self._in_batch(axes, axis, extent)
             if name in self.w.rearranged:
-                box = Box((extent, self.w.k), (axis.offset, index(0)), (axis.size, index(self.w.k)))
+                k, batch = self.w.k, self.w.batch
+                box = Box((batch * extent, k), (rows.offset, index(0)), (rows.size, index(k)))
                 if name in self.w.columns:
-                    box = Box(*(part[::-1] for part in (box.shape, box.low, box.size)))
+                    sums = self._in_batch(axes, TileAxis(index(0), index(k), k), k)
+                    box = Box((batch * k, extent), (sums.offset, axis.offset), (sums.size, axis.size))
                 place = self.buffers[_stored(name)]
                 steps[name] = [transfer(slot, place, index(0), source, box, TO_L1, self.analyzer)]
                 continue
-            shape = (extent, self.segments, self.chunk)
+            shape = (self.w.batch * extent, self.segments, self.chunk)
             steps[name] = load_segments(
-                slot, self.buffers[name], self._start(name, tile), source, shape, axis, self.analyzer
+                slot, self.buffers[name], self._start(name, tile), source, shape, rows, self.analyzer
             )
         for terms in self.terms:
             steps["bias"] = load_vectors(
@@ -230,17 +237,22 @@ class _Builder:
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
         axes = self.loop.at(tile)
-        row, column = axes[self.row], axes[self.column]
-        box = Box((self.w.m, self.w.n), (row.offset, column.offset), (row.size, column.size))
+        row, column = axes[ROW], axes[COLUMN]
+        rows = self._in_batch(axes, row, self.w.m)
+        box = Box((self.w.batch * self.w.m, self.w.n), (rows.offset, column.offset), (row.size, column.size))
         start = self._start("result", tile)
         return [transfer(slot, self.buffers["result"], start, self.result, box, TO_L2, self.analyzer)]
+
+    def _in_batch(self, axes: dict[Var, TileAxis], axis: TileAxis, extent: int) -> TileAxis:
+        """Return a tile's part of the `extent` rows of a matrix, counted over all matrices of the batch."""
+        return replace(axis, offset=self.analyzer.simplify(axes[MATRIX].offset * extent + axis.offset))
 
     def _prepare(self, tile: Expr) -> Stmt:
         """Rearrange or unpack what is new of operands that do not lie as the panels read them."""
         axes = self.loop.at(tile)
         steps = []
-        for name in self.w.stored:
-            size = axes[self.row if name == "data" else self.column].size
+        for name in self.prepared:
+            size = axes[ROW if name == "data" else COLUMN].size
             places = [self._place(each, tile) for each in (_stored(name), name)]
             if name in self.w.rearranged:
                 kernel = "transpose_bytes" if name in self.w.columns else "gather_words"
@@ -254,9 +266,11 @@ class _Builder:
     def _compute(self, tile: Expr) -> Stmt:
         axes = self.loop.at(tile)
         bias = self._place("bias", tile) if self.terms else index(0)
-        data, weight, result = (self._place(name, tile) for name in ("data", "weight", "result"))
-        sizes = (axes[self.row].size, axes[self.column].size)
-        return self._workers("quantized_matmul_tile", data, weight, bias, result, *sizes)
+        operands = ["data", *([_stored("weight")] if self.transposing else []), "weight"]
+        sizes = (axes[ROW].size, axes[COLUMN].size)
+        places = [self._place(name, tile) for name in operands]
+        result = self._place("result", tile)
+        return self._workers("quantized_matmul_tile", *places, bias, result, *sizes)
 
     def _place(self, name: str, tile: Expr) -> Expr:
         return address_of(element(self.buffers[name], self._start(name, tile)))

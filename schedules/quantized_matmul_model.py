@@ -1,115 +1,43 @@
-"""Sizes of a product of bytes and of its tiles, an estimate of its cycles, and the search for tiles."""
+"""Tiles of a product of bytes: their sizes, an estimate of the cycles, and the search for the best ones."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
 
 from tvm_pulp.schedules.dialect import aligned, ceil_div
 from tvm_pulp.schedules.dot_panel_model import tile_cycles
 from tvm_pulp.schedules.matmul_model import tile_sizes
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
-from tvm_pulp.schedules.microkernels.dot_panel import (
-    LARGEST_BLOCK,
-    DotDistances,
-    Epilogue,
-    longest_distance,
+from tvm_pulp.schedules.microkernels.dot_panel import LARGEST_BLOCK, DotDistances, Epilogue
+from tvm_pulp.schedules.microkernels.stationary_panel import stationary_cycles
+from tvm_pulp.schedules.microkernels.transposing_panel import (
+    COLUMNS,
+    ROWS,
+    TransposingPanel,
+    transposing_cycles,
 )
-from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel, stationary_cycles
 from tvm_pulp.schedules.microkernels.unpack_weight import CYCLES_A_VALUE, begins_words, packed_bytes
+from tvm_pulp.schedules.quantized_matmul_workload import QuantizedMatmulWorkload
 from tvm_pulp.schedules.tile_loop import TiledAxis, period
-from tvm_pulp.target.tvm_names import PrimFunc, Var
+from tvm_pulp.target.tvm_names import Var
 
 BLOCKS = (5, 4)
 """Rows that a register block may have; it has four columns."""
 STATIONARY = 0
 """In place of rows of a register block: the weights stay in registers, see ``stationary_panel``."""
 _COLUMNS = LARGEST_BLOCK[1]
-_LARGEST_SEGMENTS = 16
 
 _CYCLES_A_TILE = 150.0
-_CYCLES_A_TRANSPOSED_BYTE = 1.6  # of one worker
-_CYCLES_A_GATHERED_BYTE = 3.0
+_CYCLES_A_TRANSPOSED_BYTE = 1.2  # of one worker
+_CYCLES_A_GATHERED_BYTE = 1.3
+_CYCLES_A_MISALIGNED_BYTE = 0.2  # in addition, where rows start at any address
+_CYCLES_A_REARRANGEMENT = 120.0
 _DMA_BYTES_A_CYCLE = 8.0
 _CYCLES_A_LINE = 1.0
-
-
-@dataclass(frozen=True)
-class QuantizedMatmulWorkload:
-    """A product of m x k and n x k bytes, with or without requantisation.
-
-    The operands in `columns`, of "data" and "weight", have k rows: their sums run down the columns.
-    A `packed` weight has 4 bits a value.
-    """
-
-    function: PrimFunc
-    m: int
-    n: int
-    k: int
-    epilogue_of: Epilogue
-    columns: tuple[str, ...] = ()
-    packed: bool = False
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """Operands that workers rearrange or unpack in L1."""
-        return (*self.rearranged, *(("weight",) if self.packed else ()))
-
-    @property
-    def rearranged(self) -> tuple[str, ...]:
-        """Operands that become words of each sum in L1: `columns`, or all where `segments_of` says no."""
-        return self.columns if segments_of(self.k) else ("data", "weight")
-
-    @property
-    def segments(self) -> int:
-        """Pieces that the sum lies in, each short enough to be a distance of rows."""
-        return 1 if len(self.rearranged) == 2 else segments_of(self.k) or 1
-
-    @property
-    def words(self) -> int:
-        """Words of a sum."""
-        return ceil_div(self.k, 4)
-
-    def can_be_stationary(self, tile_n: int) -> bool:
-        """Tell whether the weights of a tile can stay in registers."""
-        panel = self.stationary_panel(tile_n)
-        return not self.rearranged and panel.takes(self.n, tile_n)
-
-    def stationary_panel(self, tile_n: int, *, signed: bool = False) -> StationaryPanel:
-        """Return the sizes of a panel whose weights stay in registers."""
-        e = replace(self.epilogue_of, multipliers=4 * tile_n)
-        return StationaryPanel(self.k, 1, self.k, self.k, self.k, tile_n, e, signed)
-
-
-def segments_of(k: int) -> int | None:
-    """Return the number of equal pieces of whole words for a sum of k bytes, None where it would be large."""
-    limit = longest_distance(LARGEST_BLOCK[0])
-    return next((s for s in range(1, _LARGEST_SEGMENTS + 1) if k % (4 * s) == 0 and k // s <= limit), None)
-
-
-def read_workload(function: PrimFunc) -> QuantizedMatmulWorkload | None:
-    """Read a function's attribute; None where the panels do not serve."""
-    value = {str(key): int(number) for key, number in function.attrs["pulp.quantized_matmul"].items()}
-    epilogue = read_epilogue(value)
-    columns = ("data",) * value["transpose_data"] + ("weight",) * (not value["transpose_weight"])
-    packed = value["weight_bits"] == 4
-    found = QuantizedMatmulWorkload(function, value["m"], value["n"], value["k"], epilogue, columns, packed)
-    lies_otherwise = packed and ("weight" in found.rearranged or found.segments > 1)
-    return found if epilogue.is_supported() and not lies_otherwise else None
-
-
-def read_epilogue(attributes: Mapping[str, Any]) -> Epilogue:
-    """Return the epilogue that a kernel's attributes ask for."""
-    if not attributes["requantize"]:
-        return Epilogue()
-    names = [field.name for field in fields(Epilogue) if field.name in attributes]
-    value: dict[str, Any] = {name: int(attributes[name]) for name in names}
-    flags = {name: bool(value[name]) for name in ("requantize", "narrow", "short", "halfword", "spare_bit")}
-    return Epilogue(**value | flags)
 
 
 @dataclass(frozen=True)
@@ -143,18 +71,40 @@ class QuantizedMatmulBlocking:
 
     def along_rows(self, w: QuantizedMatmulWorkload, cores: int) -> bool:
         """Tell whether blocks follow one another along the rows of a tile, or along the columns."""
-        d, e = self.distances(w), w.epilogue_of
+        if self.transposing_panel(w, cores):
+            return True
+        d, e = self.distances(w, cores), w.epilogue_of
         rows, columns = (
             tile_cycles(self.tile_m, self.tile_n, self.block, along, d, e, cores) for along in (True, False)
         )
         return rows < columns
 
-    def distances(self, w: QuantizedMatmulWorkload) -> DotDistances:
+    def transposing_panel(
+        self, w: QuantizedMatmulWorkload, cores: int, *, signed: bool = False
+    ) -> TransposingPanel | None:
+        """Return what computes the first rows where each worker transposes the weight's columns that it owns.
+
+        None where workers cannot own as many columns each, or several tiles need the weight.
+        """
+        a_row, a_step = (4, self.pitch("data")) if "data" in w.columns else (w.k, 4)
+        panel = TransposingPanel(w.k, w.n, a_row, a_step, signed)
+        whole = (w.batch, self.tile_m, self.tile_n) == (1, w.m, w.n)
+        whole = whole and w.m >= ROWS and w.n % (COLUMNS * cores) == 0
+        sums = not w.epilogue_of.requantize and self.block_rows != STATIONARY
+        return panel if whole and sums and "weight" in w.columns and panel.is_supported() else None
+
+    def prepared(self, w: QuantizedMatmulWorkload, cores: int) -> tuple[str, ...]:
+        """Return the operands that all workers rearrange or unpack together, before the product."""
+        own = self.transposing_panel(w, cores) is not None
+        return tuple(name for name in w.stored if not (own and name == "weight"))
+
+    def distances(self, w: QuantizedMatmulWorkload, cores: int) -> DotDistances:
         """Return the path of the sum through the tiles."""
         chunk = 4 * w.words // w.segments
+        prepared = self.prepared(w, cores)
         paths = [
             (4, self.pitch(name), 0)
-            if name in w.rearranged
+            if name in w.rearranged and name in prepared
             else (chunk, 4, (tile - 1) * chunk if w.segments > 1 else 0)
             for name, tile in (("data", self.tile_m), ("weight", self.tile_n))
         ]
@@ -191,14 +141,27 @@ def _item(w: QuantizedMatmulWorkload, name: str) -> int:
 
 def _periods(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> tuple[int, dict[str, int]]:
     """Return the number of tiles and for how many in a row each buffer's box stays the same."""
-    row, column = _AXES
-    axes = [TiledAxis(row, w.m, b.tile_m), TiledAxis(column, w.n, b.tile_n)]
-    axes = axes[::-1] if b.order else axes
-    used = {"data": [row], "weight": [column], "bias": [column], "result": [row, column]}
+    axes, used = tiled_axes(w, b), axes_of_buffers()
     return math.prod(axis.count for axis in axes), {name: period(axes, a) for name, a in used.items()}
 
 
-_AXES = (Var("row", "int32"), Var("column", "int32"))
+MATRIX, ROW, COLUMN = (Var(name, "int32") for name in ("matrix", "row", "column"))
+
+
+def tiled_axes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> list[TiledAxis]:
+    """Return the axes of the loop over tiles, outermost first: a tile is of one matrix of a batch."""
+    axes = [TiledAxis(ROW, w.m, b.tile_m), TiledAxis(COLUMN, w.n, b.tile_n)]
+    return [TiledAxis(MATRIX, w.batch, 1), *(axes[::-1] if b.order else axes)]
+
+
+def axes_of_buffers() -> dict[str, list[Var]]:
+    """Return the axes that the box of each buffer depends on."""
+    return {
+        "data": [MATRIX, ROW],
+        "weight": [MATRIX, COLUMN],
+        "bias": [COLUMN],
+        "result": [MATRIX, ROW, COLUMN],
+    }
 
 
 def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
@@ -214,15 +177,19 @@ def l1_bytes(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking) -> int:
 def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, cores: int) -> float:
     """Estimate the cycles of a call: work and DMA of each tile side by side, plus what cannot overlap."""
     total, periods = _periods(w, b)
-    d, e = b.distances(w), w.epilogue_of
+    d, e = b.distances(w, cores), w.epilogue_of
+    prepared, panel = b.prepared(w, cores), b.transposing_panel(w, cores)
     along_rows = b.block_rows != STATIONARY and b.along_rows(w, cores)
     compute = 0.0
     for (m, m_count), (n, n_count) in itertools.product(_parts(w.m, b.tile_m), _parts(w.n, b.tile_n)):
         if b.block_rows == STATIONARY:
             each = stationary_cycles(ceil_div(m, cores), n, w.stationary_panel(b.tile_n))
+        elif panel:
+            each = transposing_cycles(panel, n // (COLUMNS * cores))
+            each += tile_cycles(m - ROWS, n, b.block, along_rows, d, e, cores)
         else:
             each = tile_cycles(m, n, b.block, along_rows, d, e, cores)
-        compute += each * m_count * n_count
+        compute += each * w.batch * m_count * n_count
     lines = {"data": 1, "weight": 1, "bias": 2, "result": b.tile_m if b.tile_n < w.n else 1}
     if w.segments > 1:
         lines |= {"data": b.tile_m * w.segments, "weight": b.tile_n * w.segments}
@@ -230,10 +197,8 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     sizes = _tile_bytes(w, b)
     for name in w.stored:
         sizes[name] = sizes.pop(f"{name}_stored")
-        each = _CYCLES_A_TRANSPOSED_BYTE if name in w.columns else _CYCLES_A_GATHERED_BYTE
-        if name not in w.rearranged:
-            each = 2 * CYCLES_A_VALUE
-        compute += total / periods[name] * sizes[name] * each / cores
+        if name in prepared:
+            compute += total / periods[name] * _preparation_cycles(w, b, name, cores)
     cost = {
         name: size / _DMA_BYTES_A_CYCLE + _CYCLES_A_LINE * lines[name] + 20 for name, size in sizes.items()
     }
@@ -241,6 +206,19 @@ def estimate_cycles(w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, core
     dma_in = sum(total / periods[name] * value for name, value in cost.items())
     dma_out = total * store
     return max(compute + total * _CYCLES_A_TILE, dma_in, dma_out) + sum(cost.values()) + store
+
+
+def _preparation_cycles(
+    w: QuantizedMatmulWorkload, b: QuantizedMatmulBlocking, name: str, cores: int
+) -> float:
+    """Return the cycles in which all workers rearrange or unpack a tile of an operand."""
+    tile = {"data": b.tile_m, "weight": b.tile_n}[name]
+    if name not in w.rearranged:
+        return 2 * CYCLES_A_VALUE * packed_bytes(tile * w.k) / cores
+    if name not in w.columns:
+        return _CYCLES_A_REARRANGEMENT + tile * w.k * _CYCLES_A_GATHERED_BYTE / cores
+    each = _CYCLES_A_TRANSPOSED_BYTE + (_CYCLES_A_MISALIGNED_BYTE if tile % 4 else 0)
+    return _CYCLES_A_REARRANGEMENT + 4 * ceil_div(tile, 4) * w.k * each / cores
 
 
 def _parts(extent: int, tile: int) -> list[tuple[int, int]]:
@@ -262,7 +240,7 @@ def tiles_of(w: QuantizedMatmulWorkload, name: str, steps: Collection[int]) -> l
 
 def search(w: QuantizedMatmulWorkload, cores: int, l1_bytes: int) -> QuantizedMatmulBlocking | None:
     """Return the blocking with the lowest estimate that fits ``l1_bytes``; None where none does."""
-    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, cores, l1_bytes)
+    return _search(w.m, w.n, w.k, w.epilogue_of, w.columns, w.packed, w.batch, cores, l1_bytes)
 
 
 @lru_cache(maxsize=1024)
@@ -273,10 +251,11 @@ def _search(
     epilogue: Epilogue,
     columns: tuple[str, ...],
     packed: bool,
+    batch: int,
     cores: int,
     limit: int,
 ) -> QuantizedMatmulBlocking | None:
-    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed)
+    w = QuantizedMatmulWorkload(None, m, n, k, epilogue, columns, packed, batch)
     best, least = None, math.inf
     heights, widths = (tiles_of(w, name, steps) for name, steps in (("data", (4, 5, 20)), ("weight", (4,))))
     for tile_m, tile_n, rows, order in itertools.product(heights, widths, (*BLOCKS, STATIONARY), (0, 1)):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 
+L3_RESERVED_BYTES = 16
+"""At the start of L3: an allocator does not give out address 0."""
+
 
 @dataclass(frozen=True)
 class Buffer:
@@ -18,10 +21,12 @@ class Buffer:
     name : str
         Name in the model or in the graph, e.g. "features.0.weight", "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state", "gradient" or "activation".
-        All but activations have a symbol of their own.
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays" (the replay store),
+        "slots" (numbers of its rows), "rows" (some of these) or "activation". All but activations have a
+        symbol of their own.
     level : str
-        Memory level, "L1" or "L2": where the call that it is an argument of finds it.
+        Memory level, "L1" or "L2": where the call that it is an argument of finds it; "L3" for a tensor that
+        no call has as an argument, see `ExternalRows`.
     offset : int or None
         Bytes from the start of L1 (the kernels' scratch), or in L2 from the start of the arena for an
         activation, None for a named tensor.
@@ -89,8 +94,41 @@ class Stay:
 
 
 @dataclass(frozen=True)
+class ExternalRows:
+    """Rows of a tensor in L3 that core 0 copies to L2, or from there: row ``slots[i]`` and row i.
+
+    Attributes
+    ----------
+    tensor : Buffer
+        In L3.
+    rows, slots : Buffer
+        In L2, the latter int32.
+    count : int
+        Rows to copy.
+    to_l2 : bool
+        The direction.
+    start, ready : int
+        Copies to L2 start before call `start` and are complete before call `ready`; those to L3 are done at
+        the end of the function.
+    """
+
+    tensor: Buffer
+    rows: Buffer
+    slots: Buffer
+    count: int
+    to_l2: bool
+    start: int
+    ready: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.tensor.bytes // self.tensor.shape[0]
+
+
+@dataclass(frozen=True)
 class FunctionPlan:
-    """A network function: "train_step", "gradient_step", "update_step" or "infer".
+    """A network function: "train_step", "gradient_step", "update_step", "infer" or "store_replays".
 
     Attributes
     ----------
@@ -104,6 +142,8 @@ class FunctionPlan:
         Tensors in L1, beside the kernels' scratch.
     transfers : tuple of Transfer
         That bring them there and take them out.
+    external : ExternalRows or None
+        Rows of a tensor in L3 that it reads or writes.
     """
 
     name: str
@@ -111,6 +151,7 @@ class FunctionPlan:
     arena_bytes: int
     stays: tuple[Stay, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    external: ExternalRows | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +174,10 @@ class MemoryPlan:
     buffers: tuple[Buffer, ...]
     arena_bytes: int
     l1_bytes: int
+
+    def named_bytes(self, level: str = "L2") -> int:
+        """Bytes of the named tensors in a level of memory."""
+        return sum(buffer.bytes for buffer in self.buffers if buffer.level == level)
 
 
 def check_memory(plan: MemoryPlan, features: Features, advice: Sequence[str] = ()) -> None:
@@ -159,13 +204,25 @@ def check_memory(plan: MemoryPlan, features: Features, advice: Sequence[str] = (
             f"{features.kernel_l1_bytes} of {features.l1_bytes}; use a target with more L1, e.g. "
             f"-l1-bytes={-(-(features.l1_bytes + missing) // 4096) * 4096}"
         )
-    named = sum(buffer.bytes for buffer in plan.buffers)
+    external = plan.named_bytes("L3") + L3_RESERVED_BYTES
+    if external > max(features.l3_bytes, L3_RESERVED_BYTES):
+        row_bytes = plan.named_bytes("L3") // next(b for b in plan.buffers if b.level == "L3").shape[0]
+        fitting = max(features.l3_bytes - L3_RESERVED_BYTES, 0) // row_bytes
+        fewer = [f"--replays {fitting}"] if fitting else []
+        larger = f"-l3-bytes={1 << (external - 1).bit_length()}"
+        raise UserError(
+            f"L3 is {external - features.l3_bytes} bytes short: the stored replays need {external}, there "
+            f"are {features.l3_bytes}; what would help: {', '.join([*fewer, larger])}"
+        )
+    named = plan.named_bytes()
+    replays = sum(b.bytes for b in plan.buffers if b.kind == "replays" and b.level == "L2")
+    stored = f", {replays} for stored replays" if replays else ""
     needed = plan.arena_bytes + named
     if needed > features.l2_bytes:
         larger = f"-l2-bytes={1 << (needed - 1).bit_length()}"
         raise UserError(
             f"L2 is {needed - features.l2_bytes} bytes short: the tensors need {needed} "
-            f"({plan.arena_bytes} for activations and gradients, {named} for parameters, optimiser state, "
-            f"inputs and outputs), there are {features.l2_bytes}; "
+            f"({plan.arena_bytes} for activations and gradients, {named - replays} for parameters, optimiser "
+            f"state, inputs and outputs{stored}), there are {features.l2_bytes}; "
             f"what would help: {', '.join([*advice, larger])}"
         )

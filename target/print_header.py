@@ -9,7 +9,13 @@ from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 
-COMMANDS: Mapping[str, int] = {"train_step": 0, "gradient_step": 1, "update_step": 2, "infer": 3}
+COMMANDS: Mapping[str, int] = {
+    "train_step": 0,
+    "gradient_step": 1,
+    "update_step": 2,
+    "infer": 3,
+    "store_replays": 4,
+}
 """Value of `<model>_command` for each network function."""
 
 _ABOUT = {
@@ -17,6 +23,7 @@ _ABOUT = {
     "gradient_step": "Forward and backward pass of one micro-batch; its gradients are added to those before.",
     "update_step": "Update the parameters by the gradients of the micro-batches, and forget the gradients.",
     "infer": "Output for the inputs' first sample, the running statistics as they are.",
+    "store_replays": "Store the samples in inputs and labels for replay, in the slots replay_slots.",
 }
 _KINDS = {
     "input": "Write the samples here before a step, one after the other.",
@@ -26,6 +33,9 @@ _KINDS = {
     "parameter": "Parameters and running statistics. Updated in place; save them from here.",
     "state": "State of the optimiser, updated in place.",
     "gradient": "Gradients of the last step.",
+    "replays": "The replay store: a row a sample, packed latents and their labels. Save it from here.",
+    "rows": "Rows of a store in L3: those of the last step, or stored last.",
+    "slots": "Write rows of the store here before a call: to replay, or to overwrite (all different).",
 }
 
 
@@ -85,15 +95,20 @@ def print_header(model: str, plan: MemoryPlan, micro_batches: int = 1) -> str:
             lines += ["", f"/* {about} */"]
         for buffer in chosen:
             symbol = symbol_of(model, buffer)
+            declared = f"{c_type(buffer.dtype)} {symbol}[{elements(buffer)}]"
+            where = ""
+            if buffer.level == "L3":
+                declared, where = f"uint32_t {symbol}", f": its address in L3, {buffer.dtype}"
             lines += [
-                f"extern {c_type(buffer.dtype)} {symbol}[{elements(buffer)}];"
-                f" /* {comment(buffer.name)} {shape_text(buffer.shape)} */",
+                f"extern {declared}; /* {comment(buffer.name)} {shape_text(buffer.shape)}{where} */",
                 f"#define {symbol}_BYTES {buffer.bytes}",
             ]
+    memory = "L1 or L3" if plan.named_bytes("L3") else "L1"
     calls = max((len(function.calls) for function in plan.functions), default=0)
     lines += [
         "",
-        "/* Open the cluster, or use one that you opened. Returns 0, or -1 where L1 has too little room. */",
+        "/* Open the cluster, or use one that you opened. "
+        f"Returns 0, or -1 where {memory} has too little room. */",
         f"int tvmgen_{model}_open(void);",
         f"int tvmgen_{model}_open_on(struct pi_device *opened);",
         f"void tvmgen_{model}_close(void);",

@@ -7,9 +7,9 @@ from tvm_pulp.target.symbols import symbol_of
 
 
 def batch_layout(plan: MemoryPlan) -> list[Buffer]:
-    """The tensors of one (micro-)batch in the order of the data file: inputs, then labels."""
-    inputs = [buffer for buffer in plan.buffers if buffer.kind == "input"]
-    return inputs + [buffer for buffer in plan.buffers if buffer.kind == "labels"]
+    """The tensors of one (micro-)batch in the order of the data file: inputs, labels, slots of replays."""
+    kinds = ("input", "labels", "slots")
+    return [buffer for kind in kinds for buffer in plan.buffers if buffer.kind == kind]
 
 
 def print_main(model: str, plan: MemoryPlan) -> str:
@@ -17,13 +17,17 @@ def print_main(model: str, plan: MemoryPlan) -> str:
 
     Without `STEPS` it runs `<model>_command` once and exits with 0: a host writes tensors and the command,
     starts it, reads. With `STEPS` it trains (or infers) on the batches of a data file that is part of the
-    program and prints a line a step, for simulators without a host.
+    program and prints a line a step, for simulators without a host; with a replay store each batch is stored
+    before it is trained on.
     """
+    stores = any(function.name == "store_replays" for function in plan.functions)
+    stored = "\n * Each batch is stored for replay before it is trained on." if stores else ""
     symbols = {name: f"tvmgen_{model}_{name}" for name in ("open", "close", "run")}
     return "\n".join(
         [
             f"/* Runs {model}. With STEPS=n: n steps on the batches of DATA, which is part of the program;",
-            f" * each is {_layout_text(model, plan)}, without gaps. Otherwise: {model}_command, once. */",
+            f" * each is {_layout_text(model, plan)}, without gaps."
+            f" Otherwise: {model}_command, once.{stored} */",
             f'#include "tvmgen_{model}.h"',
             "",
             "#include <stdio.h>",
@@ -60,6 +64,7 @@ def _layout_text(model: str, plan: MemoryPlan) -> str:
 
 def _steps(model: str, plan: MemoryPlan) -> list[str]:
     functions = [function.name for function in plan.functions]
+    store = [f"tvmgen_{model}_store_replays();"] if "store_replays" in functions else []
     loads = []
     for buffer in batch_layout(plan):
         symbol = symbol_of(model, buffer)
@@ -79,6 +84,7 @@ def _steps(model: str, plan: MemoryPlan) -> list[str]:
     if "train_step" in functions:
         lines += [
             "    data = load(data);",
+            *(f"    {line}" for line in store),
             f"    tvmgen_{model}_train_step();",
             f"    const float loss = {model}_loss[0];",
             f"    const uint32_t cycles = {model}_cycles;",
@@ -89,6 +95,7 @@ def _steps(model: str, plan: MemoryPlan) -> list[str]:
             "    uint32_t cycles = 0;",
             f"    for (int part = 0; part < TVMGEN_{model.upper()}_MICRO_BATCHES; part++) {{",
             "      data = load(data);",
+            *(f"      {line}" for line in store),
             f"      tvmgen_{model}_gradient_step();",
             f"      loss += {model}_loss[0];",
             f"      cycles += {model}_cycles;",

@@ -14,6 +14,12 @@ import numpy as np
 
 from tvm_pulp.target.c_names import c_type
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Transfer
+from tvm_pulp.target.print_external import (
+    external_functions,
+    external_tensors,
+    finish_external,
+    start_external,
+)
 from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
 from tvm_pulp.target.print_main import print_main
 from tvm_pulp.target.symbols import symbol_of
@@ -22,7 +28,6 @@ SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
 PARAMETERS = "parameters"
 _FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
-_INITIALISED = ("parameter", "state")
 
 
 def print_network(
@@ -53,7 +58,7 @@ def print_network(
         Path in the project → text.
     """
     return {
-        f"{SOURCES}/network.c": _Network(model, plan, kernels).text(),
+        f"{SOURCES}/network.c": _Network(model, plan, kernels, values).text(),
         f"{SOURCES}/parameters.S": print_parameters(model, plan, values),
         f"{HEADERS}/tvmgen_{model}.h": print_header(model, plan, micro_batches),
         "templates/main.c": print_main(model, plan),
@@ -79,13 +84,18 @@ def is_stored(values: np.ndarray) -> bool:
     return any(np.ascontiguousarray(values).tobytes())
 
 
+def is_initialised(buffer: Buffer, values: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether the loader writes a tensor: parameters and states, of the replay store the labels."""
+    return buffer.kind in ("parameter", "state") or (buffer.kind == "replays" and buffer.name in values)
+
+
 def print_parameters(model: str, plan: MemoryPlan, values: Mapping[str, np.ndarray]) -> str:
     """Print the assembly that places the initial values, bit by bit from files, in L2."""
     lines = [
         "/* Initial values of parameters and states. The loader writes them, the program changes them. */"
     ]
     for buffer in plan.buffers:
-        if buffer.kind not in _INITIALISED:
+        if not is_initialised(buffer, values):
             continue
         symbol = symbol_of(model, buffer)
         stored = is_stored(values[buffer.name])
@@ -118,9 +128,16 @@ def stored_tensor(symbol: str, size: int, content: str) -> list[str]:
 
 
 class _Network:
-    def __init__(self, model: str, plan: MemoryPlan, kernels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        model: str,
+        plan: MemoryPlan,
+        kernels: Mapping[str, str],
+        values: Mapping[str, np.ndarray],
+    ) -> None:
         self.model = model
         self.plan = plan
+        self.values = values
         called = dict.fromkeys(call.kernel for function in plan.functions for call in function.calls)
         self.prototypes = {name: kernel_prototype(name, kernels[name]) for name in called}
         self.symbols = {
@@ -129,23 +146,29 @@ class _Network:
 
     def text(self) -> str:
         calls = max((len(function.calls) for function in self.plan.functions), default=0)
-        model = self.model
+        model, in_l3 = self.model, self.plan.named_bytes("L3") > 0
+        ram = '#include "bsp/ram/hyperram.h"\n' if in_l3 else ""
         parts = [
             f"/* {model}: the kernels in order, and the memory they work on. */",
-            f'#include "tvmgen_{model}.h"\n\n#include "pulp_runtime.h"',
+            f'#include "tvmgen_{model}.h"\n\n{ram}#include "pulp_runtime.h"',
             "/* The kernels, a file each. */\n"
             + "".join(f"{p};\n" for p in self.prototypes.values()).rstrip(),
             "\n".join(self.tensors()),
+            *external_tensors(model, self.plan),
             f"PI_L2 int32_t {model}_command = 0;\n"
             f"PULP_PERSISTENT uint32_t {model}_cycles;\n"
             f"PULP_PERSISTENT uint32_t {model}_kernel_cycles[{max(calls, 1)}];",
             *self.arena(),
             "/* L1: scratch of the kernel that runs, and tensors between kernels. */\nstatic char *l1;",
+            *external_functions(model, self.plan),
             *([_MOVES] if any(function.transfers for function in self.plan.functions) else []),
             *([_FINISH.replace("@MODEL@", model)] if calls else []),
             *(self.function(function) for function in self.plan.functions),
             self.worker(),
-            _CONTROL.replace("@MODEL@", model).replace("@MODEL_UPPER@", model.upper()),
+            _CONTROL.replace("@MODEL@", model)
+            .replace("@MODEL_UPPER@", model.upper())
+            .replace("@OPEN_RAM@", "  if (open_ram()) return -1;\n" if in_l3 else "")
+            .replace("@CLOSE_RAM@", "  close_ram();\n" if in_l3 else ""),
             *(
                 f"void tvmgen_{model}_{f.name}(void) {{ tvmgen_{model}_run({COMMANDS[f.name]}); }}"
                 for f in self.plan.functions
@@ -156,7 +179,7 @@ class _Network:
     def tensors(self) -> list[str]:
         lines = ["/* Tensors with a name; those with initial values are in parameters.S. */"]
         for buffer in self.plan.buffers:
-            if buffer.kind not in _INITIALISED:
+            if not is_initialised(buffer, self.values) and buffer.level != "L3":
                 declared = f"{c_type(buffer.dtype)} {symbol_of(self.model, buffer)}[{elements(buffer)}];"
                 lines.append(
                     f"PULP_PERSISTENT {declared} /* {comment(buffer.name)} {shape_text(buffer.shape)} */"
@@ -181,9 +204,11 @@ class _Network:
             "  uint32_t start = pulp_cycles();",
         ]
         for index, call in enumerate(function.calls):
+            lines += start_external(function, index) + finish_external(function, index)
             lines += self.moves(function.transfers, index)
             lines += self.call(index, call, function.transfers)
-        lines += self.moves(function.transfers, len(function.calls))
+        end = len(function.calls)
+        lines += self.moves(function.transfers, end) + finish_external(function, end)
         return "\n".join([*lines, "  (void)core, (void)start;", "}"])
 
     def moves(self, transfers: Sequence[Transfer], index: int) -> list[str]:
@@ -281,7 +306,7 @@ static struct pi_device *cluster;
 int tvmgen_@MODEL@_open_on(struct pi_device *opened) {
   cluster = opened;
   l1 = pi_cl_l1_malloc(cluster, TVMGEN_@MODEL_UPPER@_L1_BYTES);
-  return l1 == NULL ? -1 : 0;
+@OPEN_RAM@  return l1 == NULL ? -1 : 0;
 }
 
 int tvmgen_@MODEL@_open(void) {
@@ -293,7 +318,7 @@ int tvmgen_@MODEL@_open(void) {
 }
 
 void tvmgen_@MODEL@_close(void) {
-  pi_cl_l1_free(cluster, l1, TVMGEN_@MODEL_UPPER@_L1_BYTES);
+@CLOSE_RAM@  pi_cl_l1_free(cluster, l1, TVMGEN_@MODEL_UPPER@_L1_BYTES);
   if (cluster == &own_cluster) pi_cluster_close(&own_cluster);
 }
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.plan import MemoryPlan, check_memory
-from tvm_pulp.target.print_network import HEADERS, PARAMETERS, SOURCES, is_stored, print_network
+from tvm_pulp.target.print_network import (
+    HEADERS,
+    PARAMETERS,
+    SOURCES,
+    is_initialised,
+    is_stored,
+    print_network,
+)
 from tvm_pulp.target.symbols import check_model_name, symbol_of, symbol_table
 from tvm_pulp.target.toolchain import ARCHITECTURES, COMMANDS, LINK_OPTIONS
 
@@ -62,7 +69,7 @@ def write(
     for path, text in texts.items():
         _write_text(directory / path, text)
     for buffer in plan.buffers:
-        if buffer.kind in ("parameter", "state"):
+        if is_initialised(buffer, values):
             _write_values(
                 directory, symbol_of(model, buffer), values[buffer.name], buffer.dtype, buffer.bytes
             )

@@ -50,11 +50,13 @@ def symbol_of(model: str, buffer: Buffer) -> str:
     Returns
     -------
     str
-        `<model>_<kind>_<name>`; `<model>_labels` and `<model>_loss` for these two. The state
+        `<model>_<kind>_<name>`; `<model>_labels`, `<model>_loss` and `<model>_replay_...`. The state
         "momentum:a.b" becomes `<model>_state_momentum_a__b`.
     """
     if buffer.kind in ("labels", "loss"):
         return f"{model}_{buffer.kind}"
+    if buffer.kind in ("replays", "slots", "rows"):
+        return f"{model}_{buffer.name}"
     state = _STATE.fullmatch(buffer.name) if buffer.kind == "state" else None
     name = f"{state['what']}_{mangle(state['name'])}" if state else mangle(buffer.name)
     return f"{model}_{buffer.kind}_{name}"

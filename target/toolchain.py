@@ -177,7 +177,7 @@ def explain_failure(output: str, directory: Path) -> str:
         needed = size + max(short)
         return (
             f"L2 is {max(short)} bytes short: code and tensors need {needed} bytes, there are {size}; "
-            f"use a smaller (micro-)batch or -l2-bytes={1 << (needed - 1).bit_length()}"
+            f"use a smaller (micro-)batch, fewer replays or -l2-bytes={1 << (needed - 1).bit_length()}"
         )
     lines = output.strip().splitlines() or ["it said nothing"]
     messages = [line for line in lines if re.search(r"\berror: ", line)]

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from tvm_pulp.compiler import compile
     from tvm_pulp.package import Package, load
     from tvm_pulp.passes.train_config import TrainConfig
+    from tvm_pulp.quantization import Quantization
     from tvm_pulp.target.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["Package", "TrainConfig", "UserError", "compile", "load"]
+__all__ = ["Package", "Quantization", "TrainConfig", "UserError", "compile", "load"]
 
 # Imported when first used: TVM alone takes seconds, and `tvmc run` does not need it.
 _LAZY = {
@@ -26,6 +27,7 @@ _LAZY = {
     "Package": ".package",
     "load": ".package",
     "TrainConfig": ".passes.train_config",
+    "Quantization": ".quantization",
     "UserError": ".target.errors",
 }
 

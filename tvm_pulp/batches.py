@@ -10,6 +10,7 @@ import numpy as np
 
 from tvm_pulp.files import read_arrays
 from tvm_pulp.package.metadata import Metadata, Tensor
+from tvm_pulp.replay_slots import slot_tensor
 from tvm_pulp.target.errors import UserError
 
 LABELS = "labels"
@@ -17,10 +18,11 @@ LABELS = "labels"
 
 @dataclass(frozen=True)
 class Batches:
-    """Samples by name, `[samples, ...]`, and how many make a batch."""
+    """Samples by name, `[samples, ...]`, how many make a batch, and slots of the replay store if given."""
 
     arrays: Mapping[str, np.ndarray]
     batch: int
+    slots: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Samples."""
@@ -41,11 +43,12 @@ def load_batches(
     ----------
     source : path or mapping
         An npz file or arrays by name: one under each input's name, `[samples, ...]`, and "labels"
-        where the function trains.
+        where the function trains or stores samples; in these cases perhaps numbers of slots, see
+        `ReplaySlots`.
     metadata : Metadata
         Of the package.
     function : str
-        "train_step" or "infer".
+        "train_step", "infer" or "store_replays".
     batch : int
         Samples a step.
 
@@ -65,16 +68,20 @@ def load_batches(
             held = ", ".join(sorted(arrays)) or "nothing"
             raise UserError(f"{where} has no array {tensor.name!r} (it holds {held}); it needs {names}")
         arrays[tensor.name] = _checked(np.asarray(arrays[tensor.name]), tensor, metadata, where)
-    unknown = sorted(set(arrays) - {t.name for t in wanted} - {LABELS})
+    slots = {t.name for t in metadata.of_kind("slots")}
+    unknown = sorted(set(arrays) - {t.name for t in wanted} - {LABELS} - slots)
     if unknown:
         raise UserError(f"{where} has an array {unknown[0]!r} that the model does not take; it takes {names}")
+    chosen = None
+    if slots and function != "infer":
+        chosen = arrays.get(slot_tensor(metadata, function).name)
     arrays = {t.name: arrays[t.name] for t in wanted}
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise UserError(f"{where}: the arrays differ in samples: {counts}; give one row a sample to each")
     if 0 in counts.values():
         raise UserError(f"{where} holds no samples; give at least one")
-    return Batches(arrays, batch)
+    return Batches(arrays, batch, chosen)
 
 
 def _checked(array: np.ndarray, tensor: Tensor, metadata: Metadata, where: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,19 +11,24 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tvm_pulp.batches import load_batches
+from tvm_pulp.batches import Batches, load_batches
 from tvm_pulp.comparison import LOSS_TOLERANCE, TENSOR_TOLERANCE, CheckReport, Rows
-from tvm_pulp.execution import RunResult, read_tensors, start, step
+from tvm_pulp.execution import RunResult, read_tensors, replay_slots, samples_of_step, start, step
 from tvm_pulp.oracle import Oracle
 from tvm_pulp.oracle.integer import integer_output
+from tvm_pulp.oracle.replay_store import ReplayStore
 from tvm_pulp.package.forward import model_from_json
 from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.runners.base import Runner
+from tvm_pulp.replay_slots import REPLAY_LABELS, REPLAY_LATENTS, STORE, ReplaySlots, is_filled
+from tvm_pulp.runners.base import Runner, Session
 from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target.errors import UserError
+
+FILLING_STEPS = 16
+"""Steps that store samples before the check trains; a larger store is replayed from its first part."""
 
 
 def check(
@@ -39,6 +45,8 @@ def check(
     Another takes over the cluster's parameters before each step, so that every tensor of every step is
     compared after one step of its own, and rounding of earlier steps does not pile up; the same step
     in float64 tells how far rounding alone puts PyTorch off.
+
+    A replay store is filled with the samples first, on the cluster and in NumPy: its bytes must be equal.
 
     Parameters
     ----------
@@ -75,27 +83,70 @@ def check(
     latents = _latents(package, model) if config.latent_layer is not None else _inputs
     session = start(package, runner or SimulatorRunner(timing=False))
     rows = Rows()
+    store = None if config.replays is None else _filled_store(package, session, batches, config)
+    where = "the inputs" if isinstance(inputs, Mapping) else str(inputs)
+    slots = replay_slots(session, metadata, "train_step", batches.slots, where)
     results, reference_losses = [], []
     for index in tqdm(range(steps), desc="check", unit="step", disable=not progress):
         samples = batches.step(index)
-        labels = latents(samples), samples["labels"]
+        judged = latents(samples), samples["labels"]
+        if store is not None and slots is not None:
+            samples |= {slots.name: slots.step(index)}
+            judged = _with_replays(*judged, store, slots.step(index), config)
         before = read_tensors(session, metadata)
         stepwise.load(before)
         exact.load(before)
         result = step(session, metadata, samples, "train_step")
-        expected, precise = stepwise.step(*labels), exact.step(*labels)
-        reference = free.step(*labels)
+        expected, precise = stepwise.step(*judged), exact.step(*judged)
+        reference = free.step(*judged)
         results.append(result)
         reference_losses.append(reference.loss)
         rows.add("loss", np.array(result.loss), np.array(reference.loss), LOSS_TOLERANCE, index)
         rows.add("output", result.output, expected.output, TENSOR_TOLERANCE, index, precise.output)
         actual = read_tensors(session, metadata)
+        if store is not None:
+            filled = is_filled(store.labels)
+            rows.add(REPLAY_LATENTS, actual[REPLAY_LATENTS][filled], store.latents[filled], 0.0, index)
+            rows.add(REPLAY_LABELS, actual[REPLAY_LABELS], store.labels, 0.0, index)
         values = {**precise.gradients_by_name(), **exact.tensors()}
         for name, value in {**expected.gradients_by_name(), **stepwise.tensors()}.items():
             if name in actual:
                 rows.add(name, actual[name], value, TENSOR_TOLERANCE, index, values[name])
     run = RunResult(tuple(results), read_tensors(session, metadata))
     return CheckReport(rows.rows(), run, np.array(reference_losses))
+
+
+def _filled_store(package: Package, session: Session, batches: Batches, config: TrainConfig) -> ReplayStore:
+    """Fill the replay store on the cluster, and the same in NumPy."""
+    metadata = package.metadata
+    empty = session.read(metadata.tensor("replays", REPLAY_LABELS))
+    store = ReplayStore(read_integer_graph(package.directory / "src"), config.replay_bits, empty)
+    slots = ReplaySlots(metadata, STORE, None, empty, "")
+    size = samples_of_step(metadata, STORE)
+    filling = dataclasses.replace(batches, batch=size)
+    for index in range(min(-(-len(empty) // size), FILLING_STEPS)):
+        samples = filling.step(index)
+        store.store(_inputs(samples), samples["labels"], slots.step(index))
+        step(session, metadata, samples | {slots.name: slots.step(index)}, STORE)
+    return store
+
+
+def _with_replays(
+    inputs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    store: ReplayStore,
+    slots: np.ndarray,
+    config: TrainConfig,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Put the replayed latents and labels of each micro-batch behind its new ones."""
+    (name,) = inputs
+    replayed = store.replay(slots)
+
+    def joined(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        parts = zip(np.split(new, config.passes_per_step), np.split(old, config.passes_per_step), strict=True)
+        return np.concatenate([part for pair in parts for part in pair])
+
+    return {name: joined(inputs[name], replayed[0])}, joined(labels, replayed[1])
 
 
 def _inputs(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

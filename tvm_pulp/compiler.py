@@ -104,9 +104,8 @@ def compile(
     directory = Path(holder.name)
     kernels = _called(kernels, plan)
     sources = {name: kernel.source for name, kernel in kernels.items()}
-    values = {**graph.parameters, **graph.states}
     passes_per_step = 1 if train is None else train.passes_per_step
-    project.write(directory, module_name, plan, sources, values, features, passes_per_step)
+    project.write(directory, module_name, plan, sources, graph.initial_values, features, passes_per_step)
     elf = tools.build(directory, on_source=bar.update)
     bar.close()
     metadata = _metadata(
@@ -159,7 +158,7 @@ def _metadata(
         return kernels[kernel].macs
 
     tensors = tuple(
-        Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype)
+        Tensor(buffer.name, buffer.kind, symbol_of(name, buffer), buffer.shape, buffer.dtype, buffer.level)
         for buffer in plan.buffers
     )
     config = graph.config
@@ -178,7 +177,7 @@ def _metadata(
             for f in plan.functions
         },
         tensors=tensors,
-        memory={"arena": plan.arena_bytes, "named": sum(b.bytes for b in plan.buffers), "l1": plan.l1_bytes},
+        memory={"arena": plan.arena_bytes, "named": plan.named_bytes(), "l1": plan.l1_bytes},
         arenas={f.name: f.arena_bytes for f in plan.functions},
         simulator=features.simulator_configuration(),
         elf=elf,
@@ -238,7 +237,7 @@ def _write_package(
     (directory / "metadata.json").write_text(json.dumps(metadata.to_json(), indent=1))
     (directory / "parameters").mkdir(exist_ok=True)
     with (directory / "parameters" / "initial.npz").open("wb") as file:
-        np.savez(file, **{**graph.parameters, **graph.states})  # type: ignore[arg-type]
+        np.savez(file, **graph.initial_values)  # type: ignore[arg-type]
     source = directory / "src"
     source.mkdir(exist_ok=True)
     (source / "forward.json").write_text(json.dumps(model_to_json(graph.model)))

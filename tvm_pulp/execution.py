@@ -12,9 +12,11 @@ from tqdm import tqdm
 from tvm_pulp.batches import load_batches
 from tvm_pulp.package.metadata import Metadata
 from tvm_pulp.package.package import Package
+from tvm_pulp.replay_slots import REPLAY_LABELS, STORE, ReplaySlots
 from tvm_pulp.runners.base import FunctionRun, Runner, Session
 from tvm_pulp.target.errors import UserError
 
+KEPT = ("parameter", "state", "replays")  # kinds of tensors that a run hands on to the next one
 GRADIENT = "gradient:"  # begins the name of a kept gradient, and of the state that accumulates one
 
 
@@ -25,9 +27,10 @@ class StepResult:
     Attributes
     ----------
     loss : float
-        Mean over the batch, before the update; NaN for infer.
+        Mean over the batch, before the update; NaN for infer and store_replays.
     output : ndarray, [samples, ...]
-        Of the model: logits in training, as the model defines it in infer.
+        Of the model: logits in training (of a pass's new samples, then of those replayed), as the model
+        defines it in infer, nothing of store_replays.
     cycles : int
         On the cluster.
     kernel_cycles : mapping of str to ndarray
@@ -88,13 +91,16 @@ def run(
     package : Package
         Compiled network.
     inputs : path or mapping
-        npz file or arrays: one under each input's name, `[samples, ...]`, and "labels" to train.
+        npz file or arrays: one under each input's name, `[samples, ...]`, and "labels" to train or to store.
+        Where there is a replay store, "replay_indices" or "replay_slots" may say which slots, see
+        `ReplaySlots`.
     steps : int or None
         How many; None: one pass over the samples.
     function : str or None
-        "train_step" (default of a package that trains) or "infer".
+        "train_step" (default of a package that trains), "infer", or "store_replays", which fills the replay
+        store.
     tensors : mapping or None
-        Parameters and optimiser state to start from, as an earlier run gave them.
+        Parameters, optimiser state and replay store to start from, as an earlier run gave them.
     runner : Runner or None
         Where; None: the built-in simulator.
     progress : bool
@@ -107,7 +113,7 @@ def run(
     """
     metadata = package.metadata
     function = _function(metadata, function)
-    batch = metadata.inference_batch if function == "infer" else metadata.batch
+    batch = samples_of_step(metadata, function)
     batches = load_batches(inputs, metadata, function, batch)
     if steps is None:
         steps = -(-len(batches) // batch)
@@ -115,10 +121,28 @@ def run(
         raise UserError(f"--steps {steps}: at least one step is needed")
     session = start(package, runner)
     restore(session, metadata, tensors or {})
+    where = "the inputs" if isinstance(inputs, Mapping) else str(inputs)
+    slots = replay_slots(session, metadata, function, batches.slots, where)
     results = []
     for index in tqdm(range(steps), desc=function, unit="step", disable=not progress):
-        results.append(step(session, metadata, batches.step(index), function))
+        samples = batches.step(index) | ({} if slots is None else {slots.name: slots.step(index)})
+        results.append(step(session, metadata, samples, function))
     return RunResult(tuple(results), read_tensors(session, metadata))
+
+
+def samples_of_step(metadata: Metadata, function: str) -> int:
+    """New samples that a step takes."""
+    return {"infer": metadata.inference_batch, STORE: metadata.micro_batch}.get(function, metadata.batch)
+
+
+def replay_slots(
+    session: Session, metadata: Metadata, function: str, given: np.ndarray | None, where: str
+) -> ReplaySlots | None:
+    """Choose slots of the replay store for the steps of a run; None where they need none."""
+    if function == "infer" or not metadata.of_kind("slots"):
+        return None
+    labels = session.read(metadata.tensor("replays", REPLAY_LABELS))
+    return ReplaySlots(metadata, function, given, labels, where)
 
 
 def start(package: Package, runner: Runner | None) -> Session:
@@ -131,14 +155,14 @@ def start(package: Package, runner: Runner | None) -> Session:
 
 
 def restore(session: Session, metadata: Metadata, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write parameters and optimiser state by name.
+    """Write parameters, optimiser state and replay store by name.
 
     Raises
     ------
     UserError
         On a name or a shape that the package does not have.
     """
-    known = {t.name: t for t in metadata.of_kind("parameter", "state")}
+    known = {t.name: t for t in metadata.of_kind(*KEPT)}
     for name, values in tensors.items():
         if name not in known:
             raise UserError(f"the package has no tensor {name!r}; it has {', '.join(known)}")
@@ -150,11 +174,11 @@ def restore(session: Session, metadata: Metadata, tensors: Mapping[str, np.ndarr
 
 
 def read_tensors(session: Session, metadata: Metadata) -> dict[str, np.ndarray]:
-    """Parameters, running statistics, optimiser state and kept gradients by name.
+    """Parameters, running statistics, optimiser state, replay store and kept gradients by name.
 
     The accumulators of micro-batches are left out: they are zero between steps.
     """
-    kinds = {"parameter": "", "state": "", "gradient": GRADIENT}
+    kinds = {**dict.fromkeys(KEPT, ""), "gradient": GRADIENT}
     tensors = [t for t in metadata.of_kind(*kinds) if not (t.kind == "state" and t.name.startswith(GRADIENT))]
     return {kinds[t.kind] + t.name: session.read(t) for t in tensors}
 
@@ -165,11 +189,13 @@ def step(
     """One batch: one call, or micro-batches and an update."""
     if function == "infer":
         return _infer(session, metadata, samples)
+    if function == STORE:
+        return _store(session, metadata, samples)
     if "train_step" in metadata.functions:
         runs, loss, output = _call(session, metadata, samples, "train_step")
         return StepResult(loss, output, runs.cycles, {"train_step": runs.kernel_cycles})
     losses, outputs, calls = [], [], []
-    for part in _micro_batches(samples, metadata.micro_batch):
+    for part in _micro_batches(samples, metadata.batch // metadata.micro_batch):
         runs, loss, output = _call(session, metadata, part, "gradient_step")
         losses.append(loss)
         outputs.append(output)
@@ -186,32 +212,45 @@ def step(
 def _function(metadata: Metadata, function: str | None) -> str:
     trains = metadata.train is not None
     function = function or ("train_step" if trains else "infer")
-    if function not in ("train_step", "infer"):
-        raise UserError(f"no function {function!r}; there are train_step and infer")
+    if function not in ("train_step", "infer", STORE):
+        raise UserError(f"no function {function!r}; there are train_step, infer and {STORE}")
     if function == "train_step" and not trains:
         raise UserError("the package was compiled for inference only; compile it with --train")
+    if function == STORE and STORE not in metadata.functions:
+        raise UserError("the package has no replay store; compile it with --replays")
     return function
 
 
-def _micro_batches(samples: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
-    count = len(next(iter(samples.values())))
-    for begin in range(0, count, size):
-        yield {name: array[begin : begin + size] for name, array in samples.items()}
+def _micro_batches(samples: Mapping[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:
+    """Cut each array into as many equal parts."""
+    for number in range(count):
+        yield {name: np.split(array, count)[number] for name, array in samples.items()}
 
 
 def _call(
     session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray], function: str
 ) -> tuple[FunctionRun, float, np.ndarray]:
-    for tensor in metadata.of_kind("input", "labels"):
-        session.write(tensor, samples[tensor.name])
+    _write(session, metadata, samples)
     result = session.call(function)
     loss = float(session.read(metadata.of_kind("loss")[0])[0])
     return result, loss, session.read(metadata.of_kind("output")[0])
 
 
+def _write(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> None:
+    for tensor in metadata.of_kind("input", "labels", "slots"):
+        if tensor.name in samples:
+            session.write(tensor, samples[tensor.name])
+
+
+def _store(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> StepResult:
+    _write(session, metadata, samples)
+    result = session.call(STORE)
+    nothing = np.zeros((0, *metadata.of_kind("output")[0].shape[1:]), np.float32)
+    return StepResult(float("nan"), nothing, result.cycles, {STORE: result.kernel_cycles})
+
+
 def _infer(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> StepResult:
-    for tensor in metadata.of_kind("input"):
-        session.write(tensor, samples[tensor.name])
+    _write(session, metadata, samples)
     result = session.call("infer")
     tensor = metadata.of_kind("output")[0]
     count = metadata.inference_batch

@@ -15,6 +15,7 @@ from tvm_pulp.schedules.base import lower
 from tvm_pulp.schedules.remove_transfers import transferred
 from tvm_pulp.schedules.resident import resident_bytes
 from tvm_pulp.schedules.tile_loop import tile_count
+from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.features import Features
 from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.print_kernel import print_kernel
@@ -121,7 +122,10 @@ def _on_tensors_in_l1(function: PrimFunc, lowered: PrimFunc, features: Features)
     bytes_ = resident_bytes(function, transferred(lowered))
     if not moved or bytes_ > features.kernel_l1_bytes:
         return None
-    in_l1 = lower(function, features, moved)
+    try:
+        in_l1 = lower(function, features, moved)
+    except UserError:  # nor can the generic lowering
+        return None
     same = in_l1.attrs["pulp.schedule"] == lowered.attrs["pulp.schedule"]
     return in_l1 if same and not transferred(in_l1) else None
 

@@ -23,6 +23,7 @@ def quantized_matmul(
     transpose_data: bool = False,
     transpose_weight: bool = True,
     weight_bits: int = 8,
+    batch: int = 1,
 ) -> PrimFunc:
     """Make the kernel of a product of bytes.
 
@@ -44,6 +45,9 @@ def quantized_matmul(
         Whether ``data`` is [k, m], and ``weight`` [n, k] rather than [k, n].
     weight_bits
         8, or 4 for a weight of `pack_halves`.
+    batch
+        Products of as many matrices each: data, weight and result have one axis more in front, where it is
+        not 1. The requantisation is the same for all.
 
     Returns
     -------
@@ -51,27 +55,30 @@ def quantized_matmul(
         Operator class ``"quantized_matmul"``: data, weight, requantization int32 [vectors, n] (see
         `Requantization.terms`), result uint8; without requantisation data, weight, result int32.
     """
-    data = argument("data", (k, m) if transpose_data else (m, k), data_dtype)
-    weight, weight_element = weight_argument((n, k) if transpose_weight else (k, n), weight_bits)
+    lead = (batch,) if batch > 1 else ()
+    data = argument("data", (*lead, k, m) if transpose_data else (*lead, m, k), data_dtype)
+    weight_shape = (*lead, n, k) if transpose_weight else (*lead, k, n)
+    weight, weight_element = weight_argument(weight_shape, weight_bits)
     term = te.reduce_axis((0, k), name="k")
 
-    def product(i: Scalar, j: Scalar) -> Scalar:
+    def product(*place: Scalar) -> Scalar:
+        *matrix, i, j = place
         factors = (
-            data(term, i) if transpose_data else data(i, term),
-            weight_element(j, term) if transpose_weight else weight_element(term, j),
+            data(*matrix, term, i) if transpose_data else data(*matrix, i, term),
+            weight_element(*matrix, j, term) if transpose_weight else weight_element(*matrix, term, j),
         )
         return te.sum(tirx.Cast("int32", factors[0]) * tirx.Cast("int32", factors[1]), axis=[term])
 
-    total = te.compute((m, n), product, name="total")
+    total = te.compute((*lead, m, n), product, name="total")
     arguments, result, details = with_requantization([data, weight], total, requantization)
     details |= {"transpose_data": int(transpose_data), "transpose_weight": int(transpose_weight)}
-    details["weight_bits"] = weight_bits
+    details |= {"weight_bits": weight_bits, "batch": batch}
     return make_kernel(
         arguments,
         [result],
         operator="quantized_matmul",
         layer=layer,
         work=work,
-        macs=m * n * k,
+        macs=batch * m * n * k,
         details={"pulp.quantized_matmul": {"m": m, "n": n, "k": k, **details}},
     )

@@ -22,6 +22,7 @@ from tvm_pulp.passes.quantized.lower_graph import (
     parameter_variables,
 )
 from tvm_pulp.passes.quantized.quantize import quantize_model
+from tvm_pulp.passes.quantized.replay_format import ReplayFormat, replay_format
 from tvm_pulp.passes.quantized.walk import Ranges
 from tvm_pulp.passes.split_at_latent import Split
 
@@ -64,9 +65,15 @@ class Stage(abc.ABC):
         inputs: Sequence[relax.Var],
         parameters: Mapping[str, relax.Var],
         batch: int,
+        dtype: str = "float32",
     ) -> relax.Var:
-        """Emit the kernels; the result are the latents, float32 ``[batch, ...]``."""
-        return emit_integer_graph(builder, self.graph(batch), inputs, parameters, "latents")
+        """Emit the kernels; the result are the latents, float32 or uint8 ``[batch, ...]``."""
+        graph = dataclasses.replace(self.graph(batch), output_dtype=dtype)
+        return emit_integer_graph(builder, graph, inputs, parameters, "latents")
+
+    def replay_format(self, bits: int) -> ReplayFormat:
+        """Choose how the latents are kept for replay, see `replay_format`."""
+        return replay_format(self.graph(1), bits)
 
 
 @dataclass(frozen=True)

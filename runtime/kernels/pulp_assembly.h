@@ -12,7 +12,7 @@
 
 /* The forms of one instruction stand together below, in this order:
  *   P_LW, P_SW        load a word and add `step` to the address register; store likewise
- *   P_SH              store a half word and add `step` to the address register
+ *   P_SH, P_SB        store a half word, a byte, and add `step` to the address register
  *   P_LWR, P_SWR, P_SBR  load or store a word, store a byte, and add the register `step` to the address register
  *   LP_SETUP          hardware loop `level` over the next `instructions` instructions of 4 bytes, which end at
  *                     `label`'s
@@ -25,6 +25,7 @@
  *   P_CLIPUR          clamp to 0 .. a register
  *   P_CLIP            clamp to -2^(bits-1) .. 2^(bits-1) - 1
  *   P_MIN, P_MAX      of signed words
+ *   P_LHU             load an unsigned half word and add `step` to the address register
  *   P_LBU, P_LBU_AT   load an unsigned byte and add `step` to the address register; from address + index
  *   P_EXTRACTU        `bits` bits from bit `at` on, unsigned
  *   P_INSERT          the low `bits` bits of `from` into bits `at` ... of `to`
@@ -49,9 +50,11 @@
 #define P_LW(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SW(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
 #define P_SH(from, step, address) "p.sh " #from ", " #step "(" #address "!)\n"
+#define P_SB(from, step, address) "p.sb " #from ", " #step "(" #address "!)\n"
 #define P_LWR(to, step, address) "p.lw " #to ", " #step "(" #address "!)\n"
 #define P_SWR(from, step, address) "p.sw " #from ", " #step "(" #address "!)\n"
 #define P_SBR(from, step, address) "p.sb " #from ", " #step "(" #address "!)\n"
+#define P_LHU(to, step, address) "p.lhu " #to ", " #step "(" #address "!)\n"
 #define P_LBU(to, step, address) "p.lbu " #to ", " #step "(" #address "!)\n"
 #define P_LBU_AT(to, index, address) "p.lbu " #to ", " #index "(" #address ")\n"
 #define P_EXTRACTU(to, from, bits, at) "p.extractu " #to ", " #from ", " #bits "-1, " #at "\n"
@@ -102,9 +105,11 @@
 #define P_LW(to, step, address) ".insn i 0x0b, 2, " #to ", " #step "(" #address ")\n"
 #define P_SW(from, step, address) ".insn s 0x2b, 2, " #from ", " #step "(" #address ")\n"
 #define P_SH(from, step, address) ".insn s 0x2b, 1, " #from ", " #step "(" #address ")\n"
+#define P_SB(from, step, address) ".insn s 0x2b, 0, " #from ", " #step "(" #address ")\n"
 #define P_LWR(to, step, address) ".insn r 0x0b, 7, 0x10, " #to ", " #address ", " #step "\n"
 #define P_SWR(from, step, address) ".insn r 0x2b, 6, 0, " #step ", " #address ", " #from "\n"
 #define P_SBR(from, step, address) ".insn r 0x2b, 4, 0, " #step ", " #address ", " #from "\n"
+#define P_LHU(to, step, address) ".insn i 0x0b, 5, " #to ", " #step "(" #address ")\n"
 #define P_LBU(to, step, address) ".insn i 0x0b, 4, " #to ", " #step "(" #address ")\n"
 #define P_LBU_AT(to, index, address) ".insn r 0x03, 7, 0x20, " #to ", " #address ", " #index "\n"
 #define P_EXTRACTU(to, from, bits, at) ".insn r 0x33, 1, 0x5f+" #bits ", " #to ", " #from ", x" #at "\n"

@@ -12,9 +12,11 @@ from dataclasses import replace
 from tvm_pulp.schedules.microkernels.batch_norm_backward import backward_step, backward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_forward import forward_moments, forward_step, forward_tile
 from tvm_pulp.schedules.microkernels.batch_norm_overlapped import overlapped_channels, overlapped_pieces
+from tvm_pulp.schedules.microkernels.batch_norm_share import Relief
 from tvm_pulp.schedules.microkernels.batch_norm_streams import Kept, NormSizes, both_sweeps, streams
-from tvm_pulp.schedules.microkernels.stream import streams_source
-from tvm_pulp.schedules.microkernels.stream_definition import Stream
+from tvm_pulp.schedules.microkernels.inline_stream import fits_inline, inline_stream
+from tvm_pulp.schedules.microkernels.stream import stream_assembly, streams_source
+from tvm_pulp.schedules.microkernels.stream_definition import LANES, Stream
 
 STATE_OF_A_WORKER = 6
 """Floats of L1 that a worker needs between the steps of a streamed channel."""
@@ -23,7 +25,15 @@ STATE_OF_A_PIECE = 6
 
 
 def batch_norm_source(
-    s: NormSizes, *, parts: int, kept: Kept, resident: bool, assembly: bool, separate: bool = False
+    s: NormSizes,
+    *,
+    parts: int,
+    kept: Kept,
+    resident: bool,
+    assembly: bool,
+    separate: bool = False,
+    whole_rounds: bool = False,
+    relief: Relief | None = None,
 ) -> str:
     """Return C for ``batch_norm_tile`` (resident) or ``batch_norm_step`` (streamed).
 
@@ -41,13 +51,20 @@ def batch_norm_source(
         Whether the target has Xpulp.
     separate
         Whether the results of a resident tile go to one of their own.
+    whole_rounds
+        Whether the elements of each step are whole rounds of the loops (streamed).
+    relief
+        Of core 0 (streamed).
     """
     if resident:
         body = (backward_tile if s.backward else forward_tile)(s, parts, separate)
     else:
-        body = backward_step(s, kept) if s.backward else forward_step(s)
+        relief = relief or Relief((0, 0), (0, 0))
+        body = backward_step(s, kept, relief) if s.backward else forward_step(s, relief)
     length = s.pixels if resident and s.images % parts == 0 else 0
     loops = streams(s, kept, separate).all()
+    if not resident:
+        loops = [replace(stream, single=True, whole_rounds=whole_rounds) for stream in loops]
     return _source(s, loops, body, length, shared=parts > 1 or not resident, assembly=assembly)
 
 
@@ -75,6 +92,9 @@ def overlapped_source(
     body = overlapped_channels(s, channels, parts) if whole else overlapped_pieces(s, pieces, cores)
     length = s.pixels if whole and s.images % parts == 0 else 0
     loops = [*streams(s, Kept.ALL).all(), both_sweeps(s)]
+    if not whole:
+        whole_rounds = s.images * s.pixels // pieces % LANES == 0
+        loops = [replace(stream, single=True, whole_rounds=whole_rounds) for stream in loops]
     return _source(s, loops, body, length, shared=False, assembly=assembly)
 
 
@@ -82,9 +102,15 @@ def _source(
     s: NormSizes, loops: list[Stream], body: str, length: int, *, shared: bool, assembly: bool
 ) -> str:
     """Return the loops, for segments of a length unless it is 0, the statistics, and what uses them."""
-    sweeps = streams_source([replace(stream, length=length) for stream in loops], assembly=assembly)
+    loops = [replace(stream, length=length) for stream in loops]
+    sweeps = streams_source(loops, assembly=assembly, form=_form)
     moments = [] if s.backward else [forward_moments(s)]
     return "\n\n".join([sweeps, _statistics(s, s.backward and shared), *moments, body])
+
+
+def _form(stream: Stream) -> str:
+    """Return the assembly of a stream, inline if it can be."""
+    return inline_stream(stream) if fits_inline(stream) else stream_assembly(stream)
 
 
 def _statistics(s: NormSizes, shared: bool) -> str:

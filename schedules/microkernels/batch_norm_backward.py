@@ -10,8 +10,8 @@ from __future__ import annotations
 from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
-    BEGIN,
-    STEP,
+    SHARE,
+    Relief,
     limit,
     result_parameter,
     share_of_a_channel,
@@ -125,7 +125,7 @@ static void batch_norm_tile(int core, float *tile, float *gradient{result_parame
 }}"""
 
 
-def backward_step(s: NormSizes, kept: Kept) -> str:
+def backward_step(s: NormSizes, kept: Kept, relief: Relief) -> str:
     """Return C of ``batch_norm_step``: a sweep over a part of a channel.
 
     Parameters
@@ -134,6 +134,8 @@ def backward_step(s: NormSizes, kept: Kept) -> str:
         Sizes.
     kept
         Which elements stay in L1 between the sweeps; a masked gradient takes the place of theirs.
+    relief
+        Of core 0.
     """
     loops = streams(s, kept)
     at = "    s.at[0] = tile + begin;\n    s.at[1] = gradient + begin;"
@@ -155,14 +157,15 @@ def backward_step(s: NormSizes, kept: Kept) -> str:
         second = f"    if (kept) {{\n{kept_results}\n    }} else {{\n{second}\n    }}"
     shift_again = shift if loops.results.scalars[0] != "slope" else ""
     return f"""\
-{BEGIN}
+{SHARE}
 
 /* A sweep over `elements` of a channel, the last one in the place of the output's gradient; `first`: the
  * first of the sweep; `kept`: they stay from sweep to sweep. state: a float a worker for the gradient's sum,
  * another for its products, then what each worker keeps. */
-static void batch_norm_step(int core, float *tile, float *gradient, float *state, int32_t sweep,
-                            int32_t first, int32_t kept, int32_t elements, {_parameters(s)}) {{
-{STEP}\
+static inline __attribute__((always_inline)) void
+batch_norm_step(int core, float *tile, float *gradient, float *state, int32_t sweep, int32_t first,
+                int32_t kept, int32_t elements, {_parameters(s)}) {{
+{relief.step()}\
   float *others = state + PULP_CORES, *own = state + 2 * PULP_CORES + 4 * core;
   (void)offset, (void)kept;
   if (sweep == 0) {{

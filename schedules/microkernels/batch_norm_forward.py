@@ -12,8 +12,8 @@ from __future__ import annotations
 from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.batch_norm_share import (
-    BEGIN,
-    STEP,
+    SHARE,
+    Relief,
     limit,
     result_parameter,
     samples_of_parts,
@@ -158,10 +158,18 @@ static inline void norm_merge(float *count, float *mean, float *deviations, cons
 }"""
 
 
-def forward_step(s: NormSizes) -> str:
-    """Return C of ``batch_norm_step``: a sweep over a part of a channel."""
+def forward_step(s: NormSizes, relief: Relief) -> str:
+    """Return C of ``batch_norm_step``: a sweep over a part of a channel.
+
+    Parameters
+    ----------
+    s
+        Sizes.
+    relief
+        Of core 0.
+    """
     return f"""\
-{BEGIN}
+{SHARE}
 
 {_MERGE}
 
@@ -170,10 +178,11 @@ def forward_step(s: NormSizes) -> str:
 /* A sweep over `elements` of a channel, in place; `first`: the first of the sweep; `kept`: they stay from
  * sweep to sweep, which makes no difference here. state: a float a worker for the means, as many for squared
  * deviations and for counts, then what each worker keeps. */
-static void batch_norm_step(int core, float *tile, float *state, int32_t sweep, int32_t first,
-                            int32_t kept, int32_t elements, {forward_parameters(s)}) {{
+static inline __attribute__((always_inline)) void
+batch_norm_step(int core, float *tile, float *state, int32_t sweep, int32_t first, int32_t kept,
+                int32_t elements, {forward_parameters(s)}) {{
   (void)kept;
-{STEP}\
+{relief.step()}\
   float *means = state, *squares = state + PULP_CORES, *counts = state + 2 * PULP_CORES;
   float *own = state + 3 * PULP_CORES + 2 * core;
   if (sweep == 0) {{

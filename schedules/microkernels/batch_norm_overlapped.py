@@ -18,6 +18,7 @@ from tvm_pulp.schedules.microkernels.batch_norm_forward import (
 )
 from tvm_pulp.schedules.microkernels.batch_norm_share import channels_loop, limit, share_of_a_channel
 from tvm_pulp.schedules.microkernels.batch_norm_streams import NormSizes
+from tvm_pulp.schedules.microkernels.stream_definition import LANES
 
 FEWEST_ELEMENTS = 256
 """Elements that a piece of a channel needs at least for `MOST_CORES` workers to have shares of it."""
@@ -41,9 +42,11 @@ class Shares:
 
 
 def piece_shares(elements: int, cores: int) -> Shares:
-    """Share out a piece so that all workers but core 0 have the same."""
+    """Share out a piece so that all workers but core 0 have the same, if it can be in whole rounds."""
     relief = min(_RELIEF, elements // (2 * cores))
     others = round((elements + relief) / cores)
+    if elements % LANES == 0:
+        others = round(others / LANES) * LANES
     return Shares(elements - (cores - 1) * others, others)
 
 
@@ -131,7 +134,7 @@ static void batch_norm_overlapped(int core, float *summed, float *tile, float *s
     if (piece == 0) {{
       const int32_t before = channel - 1;
 {indent(statistics, "      ")}
-{indent(forward_results(s, f"core == {cores - 1}", "before"), "  ")}
+{indent(forward_results(s, "core == 0", "before"), "  ")}
     }}
     s.scalar[0] = own[0];
     s.scalar[1] = own[1];

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tvm_pulp.schedules.microkernels.batch_norm_streams import CLIP, NormSizes
+from tvm_pulp.schedules.microkernels.stream_definition import LANES
 
-_RELIEF = 48
-"""Elements of a step that core 0 is spared, as it sees to the DMA too."""
-
-BEGIN = f"""\
-/* First element of a worker's share of a step; core 0 is spared some, but has one at least. */
-static inline int32_t norm_begin(int32_t core, int32_t elements) {{
-  const int32_t relief = pulp_min({_RELIEF}, elements / (2 * PULP_CORES));
-  return core == 0 ? 0 : pulp_chunk(core, PULP_CORES, elements + relief) - relief;
+SHARE = f"""\
+/* Elements of a worker's share of a step, of whole rounds of the loops; core 0 has what the others leave,
+ * about `relief` rounds less where they are many, and one element at least. */
+static inline int32_t norm_share(int32_t elements, int32_t relief) {{
+  const int32_t rounds = elements / {LANES};
+  const int32_t spared = pulp_min(relief, rounds / (2 * PULP_CORES)) + PULP_CORES / 2;
+  return {LANES} * ((rounds + (rounds < PULP_CORES * PULP_CORES ? 0 : spared)) / PULP_CORES);
 }}"""
 
-STEP = """\
-  const int32_t begin = norm_begin(core, elements);
+
+@dataclass(frozen=True)
+class Relief:
+    """Rounds of the loops that core 0, which sees to the DMA, has less than others in a step over a piece.
+
+    Attributes
+    ----------
+    sums, results : tuple of int
+        In the sweep for sums and that for results: of a step over a channel's first piece, and of others.
+    """
+
+    sums: tuple[int, int]
+    results: tuple[int, int]
+
+    def step(self) -> str:
+        """Declare a worker's share of a step over a part of a channel, from where `SHARE` is defined."""
+
+        def share(rounds: tuple[int, int]) -> str:
+            first, other = (f"norm_share(elements, {relief})" for relief in rounds)
+            return first if first == other else f"(first ? {first} : {other})"
+
+        return f"""\
+  const int32_t share = sweep == 0 ? {share(self.sums)}
+                                   : {share(self.results)};
+  const int32_t begin = core == 0 ? 0 : elements - share * (PULP_CORES - core);
   struct stream s; /* set field by field: an initialiser would clear all of it, by a call of memset */
-  s.length = norm_begin(core + 1, elements) - begin, s.segments = 1, s.skip = 0;
+  s.length = core == 0 ? elements - share * (PULP_CORES - 1) : share, s.segments = 1, s.skip = 0;
 """
-"""A worker's share of a step over a part of a channel, from where `BEGIN` is defined."""
 
 
 def limit(s: NormSizes, field: int, last: bool) -> str:

@@ -54,6 +54,10 @@ class DotDistances:
     a_step, b_step : int
         Bytes from a word of a sum to the next one: 4, or, where words of other rows (columns) lie in between,
         at most `LARGEST_IMMEDIATE`.
+    taps : int
+        Words of each step: beside one another lie those of several taps of a window, see ``shared_columns``.
+    a_tap, b_tap : int
+        Bytes from a tap to the next, with several.
     """
 
     a_row: int
@@ -67,6 +71,9 @@ class DotDistances:
     along_rows: bool = False
     a_step: int = 4
     b_step: int = 4
+    taps: int = 1
+    a_tap: int = 0
+    b_tap: int = 0
 
     @property
     def a_path(self) -> int:
@@ -246,6 +253,8 @@ def _panel_c(name: str, rows: int, columns: int, d: DotDistances, e: Epilogue, s
     turns = ""
     if d.turns > 1:
         turns = f"for (int32_t turn = 0; turn < {d.turns}; ++turn, x += {d.a_turn})\n            "
+    taps = f"for (int32_t tap = 0; tap < {d.taps}; ++tap)\n                " if d.taps > 1 else ""
+    x, y = (f"tap * {d.a_tap} + byte", f"tap * {d.b_tap} + byte") if d.taps > 1 else ("byte", "byte")
     bias_line = ", bias += p->bias_line / 4" if e.requantize else ""
     start_bias = "  const int32_t *bias = p->bias;\n" if e.requantize else ""
     return f"""\
@@ -264,7 +273,7 @@ static void {name}(const void *a_start, const void *b_start, void *c_start, cons
           int32_t sum = {start};
           {turns}for (int32_t part = 0; part < {d.segments}; ++part, x += {d.a_skip}, y += {d.b_skip})
             for (int32_t k = 0; k < {d.depth}; ++k, x += {d.a_step}, y += {d.b_step})
-              for (int32_t byte = 0; byte < 4; ++byte) sum += x[byte] * y[byte];
+              {taps}for (int32_t byte = 0; byte < 4; ++byte) sum += x[{x}] * y[{y}];
           {result};
         }}
       a += {d.a_path} + {a_next}, b += {d.b_path} + {b_next}, c += {c_next}{bias};

@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+_MOST_WORDS = 8
+"""That are written one by one on a side of a row."""
+
+
+_PAD = """\
+/* Puts the padding's value into a run of bytes. */
+static void quantized_pad(uint8_t *to, int32_t bytes) {{
+  uint8_t *const end = to + bytes;
+  for (; to < end && (uintptr_t)to % 4; ++to) *to = {value};
+  for (; end - to >= 16; to += 16) {{
+    pad_word *const words = (pad_word *)to;
+    words[0] = words[1] = words[2] = words[3] = {word};
+  }}
+  for (; end - to >= 4; to += 4) *(pad_word *)to = {word};
+  for (; to < end; ++to) *to = {value};
+}}
+
+"""
+
+
+def _side(value: int, pitch: int, at: int, size: int) -> str:
+    """Return C that writes so many bytes from a place in each row on, by words where they are whole ones."""
+    if not size:
+        return ""
+    if at % 4 or size % 4 or pitch % 4 or size > 4 * _MOST_WORDS:
+        return f"    quantized_pad(line + {at}, {size});\n"
+    targets = " = ".join(f"((pad_word *)line)[{at // 4 + i}]" for i in range(size // 4))
+    return f"    {targets} = {value * 0x01010101:#x};\n"
+
 
 def padding_source(value: int, pitch: int, left: int, filled: int, rows: int, slack: int, above: bool) -> str:
     """Return C that puts a value around a tile of an image of bytes.
@@ -21,31 +50,24 @@ def padding_source(value: int, pitch: int, left: int, filled: int, rows: int, sl
     above
         Whether there is padding above or below.
     """
-    right = pitch - left - filled
+    right, word = pitch - left - filled, f"{value * 0x01010101:#x}"
     size = rows * pitch
     sides = ""
-    left_side = f"    quantized_pad(line, {left});\n" if left else ""
-    right_side = f"    quantized_pad(line + {left + filled}, {right});\n" if right else ""
+    left_side = _side(value, pitch, 0, left)
+    right_side = _side(value, pitch, left + filled, right)
     if left or right:
         sides = f"""\
-  const int32_t end = pulp_chunk(core + 1, PULP_CORES, {rows});
-  for (int32_t row = pulp_chunk(core, PULP_CORES, {rows}); row < end; ++row) {{
+  const int32_t first = PULP_CORES > 1, workers = PULP_CORES - first; /* worker 0 starts transfers */
+  if (core < first) return;
+  const int32_t end = pulp_chunk(core + 1 - first, workers, {rows});
+  for (int32_t row = pulp_chunk(core - first, workers, {rows}); row < end; ++row) {{
     uint8_t *const line = image + row * {pitch};
 {left_side}{right_side}  }}
 """
-    behind = f"  if (core == 0) quantized_pad(image + {size}, {slack});\n" if slack else ""
-    text = f"""\
-/* Puts the padding's value into a run of bytes. */
-static void quantized_pad(uint8_t *to, int32_t bytes) {{
-  typedef uint32_t __attribute__((may_alias)) word;
-  uint8_t *const end = to + bytes;
-  for (; to < end && (uintptr_t)to % 4; ++to) *to = {value};
-  for (; end - to >= 16; to += 16)
-    ((word *)to)[0] = ((word *)to)[1] = ((word *)to)[2] = ((word *)to)[3] = {value * 0x01010101:#x};
-  for (; to < end; ++to) *to = {value};
-}}
-
-"""
+    behind = f"  if (core == PULP_CORES - 1) quantized_pad(image + {size}, {slack});\n" if slack else ""
+    text = "typedef uint32_t __attribute__((may_alias)) pad_word;\n\n"
+    if above or behind or "quantized_pad(" in sides:
+        text += _PAD.format(value=value, word=word)
     if sides or behind:
         text += f"""\
 /* What the DMA never writes in a tile: the columns left and right of the image. */

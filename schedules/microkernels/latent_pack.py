@@ -6,6 +6,10 @@ Floats become bytes as `byte_conversion` says, with ones above integers of fewer
 word, from which those of the spread bits are taken off that are 0.
 
 Bytes: a look-up each, then the same, but that the spread bits are added, as nothing is above the integers.
+
+Blocks take 56 instructions for 16 values of 8 bits, 58 for 16 of 6, and 122 for 32 of 7 bits: on 8 cores at
+most 2.29, 2.21 and 2.1 values a cycle. What goes to L2 takes 170 cycles after the last tile, and each tile
+before it 100.
 """
 
 from __future__ import annotations

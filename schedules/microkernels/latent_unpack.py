@@ -5,6 +5,10 @@ float ``2^23`` *is* the float ``2^23 + q``, and one fused multiply-add takes 2^2
 once. So a value takes three instructions: a byte is put below such upper bytes, the product, and a store. A
 mask keeps the whole values of a word, four at once; what is above them is the spread values', which grow in a
 register, shifted down as their next bits are added.
+
+Blocks take 52 instructions for 16 values of 8 bits, 59 for 16 of 6, and 124 for 32 of 7 bits, where each word
+yields four bits of the spread values, in three instructions: on 8 cores at most 2.46, 2.17 and 2.06 values a
+cycle. Of 8192 values, those that come from L2 wait 190 cycles for the first tile, and 100 more for a second.
 """
 
 from __future__ import annotations

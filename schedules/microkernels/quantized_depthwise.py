@@ -14,7 +14,7 @@ What bounds them, in instructions a result, all of one cycle, with three for a r
 one for the store and 1.1 of the rearrangement with stride 1, 4.5 with stride 2:
 
 - 3x3: with stride 1 three dot products and 0.75 loads and shuffles: 8.9, at most 8.1 MAC/cycle on 8 cores;
-  with stride 2 loads and shuffles are 2.5: 14, at most 5.1 (3x3 is left to `depthwise_quads`, with 13.25);
+  with stride 2 loads and shuffles are 2.5: 14, at most 5.1 (3x3 is left to `depthwise_pairs`, with 12.25);
 - 5x5: with stride 1, in strips of eight columns, ten dot products, seven for loads, shuffles and shifted
   weights, two to start: 24, at most 8.3; 7x7: 32, at most 12.2.
 

@@ -9,7 +9,7 @@ post-increment accesses. Sums are kept in several chains, which also keeps each 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
@@ -37,7 +37,9 @@ struct stream {{
 }};"""
 
 
-def streams_source(streams: Sequence[Stream], *, assembly: bool) -> str:
+def streams_source(
+    streams: Sequence[Stream], *, assembly: bool, form: Callable[[Stream], str] | None = None
+) -> str:
     """Return C that defines streams: assembly where it can be used, else plain C.
 
     Parameters
@@ -46,11 +48,13 @@ def streams_source(streams: Sequence[Stream], *, assembly: bool) -> str:
         With different names.
     assembly
         Whether the target has Xpulp; the plain C form is there in any case, for the host.
+    form
+        What makes the assembly of a stream, `stream_assembly` if not given.
     """
     plain = "\n\n".join(stream_c(stream) for stream in streams)
     if not assembly:
         return f"{STRUCT}\n\n{plain}"
-    fast = "\n\n".join(stream_assembly(stream) for stream in streams)
+    fast = "\n\n".join(map(form or stream_assembly, streams))
     return (
         f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif'
     )
@@ -121,8 +125,7 @@ def stream_assembly(stream: Stream) -> str:
                       for m in stream.masks if stream.packs(m) == (access == "sw") for lane in range(LANES)]
              for access in ("lw", "sw")}  # fmt: skip
     groups = [*words["sw"], *(f"addi {register}, {register}, {4 * LANES}" for register in masks.values())]
-    elements = _known_segment if stream.length else _any_segment
-    segment = [*words["lw"], *elements(stream, registers, counter)]
+    segment = [*words["lw"], *segment_lines(stream, registers, counter, f"lw {counter}, {_LENGTH}(a0)")]
     segment += [*groups, f"lw {counter}, {_SKIP}(a0)", *moves[:-1], "6:", moves[-1]]
     length = sum(1 for line in segment if not line.endswith(":"))
     text.add(f"lw {counter}, {_SEGMENTS}(a0)", f"LP_SETUP(1, {counter}, {length}, 6)", *segment)
@@ -139,10 +142,27 @@ def stream_assembly(stream: Stream) -> str:
     return f"void {name}(struct stream *);\n__asm__(\n{text}\n);"
 
 
-def _any_segment(stream: Stream, registers: dict[str, list[str]], counter: str) -> list[str]:
-    """Return the loops over a segment's elements, four at a time, then one by one."""
-    one = _body(stream, registers, 1)
-    lines = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2", f"beqz {counter}, 2f"]
+def segment_lines(stream: Stream, registers: dict[str, list[str]], counter: str, length: str) -> list[str]:
+    """Return the loops over a segment's elements, four at a time, then one by one.
+
+    Parameters
+    ----------
+    stream
+        What is done.
+    registers
+        Of each name, one a lane.
+    counter
+        A register that may be overwritten.
+    length
+        The instruction that sets it to the number of elements.
+    """
+    elements = _known_segment if stream.length else _any_segment
+    return elements(stream, registers, counter, length)
+
+
+def _any_segment(stream: Stream, registers: dict[str, list[str]], counter: str, length: str) -> list[str]:
+    """Return the same where the number of elements is not known."""
+    lines = [length, f"srli {counter}, {counter}, 2", f"beqz {counter}, 2f"]
     ahead = _loads_ahead(stream, registers)
     if ahead:
         loads, many, rest = ahead
@@ -151,13 +171,16 @@ def _any_segment(stream: Stream, registers: dict[str, list[str]], counter: str) 
     else:
         many = _body(stream, registers, LANES)
         lines += [f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1], "2:"]
-    lines += [f"lw {counter}, {_LENGTH}(a0)", f"andi {counter}, {counter}, {LANES - 1}"]
+    if stream.whole_rounds:
+        return lines
+    one = _body(stream, registers, 1)
+    lines += [length, f"andi {counter}, {counter}, {LANES - 1}"]
     lines += [f"beqz {counter}, 4f", f"LP_SETUP(0, {counter}, {len(one)}, 3)", *one[:-1], "3:", one[-1]]
     return [*lines, "4:"]
 
 
-def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str) -> list[str]:
-    """Return the same where the number of elements is known."""
+def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str, length: str) -> list[str]:
+    """Return the same where it is."""
     rounds, rest = divmod(stream.length, LANES)
     many = _body(stream, registers, LANES)
     before: list[str] = []
@@ -170,7 +193,7 @@ def _known_segment(stream: Stream, registers: dict[str, list[str]], counter: str
     if rounds > 1:
         load = [f"li {counter}, {rounds}"]
         if rounds > LARGEST_IMMEDIATE:  # `li` would be two instructions, or one
-            load = [f"lw {counter}, {_LENGTH}(a0)", f"srli {counter}, {counter}, 2"]
+            load = [length, f"srli {counter}, {counter}, 2"]
             load += [f"addi {counter}, {counter}, -1"] if before else []
         lines = [*load, f"LP_SETUP(0, {counter}, {len(many)}, 1)", *many[:-1], "1:", many[-1]]
     return [*before, *lines, *after, *(_body(stream, registers, rest) if rest else [])]

@@ -40,6 +40,10 @@ class Stream:
         segment is a group of 128 elements then, and nothing is skipped.
     length : int
         Elements of a segment where they are known, without masks: the assembly goes without branches then.
+    whole_rounds : bool
+        Whether the elements of a segment are a multiple of `LANES` where they are not known.
+    single : bool
+        Whether there is one segment only, after which nothing is skipped.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Stream:
     body: tuple[Step, ...]
     masks: tuple[str, ...] = ()
     length: int = 0
+    whole_rounds: bool = False
+    single: bool = False
 
     def packs(self, mask: str) -> bool:
         """Tell whether the stream makes a mask, rather than reads it."""

@@ -14,17 +14,30 @@ def fits_registers(stream: Stream) -> bool:
     return _try_to_assign(stream, 1) is not None
 
 
-def assign_registers(stream: Stream) -> dict[str, list[str]]:
-    """Give each name its registers, one a lane; sums have as many chains as there are registers for."""
+def assign_registers(stream: Stream, others: int = 0) -> dict[str, list[str]]:
+    """Give each name its registers, one a lane; sums have as many chains as there are registers for.
+
+    Parameters
+    ----------
+    stream
+        The loop.
+    others
+        Registers that are left for other values.
+
+    Raises
+    ------
+    ValueError
+        Where there are not enough.
+    """
     for chains in (LANES, LANES // 2, 1):
-        found = _try_to_assign(stream, chains)
+        found = _try_to_assign(stream, chains, others)
         if found is not None:
             return found
     raise ValueError(f"stream {stream.name} needs more registers than there are")
 
 
-def _try_to_assign(stream: Stream, chains: int) -> dict[str, list[str]] | None:
-    free = list(SCRATCH + SAVED)
+def _try_to_assign(stream: Stream, chains: int, others: int = 0) -> dict[str, list[str]] | None:
+    free = list(SCRATCH + SAVED)[: len(SCRATCH + SAVED) - others]
     registers: dict[str, list[str]] = {}
 
     def take(name: str, count: int) -> bool:

@@ -45,19 +45,19 @@ def test_squared_error_is_of_the_output_itself() -> None:
 
 
 def test_labels_are_class_numbers_or_like_the_output() -> None:
-    classes = labels_type(model("relu"), TrainConfig())
+    classes = labels_type(model("relu"), TrainConfig(), 4)
     assert (list(classes.shape), str(classes.dtype)) == ([4], "int32")
-    values = labels_type(model("relu", shape=(4, 3, 2)), TrainConfig(loss="mse"))
+    values = labels_type(model("relu", shape=(4, 3, 2)), TrainConfig(loss="mse"), 4)
     assert (list(values.shape), str(values.dtype)) == ([4, 3, 2], "float32")
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 5, 1, 1)])
 def test_output_without_classes_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"cross-entropy needs \[batch, classes\]"):
-        labels_type(model("relu", shape=shape), TrainConfig())
+        labels_type(model("relu", shape=shape), TrainConfig(), 4)
 
 
 def test_an_input_named_like_the_labels_is_refused() -> None:
     with pytest.raises(UserError, match="an argument is named 'labels'"):
-        labels_type(model("relu", name="labels"), TrainConfig())
+        labels_type(model("relu", name="labels"), TrainConfig(), 4)
     assert np.prod(model("relu").parameters or 1) == 1

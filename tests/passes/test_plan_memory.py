@@ -1,9 +1,11 @@
 import dataclasses
+from unittest import mock
 
 import pytest
 import torch
 
 from examples.models import mobilenet_digits
+from tests.passes.replay_training import built
 from tvm_pulp.frontends import load_model
 from tvm_pulp.passes.plan_memory import plan_memory
 from tvm_pulp.passes.train_config import TrainConfig
@@ -131,3 +133,38 @@ def test_short_l1_says_what_is_missing(graph, kernels, chip):
     large = {name: dataclasses.replace(k, l1_bytes=chip.kernel_l1_bytes + 16) for name, k in kernels.items()}
     with pytest.raises(UserError, match="L1 is 16 bytes short"):
         plan_memory(graph, large, chip)
+
+
+@pytest.fixture(scope="module")
+def with_replays():
+    """A graph with a replay store of 200 samples of 180 latents, and kernels for it."""
+    config = TrainConfig(batch_size=2, latent_layer="any", replays=200, replay_bits=8, replay_batch=4)
+    graph, _, _ = built(config)
+    functions = {v.name_hint: f for v, f in graph.module.functions.items() if isinstance(f, PrimFunc)}
+    return graph, {name: Kernel(name, "", 0, 1000, "", "") for name in functions}
+
+
+def test_the_replay_store_has_a_place_of_its_own(with_replays, chip):
+    plan = plan_memory(*with_replays, chip)
+    store = {b.name: b for b in plan.buffers if b.kind == "replays"}
+    assert {name: (b.level, b.offset, b.bytes) for name, b in store.items()} == {
+        "replay_latents": ("L2", None, 200 * 180),
+        "replay_labels": ("L2", None, 200 * 4),
+    }
+    slots = {b.name: b.bytes for b in plan.buffers if b.kind == "slots"}
+    assert slots == {"replay_indices": 4 * 4, "replay_slots": 2 * 4}
+    assert [f.name for f in plan.functions] == ["train_step", "infer", "store_replays"]
+    assert "replay_latents" in plan_report(plan)
+
+
+def test_short_l2_says_how_many_replays_fit_or_of_how_many_bits(with_replays, chip):
+    plan = plan_memory(*with_replays, chip)
+    needed = plan.arena_bytes + sum(buffer.bytes for buffer in plan.buffers)
+    short = dataclasses.replace(chip, l2_bytes=needed - 5000)
+    with (
+        mock.patch("tvm_pulp.passes.plan_memory._CODE_BYTES", 0),
+        pytest.raises(UserError, match="36800 for stored replays") as error,
+    ):
+        plan_memory(*with_replays, short)
+    # 5000 bytes are 27.2 samples of 184, and 6 bits of 180 latents take 135 bytes
+    assert "what would help: --replays 172, --replay-bits 6, --replay-memory L3, " in str(error.value)

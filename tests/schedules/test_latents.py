@@ -188,7 +188,7 @@ def test_values_a_cycle_in_l1(kind: str, bits: int, least: float, chip: Features
         ("unpack", 6, 1.95),
         ("gather", 8, 2.15),
         ("pack after ReLU", 8, 2.01),
-        ("pack after ReLU", 7, 1.84),
+        ("pack after ReLU", 7, 1.85),
         ("pack after ReLU", 6, 1.97),
     ],
 )

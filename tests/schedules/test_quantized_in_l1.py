@@ -37,6 +37,7 @@ WORKLOADS = {
     "matmul, transposed": test_quantized_matmul.workload((36, 24, 20), "wide", layout="tn"),
     "matmul, sums": test_quantized_matmul.workload((9, 6, 16), "sums"),
     "conv2d": conv2d((2, 9, 8, 8), 12, (3, 3), (1, 1), SAME, form="short"),
+    "conv2d, windows in registers": conv2d((2, 9, 7, 3), 8, (3, 3), (2, 2), (0, 1, 1, 0), form="short"),
     "conv2d, part words": conv2d((1, 9, 7, 3), 5, (3, 3), (2, 2), (0, 1, 1, 0)),
     "conv2d, strides without a window": conv2d((1, 8, 10, 8), 16, (1, 1), (2, 2)),
     "conv2d, all is padding": conv2d((1, 3, 3, 4), 4, (1, 1), (4, 4), (5, 5, 5, 5)),

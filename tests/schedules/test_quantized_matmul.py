@@ -192,6 +192,20 @@ def test_speed(sizes: tuple[int, int, int], form: str, least: float, chip: Featu
     assert np.prod(sizes) / simulate(sizes, form, chip, tmp_path).cycles[-1] >= least
 
 
+@pytest.mark.parametrize("layout", ["nn", "tn", "tt"])
+def test_estimate_of_rearranged_operands(layout: str, chip: Features, tmp_path: Path) -> None:
+    """With row tiles that leave columns of the data over, and where workers transpose their own columns."""
+    template = QuantizedMatmulTemplate()
+    found = template.match(workload((64, 64, 64), "sums", layout=layout)[0])
+    assert found is not None
+    for tile in (35, 64):
+        knobs = {"tile_m": tile, "tile_n": 64, "block_rows": 5, "order": 0}
+        folder = tmp_path / str(tile)
+        folder.mkdir()
+        measured = simulate((64, 64, 64), "sums", chip, folder, knobs, layout)
+        assert 0.93 <= template.estimate_cycles(found, knobs, chip) / measured.cycles[-1] <= 1.07
+
+
 def test_estimate_is_near_the_simulator(chip: Features, tmp_path: Path) -> None:
     function, _, _ = workload((160, 96, 128), "wide")
     template = QuantizedMatmulTemplate()
@@ -208,7 +222,7 @@ def test_speed_of_layouts(layout: str, chip: Features, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "size,layout,least", [(64, "nt", 19.7), (32, "nt", 16.0), (64, "nn", 18.5), (64, "tn", 17.5)]
+    "size,layout,least", [(64, "nt", 20.1), (32, "nt", 17.2), (64, "nn", 19.3), (64, "tn", 18.0)]
 )
 def test_speed_in_l1(size: int, layout: str, least: float, chip: Features, tmp_path: Path) -> None:
     """MAC/cycle of a cube whose sums are the result."""

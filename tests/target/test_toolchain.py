@@ -128,7 +128,7 @@ def test_linkers_messages_are_translated(tmp_path, message):
     smaller = message.replace("1000", "10")
     assert explain_failure(f"{smaller}\n{message}\nmake: Error 1\n", tmp_path) == (
         "L2 is 1000 bytes short: code and tensors need 5096 bytes, there are 4096; "
-        "use a smaller (micro-)batch or -l2-bytes=8192"
+        "use a smaller (micro-)batch, fewer replays or -l2-bytes=8192"
     )
 
 

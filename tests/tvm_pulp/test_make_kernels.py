@@ -2,6 +2,7 @@ from tvm import IRModule
 
 from tests.schedules.matmul_functions import matmul_function
 from tvm_pulp.make_kernels import alike, make_kernels
+from tvm_pulp.passes.operators.quantized_elementwise import quantize
 from tvm_pulp.target import features, parse
 
 
@@ -35,3 +36,10 @@ def test_every_kernel_keeps_its_own_name_and_layer():
         renamed = renamed.replace(old, new)
     assert renamed == kernels["three"].source
     assert (kernels["one"].macs, kernels["two"].macs) == (512, 768)
+
+
+def test_a_kernel_without_a_form_for_l1_works_on_tensors_in_l2():
+    """Images of three channels become bytes tile by tile; loops over elements have no float64."""
+    function = quantize("x", "quantize", (2, 3, 12, 12), (0, 2, 3, 1), 0.02, 3)
+    kernels = make_kernels(IRModule({"x_quantize": function}), features(parse("pulp")))
+    assert kernels["x_quantize"].in_l1 is None

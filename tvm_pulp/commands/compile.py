@@ -76,6 +76,23 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "train on what it yields",
     )
     training.add_argument(
+        "--replays",
+        type=int,
+        metavar="N",
+        help="keep a store of N latents of earlier samples, and train on some of them beside the new samples",
+    )
+    training.add_argument(
+        "--replay-bits", type=int, metavar="Q", help="bits of a stored value, 8 to 1 (default: 8)"
+    )
+    training.add_argument(
+        "--replay-batch", type=int, metavar="R", help="replayed samples a step (default: --batch-size)"
+    )
+    training.add_argument(
+        "--replay-memory",
+        choices=["L2", "L3"],
+        help="where the store is: L2 (default), or L3, out of which each step fetches its replays",
+    )
+    training.add_argument(
         "--keep-gradients", action="store_true", help="gradients stay readable after a step"
     )
 
@@ -137,12 +154,20 @@ def train_config(options: argparse.Namespace) -> Any:
         given |= {
             "--latent-layer": options.latent_layer,
             "--micro-batch": options.micro_batch,
+            "--replays": options.replays,
+            "--replay-bits": options.replay_bits,
+            "--replay-batch": options.replay_batch,
+            "--replay-memory": options.replay_memory,
             "--keep-gradients": options.keep_gradients,
         }
-        wrong = [name for name, value in given.items() if value]
+        wrong = [name for name, value in given.items() if value not in (None, False)]
         if wrong:
             raise UserError(f"{wrong[0]} is for training; add --train")
         return None
+    given = {"--replay-bits": options.replay_bits, "--replay-memory": options.replay_memory}
+    alone = [name for name, value in given.items() if value is not None and options.replays is None]
+    if alone:
+        raise UserError(f"{alone[0]} is for a replay store; add --replays with the samples that it holds")
     from tvm_pulp.passes.train_config import TrainConfig
 
     return TrainConfig(
@@ -156,6 +181,10 @@ def train_config(options: argparse.Namespace) -> Any:
         trainable=tuple(options.trainable or ("*",)),
         freeze_until=options.freeze_until,
         latent_layer=options.latent_layer,
+        replays=options.replays,
+        replay_bits=8 if options.replay_bits is None else options.replay_bits,
+        replay_batch=options.replay_batch,
+        replay_memory=options.replay_memory or "L2",
         keep_gradients=options.keep_gradients,
     )
 

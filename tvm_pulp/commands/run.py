@@ -17,16 +17,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=main)
     parser.add_argument("PACKAGE", help="a tar that tvmc compile wrote")
     parser.add_argument(
-        "-i", "--inputs", required=True, help="npz: an array under each input's name, and labels"
+        "-i",
+        "--inputs",
+        required=True,
+        help="npz: an array under each input's name, and labels; slots of the replay store, if any, as "
+        "replay_indices (to train on) or replay_slots (to overwrite)",
     )
     parser.add_argument(
         "-o", "--outputs", help="npz to write: loss, output, and every parameter after the last step"
     )
     parser.add_argument("--steps", type=int, help="batches to run (default: one pass over the samples)")
     parser.add_argument(
-        "--function", choices=["train_step", "infer"], help="default: train_step if the package trains"
+        "--function",
+        choices=["train_step", "infer", "store_replays"],
+        help="default: train_step if the package trains; store_replays fills the replay store",
     )
-    parser.add_argument("--parameters", help="npz that an earlier run wrote: start from its parameters")
+    parser.add_argument(
+        "--parameters", help="npz that an earlier run wrote: start from its parameters and replay store"
+    )
     parser.add_argument("--print-time", action="store_true", help="print cycles and MAC/cycle")
     parser.add_argument(
         "--print-top", type=int, default=0, metavar="N", help="print the N kernels that take longest"

@@ -30,7 +30,7 @@ class StepResult:
     loss : float
         Mean over the mini-batch, before the update.
     output : ndarray
-        The model's output for the mini-batch, ``[batch_size, ...]``, before the update.
+        The model's output for the step's samples, ``[samples, ...]``, before the update.
     logits : ndarray
         What goes into the softmax at the end of the model; `output` itself where there is none.
     gradients : mapping of str to ndarray
@@ -100,9 +100,10 @@ class Oracle:
         Parameters
         ----------
         inputs : mapping of str to ndarray
-            ``[batch_size, ...]`` by input name.
+            ``[samples, ...]`` by input name; samples are those of a step, new and replayed, the replayed ones
+            of a micro-batch behind its new ones.
         labels : ndarray
-            Class numbers ``[batch_size]`` (cross-entropy), or targets of the output's shape (mse).
+            Class numbers ``[samples]`` (cross-entropy), or targets of the output's shape (mse).
 
         Raises
         ------
@@ -111,8 +112,8 @@ class Oracle:
         """
         if not self._trained:
             raise UserError(f"{self._model.name}: there is nothing to train: name trainable parameters")
-        size, passes = self.config.samples_per_pass, self.config.passes_per_step
-        tensors = self._inputs(inputs, self.config.batch_size)
+        size, passes = self.config.trained_per_pass, self.config.passes_per_step
+        tensors = self._inputs(inputs, self.config.trained_per_step)
         target = self._labels(labels)
         self._optimizer.zero_grad()
         losses, outputs, all_logits = [], [], []
@@ -196,7 +197,7 @@ class Oracle:
         return tensors
 
     def _labels(self, labels: np.ndarray) -> torch.Tensor:
-        batch = self.config.batch_size
+        batch = self.config.trained_per_step
         shape = (batch, *static_shape(self._model.function.body.body)[1:])
         labels = np.asarray(labels)
         if self.config.loss == "mse":

@@ -25,13 +25,15 @@ class Tensor:
     name : str
         Name in the model, e.g. "features.0.weight" or "momentum:features.0.weight".
     kind : str
-        "input", "labels", "loss", "output", "parameter", "state" or "gradient".
+        "input", "labels", "loss", "output", "parameter", "state", "gradient", "replays", "slots" or "rows".
     symbol : str
         Symbol in the ELF.
     shape : tuple of int
         As the largest function that uses it sees it.
     dtype : str
         NumPy name.
+    level : str
+        "L2", or "L3": the symbol holds the address in external memory, once the program has run.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Tensor:
     symbol: str
     shape: tuple[int, ...]
     dtype: str
+    level: str = "L2"
 
     @property
     def elements(self) -> int:
@@ -133,7 +136,7 @@ class Metadata:
             if epoch
             else datetime.datetime.now(datetime.timezone.utc)
         )
-        io_bytes = sum(t.bytes for t in self.of_kind("input", "labels", "loss", "output"))
+        io_bytes = sum(t.bytes for t in self.of_kind("input", "labels", "slots", "loss", "output"))
         constants = sum(t.bytes for t in self.of_kind("parameter"))
         main = [
             {
@@ -142,7 +145,7 @@ class Metadata:
                 "workspace_size_bytes": arena,
                 "constants_size_bytes": constants,
                 "io_size_bytes": io_bytes,
-                "inputs": {t.name: _describe(t) for t in self.of_kind("input", "labels")},
+                "inputs": {t.name: _describe(t) for t in self.of_kind("input", "labels", "slots")},
                 "outputs": {t.name: _describe(t) for t in self.of_kind("loss", "output")},
             }
             for name, arena in self.arenas.items()

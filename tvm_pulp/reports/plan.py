@@ -10,11 +10,12 @@ WIDTH = 40  # characters of a lifetime bar
 
 def plan_report(plan: MemoryPlan) -> str:
     """Everything with its level, size and place; what shares the arena with a bar of its lifetime."""
-    named = sum(buffer.bytes for buffer in plan.buffers)
+    named, external = plan.named_bytes(), plan.named_bytes("L3")
     parts = [
         f"L1: {plan.l1_bytes} bytes: the scratch of the kernel that runs, tensors that stay between kernels",
         f"L2: {named + plan.arena_bytes} bytes: {named} for named tensors, {plan.arena_bytes} for the arena "
         "of activations and gradients (the linker adds code)",
+        *([f"L3: {external} bytes: the replay store"] if external else []),
         table(
             ["named tensor", "kind", "level", "shape", "bytes"],
             [[b.name, b.kind, b.level, _shape(b), str(b.bytes)] for b in plan.buffers],

@@ -19,17 +19,24 @@ def step_macs(metadata: Metadata, function: str) -> int:
 
 def time_report(metadata: Metadata, result: RunResult) -> str:
     """Cycles a step and multiply-accumulates a cycle, mean over the steps; memory a level."""
-    function = "infer" if "infer" in result.steps[0].kernel_cycles else "train_step"
+    called = list(result.steps[0].kernel_cycles)
+    function = called[0] if len(called) == 1 else "train_step"  # of micro-batches
     cycles = result.cycles
     macs = step_macs(metadata, function)
     megahertz = metadata.simulator.get("frequency_hz", 0) / 1e6
     time = f", {cycles.mean() / megahertz / 1e3:.2f} ms at {megahertz:.0f} MHz" if megahertz else ""
     memory = metadata.memory
+    stored = {"L2": 0, "L3": 0}
+    for tensor in metadata.of_kind("replays"):
+        stored[tensor.level] += tensor.bytes
+    replays = stored["L2"]
+    kept = f" + {replays} for stored replays" if replays else ""
+    kept += f", L3 {stored['L3']} for their latents" if stored["L3"] else ""
     return (
         f"{function}: {cycles.mean():.0f} cycles a step (least {cycles.min()}, most {cycles.max()}{time}), "
         f"{macs} MAC, {macs / cycles.mean():.2f} MAC/cycle\n"
-        f"memory: L1 {memory['l1']} bytes, L2 {memory['named']} for parameters, state, inputs and outputs "
-        f"+ {memory['arena']} for activations and gradients"
+        f"memory: L1 {memory['l1']} bytes, L2 {memory['named'] - replays} for parameters, state, inputs and "
+        f"outputs + {memory['arena']} for activations and gradients{kept}"
     )
 
 

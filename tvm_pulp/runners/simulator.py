@@ -8,7 +8,7 @@ import numpy as np
 
 from tvm_pulp.package.metadata import Tensor
 from tvm_pulp.package.package import Package
-from tvm_pulp.runners.base import COMMANDS, FunctionRun, Session
+from tvm_pulp.runners.base import COMMANDS, NOTHING, FunctionRun, Session
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.target.errors import UserError
 
@@ -68,22 +68,42 @@ class _SimulatorSession:
         self._name = package.metadata.name
         self._functions = package.metadata.functions
         self._runner = runner
+        self._l3_base = Configuration.from_dict(dict(package.metadata.simulator)).l3_base
         self._fresh = True
 
     def write(self, tensor: Tensor, values: np.ndarray) -> None:
         if values.size > tensor.elements:
             raise ValueError(f"{tensor.name}: {values.size} values for {tensor.elements} elements")
         data = np.ascontiguousarray(values, dtype=tensor.dtype)
-        self._machine.write(self._machine.symbols[tensor.symbol].address, data.tobytes())
+        self._machine.write(self._address(tensor), data.tobytes())
 
     def read(self, tensor: Tensor) -> np.ndarray:
-        return self._read(tensor.symbol, tensor.dtype, tensor.elements).reshape(tensor.shape)
+        raw = self._machine.read(self._address(tensor), tensor.bytes)
+        return np.frombuffer(raw, dtype=tensor.dtype).copy().reshape(tensor.shape)
+
+    def _address(self, tensor: Tensor) -> int:
+        """Where the host finds a tensor; in L3 the program says so once it is open."""
+        if tensor.level != "L3":
+            return int(self._machine.symbols[tensor.symbol].address)
+        if self._fresh:
+            self._run(NOTHING)
+        return self._l3_base + int(self._read(tensor.symbol, "uint32", 1)[0])
 
     def call(self, function: str) -> FunctionRun:
+        self._run(COMMANDS[function], function)
+        cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
+        calls = len(self._functions[function])
+        kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)
+        if not self._runner.timing:
+            cycles, kernels = 0, np.zeros_like(kernels)
+        return FunctionRun(cycles, kernels)
+
+    def _run(self, number: int, function: str = "the program") -> None:
+        """Run a command to its end."""
         if not self._fresh:
             self._machine.restart()
         self._fresh = False
-        command = np.array([COMMANDS[function]], np.int32)
+        command = np.array([number], np.int32)
         self._machine.write(self._machine.symbols[f"{self._name}_command"].address, command.tobytes())
         result = self._machine.run(max_cycles=self._runner.max_cycles)
         if result.exit_code != 0:
@@ -94,12 +114,6 @@ class _SimulatorSession:
         if result.reports:
             more = f" (and {len(result.reports) - 1} more)" if len(result.reports) > 1 else ""
             raise UserError(f"{function}: the simulator's memory checks found: {result.reports[0]}{more}")
-        cycles = int(self._read(f"{self._name}_cycles", "uint32", 1)[0])
-        calls = len(self._functions[function])
-        kernels = self._read(f"{self._name}_kernel_cycles", "uint32", calls)
-        if not self._runner.timing:
-            cycles, kernels = 0, np.zeros_like(kernels)
-        return FunctionRun(cycles, kernels)
 
     def _read(self, symbol: str, dtype: str, elements: int) -> np.ndarray:
         size = elements * np.dtype(dtype).itemsize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tvm_pulp.measure.program import FORK_WORKERS
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.schedules.microkernels.batch_norm_streams import NONE, NormSizes, both_sweeps
+from tvm_pulp.schedules.microkernels.inline_stream import inline_stream
 from tvm_pulp.schedules.microkernels.stream import stream_assembly, streams_source
 from tvm_pulp.schedules.microkernels.stream_definition import Step, Stream, instructions
 from tvm_pulp.target import Features
@@ -96,18 +98,21 @@ DOT = Stream(
 ONE_SUM = Stream("adds_up", ("x",), (), ("total",), (LOADS[0], Step("add", "total", ("total", "a"))))
 SUMS_AND_STORES = both_sweeps(NormSizes(1, 1, 1, NONE, 0.0, 1e-5, False, False))
 SUMMING = (STREAMS[-1], DOT, ONE_SUM, SUMS_AND_STORES)
-STREAMS += [*SUMMING[1:], *(replace(s, name=f"{s.name}_{n}", length=n) for s in SUMMING for n in LENGTHS)]
+WHOLE = [replace(s, name=f"{s.name}_whole", single=True, whole_rounds=True) for s in SUMMING]
+STREAMS += [*SUMMING[1:], *WHOLE]
+STREAMS += [*(replace(s, name=f"{s.name}_{n}", length=n) for s in SUMMING for n in LENGTHS)]
 
 _CALLS = """
 static void (*const streams[])(struct stream *) = {{{names}}};
-static const int32_t lengths[] = {{{lengths}}}, known[] = {{{known}}};
+static const int32_t lengths[] = {{{lengths}}}, known[] = {{{known}}}, whole[] = {{{whole}}};
 #define TESTS {tests}
 static void test(int number, float *x, float *y, float *z, float *sums) {{
-  const int32_t length = known[number / {length_count}];
-  struct stream s = {{.length = length ? length : lengths[number % {length_count}],
-                     .segments = {segments}, .skip = 4 * {skip},
+  const int32_t stream = number / {length_count}, any = lengths[number % {length_count}];
+  const int32_t length = known[stream] ? known[stream] : whole[stream] ? any & ~3 : any;
+  struct stream s = {{.length = length, .segments = whole[stream] ? 1 : {segments},
+                     .skip = whole[stream] ? 0 : 4 * {skip},
                      .at = {{x, y, z}}, .scalar = {{0.5f, -0.25f}}}};
-  streams[number / {length_count}](&s);
+  streams[stream](&s);
   sums[0] = s.sum[0], sums[1] = s.sum[1];
 }}
 """
@@ -145,12 +150,16 @@ int main(void) {{
 """
 
 
-def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [stream_assembly, inline_stream])
+def test_assembly_does_what_the_plain_form_does(
+    form: Callable[[Stream], str], chip: Features, tmp_path: Path
+) -> None:
     tests = len(STREAMS) * len(LENGTHS)
     calls = _CALLS.format(
         names=", ".join(stream.name for stream in STREAMS),
         lengths=", ".join(map(str, LENGTHS)),
         known=", ".join(str(stream.length) for stream in STREAMS),
+        whole=", ".join(str(int(stream.whole_rounds)) for stream in STREAMS),
         length_count=len(LENGTHS),
         tests=tests,
         segments=SEGMENTS,
@@ -183,7 +192,7 @@ def test_assembly_does_what_the_plain_form_does(chip: Features, tmp_path: Path) 
 
     directory = tmp_path / "cluster"
     write_runtime(directory, "program", chip)
-    source = streams_source(STREAMS, assembly=True)
+    source = streams_source(STREAMS, assembly=True, form=form)
     main = _MAIN.format(source=source, calls=calls, size=SIZE) + FORK_WORKERS
     (directory / "templates" / "main.c").write_text(main)
     machine = Machine(Configuration.from_dict(chip.simulator_configuration()), checks=True)

@@ -64,10 +64,11 @@ def make_product(s: Specification, product: Matmul) -> Workload:
     dtype = s.word("dtype")
     if dtype == "float32":
         function = matmul("kernel", s.kind, product)
-    elif dtype == "int8" and product.batch == 1:
+    elif dtype == "int8" and not product.reduce_batch and product.batch_a == product.batch_b:
         function = quantized_matmul(
             "kernel", s.kind, product.m, product.n, product.k, None, "int8",
             transpose_data=bool(product.transpose_a), transpose_weight=bool(product.transpose_b),
+            batch=product.batch,
         )  # fmt: skip
     else:
         function = _low_precision(s.kind, product, dtype)

@@ -41,7 +41,7 @@ def make_quantized(s: Specification, attributes: Conv2d, data: Shape, weight: Sh
     geometry = QuantizedConv2d(
         (kernel[0], kernel[1]), attributes.strides, attributes.padding, attributes.dilation, _ZERO_POINT
     )
-    halfword = depthwise or is_pointwise(attributes, weight)
+    halfword = depthwise or tuple(kernel) == (1, 1)  # as `passes/quantized/rules.py` chooses
     # other groups are computed as one convolution, see `passes/quantized/lower_layers.py`
     kept = depthwise or in_whole_words(channels, outputs, attributes.groups)
     groups = attributes.groups if kept else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_pulp.schedules.piece_loop import MOST_SLOTS, PieceOrder
+from tvm_pulp.schedules.piece_order import MOST_SLOTS, PieceOrder
 
 ORDERS = st.builds(
     PieceOrder,
@@ -75,3 +75,11 @@ def test_cycles() -> None:
     apart = PieceOrder(8, 2, 2, 3).cycles(100.0, 100.0, (150.0, 180.0), read_only=100.0)
     together = PieceOrder(8, 2, 2, 3).cycles(200.0, 100.0, (150.0, 180.0))
     assert apart <= together - 7 * 50.0
+
+
+@given(ORDERS, st.booleans())
+def test_transfers_of_a_channel_add_up(order: PieceOrder, read_only: bool) -> None:
+    """Beside the steps of a channel start as many loads as it has, of each tensor, and a store a piece."""
+    if order.is_feasible():
+        transfers = sum(order.transfers(own, read_only=read_only) for own in range(order.steps))
+        assert transfers == (1 + read_only) * order.loads + order.pieces
