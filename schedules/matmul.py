@@ -16,8 +16,16 @@ from tvm_pulp.schedules.base import ClusterFeatures
 from tvm_pulp.schedules.epilogue import INPUTS, read_epilogue
 from tvm_pulp.schedules.matmul_build import MatmulBuilder
 from tvm_pulp.schedules.matmul_model import FLOAT32, estimate_cycles, tile_sizes
-from tvm_pulp.schedules.matmul_search import block_columns, block_sizes, copy_counts, search, split_sizes
+from tvm_pulp.schedules.matmul_search import (
+    block_columns,
+    block_sizes,
+    copy_counts,
+    even_columns,
+    search,
+    split_sizes,
+)
 from tvm_pulp.schedules.matmul_workload import LOOP_ORDERS, Blocking, MatmulSizes, MatmulWorkload
+from tvm_pulp.schedules.outer_product_build import OuterProductBuilder
 from tvm_pulp.target.errors import UserError
 from tvm_pulp.target.tvm_names import PrimFunc, buffer_dtype, buffer_shape
 
@@ -70,7 +78,7 @@ class MatmulTemplate:
         w = workload.sizes
         return {
             "tile_m": tile_sizes(w.m, 4),
-            "tile_n": tile_sizes(w.n, 4),
+            "tile_n": sorted({*tile_sizes(w.n, 4), *even_columns(w, features.cores)}, reverse=True),
             "tile_k": tile_sizes(w.k, 1),
             "tile_batch": tile_sizes(w.batch, 1),
             "block_rows": block_sizes(w.m),
@@ -107,7 +115,9 @@ class MatmulTemplate:
 
     def build(self, workload: MatmulWorkload, knobs: dict[str, int], features: ClusterFeatures) -> PrimFunc:
         """Return the function in the cluster dialect."""
-        return self.builder(workload, self._blocking(workload, knobs), features).build()
+        blocking = self._blocking(workload, knobs)
+        builder = OuterProductBuilder if blocking.is_outer_product(workload.sizes) else self.builder
+        return builder(workload, blocking, features).build()
 
     def _blocking(self, workload: MatmulWorkload, knobs: dict[str, int]) -> Blocking:
         return self.model.blocking.of(workload.sizes, knobs)

@@ -100,7 +100,7 @@ class MatmulBuilder:
         if self.epilogue is not None:
             declarations += self.epilogue.declare(self.l1, self.c_l1, self.c_elements, self.c_elements)
             micro_kernels.append(self.epilogue.source())
-        body = self.loop.run(self._loads, self._stores, self._compute, store_once=self.whole_c)
+        body = self._run()
         return kernel_function(
             self.workload.function,
             self.arguments,
@@ -113,6 +113,14 @@ class MatmulBuilder:
                 "pulp.micro_kernels": micro_kernels,
             },
         )
+
+    def _axes(self, tile: Expr) -> Axes:
+        """Return offset and size of each axis in a tile."""
+        return self.loop.at(tile)
+
+    def _run(self) -> Stmt:
+        """Return the loop over the tiles."""
+        return self.loop.run(self._loads, self._stores, self._compute, store_once=self.whole_c)
 
     def _scratch(self) -> list[Stmt]:
         """Return the declarations of buffers beside the tiles."""
@@ -197,7 +205,7 @@ class MatmulBuilder:
         return self.loop.copy_start(tile, same_for, elements, self.b.copies)
 
     def _loads(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        axes = self.loop.at(tile)
+        axes = self._axes(tile)
         steps = []
         operands = [
             (self._a_box(axes)[0], self.a_l1, self.a, self.a_period, self.a_elements),
@@ -212,7 +220,7 @@ class MatmulBuilder:
         return [step for step in steps if step is not None]
 
     def _stores(self, tile: Expr, slot: Expr) -> list[Stmt]:
-        box = self._c_box(self.loop.at(tile))
+        box = self._c_box(self._axes(tile))
         steps = self.epilogue.stores(tile, slot, box) if self.epilogue is not None else []
         if self.c is not None:
             start = index(0) if self.whole_c else self._c_start(tile)
@@ -237,7 +245,7 @@ class MatmulBuilder:
             binds.append(Bind(var, value))
             return var
 
-        axes = self.loop.at(tile)
+        axes = self._axes(tile)
         _, a_shift, a_image = self._a_box(axes)
         _, b_shift, b_image = self._b_box(axes)
         a = name("a_start", self._copy(tile, self.a_period, self.a_elements) + a_shift)

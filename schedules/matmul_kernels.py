@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.matmul import distances, matmul_source
-from tvm_pulp.schedules.microkernels.outer_product import GROUP, outer_product_source
+from tvm_pulp.schedules.microkernels.outer_product import outer_product_source, share_out
 from tvm_pulp.schedules.microkernels.vector_product import vector_product_source
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ def micro_kernel_source(
     d = distances(w.transpose_a, w.transpose_b, b.a_pitch(w), b.b_pitch(w))
     c_extents = (str(w.m), str(w.n)) if whole_c else ("m", "n")
     if w.is_outer_product:
-        column_rests = rests(w.n, b.tile_n, GROUP)
-        sizes = b.tile_m, b.tile_n
-        return outer_product_source(sizes, column_rests, d, cores, c_extents=c_extents, assembly=assembly)
+        units = share_out(b.tile_m, b.tile_n, cores)
+        columns = tile_extents(w.n, b.tile_n)
+        return outer_product_source(
+            b.tile_n, columns, units, d, cores, c_extents=c_extents, assembly=assembly
+        )
     column_rests = rests(w.n, b.tile_n, b.block_columns)
     if b.is_vector_product(w):
         return vector_product_source(
@@ -67,5 +69,9 @@ def micro_kernel_source(
 
 def rests(extent: int, tile: int, block: int) -> set[int]:
     """Return the rows (or columns) left over after whole register blocks, in full and in edge tiles."""
-    sizes = {min(tile, extent)} | ({extent % tile} if extent % tile else set())
-    return {size % block for size in sizes}
+    return {size % block for size in tile_extents(extent, tile)}
+
+
+def tile_extents(extent: int, tile: int) -> set[int]:
+    """Return the sizes of an axis's tiles."""
+    return {min(tile, extent)} | ({extent % tile} if extent % tile else set())

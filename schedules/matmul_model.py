@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.operand_walk import LONGEST_ROW
-from tvm_pulp.schedules.microkernels.outer_product import GROUP, cycles_of_group, row_parts
+from tvm_pulp.schedules.microkernels.outer_product import share_out
+from tvm_pulp.schedules.outer_product_model import estimate_outer_product_cycles
 from tvm_pulp.schedules.vector_model import estimate_vector_cycles
 
 # Cycles measured on the simulator, of the generated code as it is.
@@ -92,6 +93,8 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None =
     Whichever of the work, the DMA in and the DMA out takes longest runs without a gap; the first tile's loads
     come before the work, the last tile's work after the loads, the last tile's store after all.
     """
+    if b.is_outer_product(w):
+        return estimate_outer_product_cycles(w, b, cores, tile_variants(w, b))
     if b.is_bound_by_dma(w):
         return estimate_vector_cycles(w, b, cores, tile_variants(w, b))
     total = math.prod(b.counts(w).values())
@@ -157,7 +160,7 @@ def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:
     cycles = 0.0
     for m, n, k, images, count in tile_variants(w, b):
         if w.is_outer_product:
-            cycles += count * images * _outer_product_cycles(m, n, b, cores)
+            cycles += count * images * share_out(b.tile_m, b.tile_n, cores).cycles(m, n, cores)
         else:
             cycles += count * _products_cycles(w, b, (m, n, k, images), cores)
     return cycles
@@ -172,12 +175,6 @@ def tile_variants(w: MatmulSizes, b: Blocking) -> Iterator[tuple[int, int, int, 
     for axes in itertools.product(*variants):
         (m, n, k, images), counts = zip(*axes, strict=True)
         yield m, n, k, images, math.prod(counts)
-
-
-def _outer_product_cycles(m: int, n: int, b: Blocking, cores: int) -> float:
-    parts = row_parts(b.tile_m, b.tile_n, cores)
-    units = ceil_div(ceil_div(n, GROUP) * parts, cores)
-    return units * cycles_of_group(ceil_div(m, parts), min(n, GROUP))
 
 
 def _products_cycles(w: MatmulSizes, b: Blocking, tile: tuple[int, int, int, int], cores: int) -> float:

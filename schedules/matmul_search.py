@@ -40,6 +40,13 @@ def split_sizes(w: MatmulSizes, cores: int, model: MatmulModel) -> list[int]:
     return [count for count in range(1, cores + 1) if cores % count == 0 and count <= w.k]
 
 
+def even_columns(w: MatmulSizes, cores: int) -> list[int]:
+    """Return further sizes of tiles, for which all workers but core 0 have as many columns of a product."""
+    if not w.is_outer_product:
+        return []
+    return [size for width in (4, 8, 12, 16) if (size := (cores - 1) * width) < w.n]
+
+
 def copy_counts(w: MatmulSizes) -> list[int]:
     """Return how many copies there may be of the tiles that change."""
     if w.epilogue is not None:
@@ -113,6 +120,7 @@ def _search(w: MatmulSizes, cores: int, l1_bytes: int, least: int, model: Matmul
         ways = list(itertools.product(copy_numbers[-1:], {1, splits[-1]}, columns))
     candidates = ((w.m, 4, least), (w.n, 4, least), (w.k, 1, 4 * least), (w.batch, 1, 1))
     sizes = [[t for t in tile_sizes(e, step) if t >= min(e, low)] for e, step, low in candidates]
+    sizes[1] += [t for t in even_columns(w, cores) if t not in sizes[1]]
     for m, n, k, images in itertools.product(*sizes):
         operands = m * k * (images if w.batch_a else 1) + k * n * (images if w.batch_b else 1)
         if model.blocking.item * (operands + m * n) <= l1_bytes:

@@ -165,10 +165,13 @@ class Blocking:
         short = ceil_div(w.k, self.split_k) <= LONGEST_SUM
         return self.has_vectors and w.m == 1 and w.batch == 1 and w.k > 1 and short
 
+    def is_outer_product(self, w: MatmulSizes) -> bool:
+        """Whether it is an outer product whose pace the DMA sets, see `outer_product_model`."""
+        return self.has_vectors and w.is_outer_product and w.batch == 1 and w.epilogue is None
+
     def is_bound_by_dma(self, w: MatmulSizes) -> bool:
         """Whether each value of a tensor that is moved takes part in one product, see `vector_model`."""
-        outer = self.has_vectors and w.is_outer_product and w.batch == 1
-        return w.epilogue is None and (outer or self.is_vector_product(w))
+        return self.is_outer_product(w) or (w.epilogue is None and self.is_vector_product(w))
 
     @property
     def ahead(self) -> int:
@@ -220,6 +223,8 @@ class Blocking:
             self.moves_whole and self.item * size <= _LARGEST_WHOLE and same_for < total
             for size, same_for in zip(w.elements, self._tile_periods(w), strict=True)
         )
+        if self.is_outer_product(w):  # the first tile should not wait for all of a vector
+            return False, False, False
         if self.is_vector_product(w):  # the last store comes after all: it should be short
             c = c and self.item * w.n <= _LARGEST_WHOLE_VECTOR
         return a, b, c and w.epilogue is None
@@ -245,7 +250,8 @@ class Blocking:
     def tile_elements(self, w: MatmulSizes) -> tuple[int, int, int]:
         """Return the elements of A, B and C that lie in L1 at a time, rounded up to whole alignments."""
         tiles = (
-            self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1),
+            # an outer product's rows are loaded ahead, also behind the last one, where the next tile arrives
+            self.tile_m * self.tile_k * (self.tile_batch if w.batch_a else 1) + self.is_outer_product(w),
             self.tile_k * self.tile_n * (self.tile_batch if w.batch_b else 1),
             self.tile_m * self.tile_n * self.images_c(w),
         )

@@ -1,8 +1,8 @@
-"""Estimate of the cycles of products whose pace the DMA sets: linear layers of one sample.
+"""Estimate of the cycles of the product of a vector and a matrix: a linear layer of one sample.
 
-Forward step and data gradient multiply a vector and a matrix, the weight gradient is an outer product: each
-value that the DMA moves takes part in one product. What counts is how long the DMA stands still: before the
-first tile is there or done, after the last one, and while tiles take longer than their transfers.
+The DMA sets the pace, as each value that it moves takes part in one product. What counts is how long the DMA
+stands still: before the first tile is there, after the last one, and while tiles take longer than their
+transfers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
-from tvm_pulp.schedules.microkernels.outer_product import GROUP, cycles_of_group, row_parts
 
 # Cycles measured on the simulator, of the generated code as it is.
 _BEFORE = 90.0
@@ -103,14 +102,7 @@ def _store_cycles(w: MatmulSizes, b: Blocking, size: int) -> float:
 
 def _work(w: MatmulSizes, b: Blocking, tile: tuple[int, int, int], cores: int) -> tuple[float, float]:
     """Return the cycles of a tile's products of core 0, which has the smallest share, and of the others."""
-    m, n, k = tile
-    if w.is_outer_product:
-        parts = row_parts(b.tile_m, b.tile_n, cores)
-        units, rows, width = ceil_div(n, GROUP) * parts, ceil_div(m, parts), min(n, GROUP)
-        most, least = ceil_div(units, cores), units // cores
-        cycles = cycles_of_group(rows, width)
-        last = cycles_of_group(rows, n % GROUP or GROUP) if parts == 1 and least else cycles
-        return max(0, least - 1) * cycles + min(least, 1) * last, most * cycles
+    _, n, k = tile
     groups = cores // b.split_k
     blocks = ceil_div(n, b.block_columns)
     steps = ceil_div(k, b.split_k)

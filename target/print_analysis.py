@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm_pulp.target.expressions import call_name, variables
 from tvm_pulp.target.tvm_names import (
+    AllocBuffer,
     AttrStmt,
     Bind,
     Buffer,
@@ -18,6 +19,9 @@ from tvm_pulp.target.tvm_names import (
     Stmt,
     Var,
 )
+
+CORE_0_MOVES = "pulp.core_0_moves"
+"""Attribute of a function in which core 0 has no share of the work, but drives the DMA."""
 
 _DMA_CALLS = ("dma_start_1d", "dma_start_2d", "dma_wait")
 
@@ -44,6 +48,69 @@ def is_dma_only(statement: Stmt) -> bool:
     if isinstance(statement, AttrStmt):
         return is_dma_only(statement.body)
     return False
+
+
+def split_moves(body: Stmt) -> tuple[list[Stmt], Stmt | None, Stmt | None]:
+    """Return a body's declarations, what drives the DMA, and what does not; barriers are in both."""
+    declarations: list[Stmt] = []
+
+    def half(node: Stmt, moves: bool) -> list[Stmt]:
+        if isinstance(node, AllocBuffer):
+            declarations.extend([node] if moves else [])
+            return []
+        if isinstance(node, Bind) or _is_barrier(node):
+            return [node]
+        if is_dma_only(node):
+            return [node] if moves else []
+        if isinstance(node, SeqStmt):
+            return [step for part in node.seq for step in half(part, moves)]
+        if isinstance(node, For) and node.kind != ForKind.PARALLEL:
+            steps = joined(half(node.body, moves))
+            return [] if steps is None else [For(node.loop_var, node.min, node.extent, node.kind, steps)]
+        return [] if moves else [node]
+
+    def joined(steps: list[Stmt]) -> Stmt | None:
+        used = used_variables(_sequence(steps)) if steps else set()
+        kept = [step for step in steps if not isinstance(step, Bind) or step.var in used]
+        return _sequence(kept) if kept else None
+
+    moves, work = (joined(half(body, side)) for side in (True, False))
+    return declarations, moves, work
+
+
+def _sequence(steps: list[Stmt]) -> Stmt:
+    return steps[0] if len(steps) == 1 else SeqStmt(steps)
+
+
+def _is_barrier(statement: Stmt) -> bool:
+    return isinstance(statement, Evaluate) and _external_name(statement.value) == "cluster_barrier"
+
+
+def slots_of_loop(loop: For) -> list[Expr]:
+    """Return the slots of the calls in a loop that only drives the DMA; none if one changes in it."""
+    slots: list[Expr] = []
+    inside: set[Var] = set()
+
+    def visit(node: Stmt) -> None:
+        if isinstance(node, For):
+            inside.add(node.loop_var)
+        elif isinstance(node, Bind):
+            inside.add(node.var)
+        elif isinstance(node, Evaluate):
+            slots.append(node.value.args[1])
+        for part in node.seq if isinstance(node, SeqStmt) else _bodies(node):
+            visit(part)
+
+    visit(loop)
+    return [] if any(inside & variables(slot) for slot in slots) else slots
+
+
+def _bodies(node: Stmt) -> list[Stmt]:
+    if isinstance(node, For | AttrStmt):
+        return [node.body]
+    if isinstance(node, IfThenElse):
+        return [node.then_case] if node.else_case is None else [node.then_case, node.else_case]
+    return []
 
 
 def written_buffers(statement: Stmt) -> set[Buffer]:

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tvm_pulp.target.c_names import NameTable, c_type
-from tvm_pulp.target.print_analysis import is_dma_only, used_variables, written_buffers
+from tvm_pulp.target.print_analysis import (
+    CORE_0_MOVES,
+    is_dma_only,
+    slots_of_loop,
+    split_moves,
+    used_variables,
+    written_buffers,
+)
 from tvm_pulp.target.print_expressions import ExpressionPrinter
 from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, plan_pointers
 from tvm_pulp.target.tvm_names import (
@@ -38,6 +45,8 @@ from tvm_pulp.target.tvm_names import (
     expr_dtype,
 )
 
+MOST_DMA_SLOTS = 8
+"""DMA slots of a kernel; the others are those of transfers between kernels."""
 _ALIGNMENT = 16
 
 
@@ -82,6 +91,8 @@ class _KernelPrinter:
         self.used = used_variables(function.body)
         self.lines: list[str] = []
         self.depth = 1
+        self.dma_slots = 0
+        self.on_core_0 = False
 
     # the file
 
@@ -92,7 +103,12 @@ class _KernelPrinter:
             constant = "" if parameter in written else "const "
             kind = c_type(buffer_dtype(parameter))
             parameters.append(f"{constant}{kind} *restrict {self.names[parameter]}")
-        self.statement(self.function.body)
+        if CORE_0_MOVES in self.attributes:
+            self.core_0_apart()
+        else:
+            self.statement(self.function.body)
+            if self.dma_slots:
+                self.lines.insert(0, self.dma_state())
         arguments = ", ".join(["int core", "char *l1", *parameters])
         head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"']
         if "pulp_half" in "\n".join([*parameters, *self.lines]):
@@ -105,6 +121,32 @@ class _KernelPrinter:
         ignored = ", ".join(f"(void){name}" for name in ("core", "l1", *unused))
         head += [f"void {self.symbol}({arguments}) {{", f"    {ignored};"]
         return "\n".join([*head, *self.lines, "}", ""])
+
+    def core_0_apart(self) -> None:
+        """Print what core 0 does, which is to drive the DMA, and what the other workers do."""
+        declarations, moves, work = split_moves(self.function.body)
+        for declaration in declarations:
+            self.single(declaration)
+        self.open("if (core == 0)")
+        start, self.on_core_0 = len(self.lines), True
+        if moves is not None:
+            self.statement(moves)
+        self.lines.insert(start, self.dma_state())
+        self.on_core_0 = False
+        self.close("} else {")
+        self.depth += 1
+        if work is not None:
+            self.statement(work)
+        self.close()
+
+    def dma_state(self) -> str:
+        return "    " * self.depth + f"PULP_DMA_STATE({self.dma_slots});"
+
+    def count_slots(self, call: Evaluate) -> None:
+        """Have as many DMA slots as the kernel's calls name."""
+        if is_dma_only(call):
+            last = int(self.analyzer.const_int_bound(call.value.args[1]).max_value)
+            self.dma_slots = max(self.dma_slots, min(last + 1, MOST_DMA_SLOTS))
 
     def header(self) -> list[str]:
         get = self.attributes.get
@@ -155,11 +197,13 @@ class _KernelPrinter:
                 self.single(steps[position])
                 position += 1
                 continue
-            self.open("if (core == 0)")
+            if not self.on_core_0:
+                self.open("if (core == 0)")
             while position < len(steps) and is_dma_only(steps[position]):
                 self.single(steps[position])
                 position += 1
-            self.close()
+            if not self.on_core_0:
+                self.close()
 
     def single(self, node: Stmt) -> None:
         if isinstance(node, SeqStmt):
@@ -182,6 +226,7 @@ class _KernelPrinter:
                 self.analyzer.update(node.var, arith.ConstIntBound(bound.min_value, bound.max_value), True)
         elif isinstance(node, Evaluate):
             if not isinstance(node.value, IntImm):
+                self.count_slots(node)
                 self.line(f"{self.print(node.value)};")
         elif isinstance(node, AllocBuffer):
             self.allocate(node.buffer)
@@ -237,6 +282,10 @@ class _KernelPrinter:
             first, last = self.print(node.min), self.print(self.analyzer.simplify(node.min + node.extent))
         inside_dma = is_dma_only(node)
         pointers, reads = ([], []) if inside_dma else plan_pointers(node, self.analyzer)
+        if inside_dma and self.analyzer.const_int_bound(node.extent).min_value > 0:
+            slots = {self.print(slot) for slot in slots_of_loop(node)}
+            if len(slots) == 1:
+                self.line(f"dma_open({slots.pop()});")
         name = self.names[node.loop_var]
         if parallel:
             self.names.reserve(f"{name}_first")

@@ -246,6 +246,7 @@ _FINISH = """\
 static __attribute__((noinline)) uint32_t finish_kernel(int core, int call, uint32_t start) {
   cluster_barrier();
   if (core != 0) return start;
+  pulp_dma_after_kernel();
   const uint32_t now = pulp_cycles();
   @MODEL@_kernel_cycles[call] = now - start;
   return now;

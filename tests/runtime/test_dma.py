@@ -57,7 +57,41 @@ def test_more_slots_and_transfers_than_the_hardware_has_ids(run_worker):
           for (int i = 100; i < 140; i++) dma_start_1d(2, l1 + 40 * i, l2 + 40 * i, 40, 1);
           for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) dma_wait(slot);
           for (int slot = 0; slot < PULP_DMA_SLOTS; slot++) dma_wait(slot);
-          printf("%d %x %x", wrong(0, 5600, 5600, 5600, 0), pulp_dma.allocated, REGISTER(DMA_STATUS));
+          printf("%d %x %x", wrong(0, 5600, 5600, 5600, 0), pulp_dma.held, REGISTER(DMA_STATUS));
+        }"""
+    )
+    assert result.stdout == "0 0 0"
+
+
+def test_kernels_have_ids_of_their_own(run_worker):
+    """While transfers between kernels are in flight; those go on with their slot after a kernel."""
+    _, result = run_worker(
+        COPY
+        + """
+        static __attribute__((noinline)) void kernel(int start) {
+          PULP_DMA_STATE(3);
+          for (int i = 0; i < 30; i++) dma_start_1d(i % 2, l1 + start + 20 * i, l2 + start + 20 * i, 20, 1);
+          dma_open(2);
+          for (int i = 30; i < 50; i++) dma_start_1d(2, l1 + start + 20 * i, l2 + start + 20 * i, 20, 1);
+          for (int slot = 0; slot < 3; slot++) dma_wait(slot);
+        }
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          fill(l1, 1), fill(l2, 77);
+          int errors = 0;
+          for (int i = 0; i < 4; i++) {
+            const int start = 1500 * i;
+            dma_start_1d(8 + i % 2, l1 + start, l2 + start, 300, 1);
+            dma_start_1d(8 + i % 2, l1 + start + 300, l2 + start + 300, 100, 1);
+            kernel(start + 400);
+            errors += wrong(start + 400, 1000, 1000, 1000, start + 400);
+            pulp_dma_after_kernel();
+            dma_start_1d(8 + i % 2, l1 + start + 1400, l2 + start + 1400, 100, 1);
+          }
+          for (int slot = 8; slot < 10; slot++) dma_wait(slot);
+          errors += wrong(0, 6000, 6000, 6000, 0);
+          printf("%d %x %x", errors, pulp_dma.held, REGISTER(DMA_STATUS));
         }"""
     )
     assert result.stdout == "0 0 0"
@@ -158,6 +192,33 @@ def test_issuing_a_transfer_is_cheap_when_warm(run_worker):
     assert next_ <= 12
     assert first <= 22
     assert wait <= 20
+
+
+def test_a_kernel_finds_out_nothing_that_the_compiler_knows(run_worker):
+    _, result = run_worker(
+        COPY
+        + """
+        static volatile int runs = 3;
+        static void worker(void *argument) {
+          (void)argument;
+          if (pi_core_id() != 0) return;
+          PULP_DMA_STATE(1);
+          uint32_t cycles[4];
+          for (int run = 0; run < runs; run++) {
+            cycles[0] = pulp_cycles();
+            dma_start_1d(0, l1, l2, 64, 1);
+            cycles[1] = pulp_cycles();
+            dma_start_1d(0, l1 + 64, l2 + 64, 64, 1);
+            cycles[2] = pulp_cycles();
+            dma_wait(0);
+            cycles[3] = pulp_cycles();
+          }
+          for (int i = 0; i < 2; i++) printf("%u ", cycles[i + 1] - cycles[i]);
+        }"""
+    )
+    first, next_ = map(int, result.stdout.split())
+    assert next_ <= 7
+    assert first <= 12
 
 
 def test_pi_cl_dma_as_the_sdk_has_it(run_worker):

@@ -33,6 +33,11 @@ void dma_start_1d(int slot, const volatile void *l1, const volatile void *l2, ui
 void dma_start_2d(int slot, const volatile void *l1, const volatile void *l2, uint32_t bytes, uint32_t stride,
                   uint32_t line, int direction);
 void dma_wait(int slot);
+#define PULP_DMA_STATE(slots) enum { KERNEL_SLOTS = slots }
+#define dma_open(slot) check_slot(slot, KERNEL_SLOTS)
+#define dma_start_1d(slot, ...) (check_slot(slot, KERNEL_SLOTS), dma_start_1d(slot, __VA_ARGS__))
+#define dma_start_2d(slot, ...) (check_slot(slot, KERNEL_SLOTS), dma_start_2d(slot, __VA_ARGS__))
+void check_slot(int slot, int slots);
 #endif
 """
 
@@ -64,12 +69,18 @@ static void move(int slot, const volatile void *l1, const volatile void *l2, uin
   else memcpy(c.to, c.from, c.bytes);
 }
 
-void dma_start_1d(int slot, const volatile void *l1, const volatile void *l2, uint32_t bytes, int direction) {
+/* A kernel has as many slots as it says. */
+void check_slot(int slot, int slots) {
+  if (slot < 0 || slot >= slots) ++errors;
+}
+
+void (dma_start_1d)(int slot, const volatile void *l1, const volatile void *l2, uint32_t bytes,
+                    int direction) {
   move(slot, l1, l2, bytes, direction);
 }
 
-void dma_start_2d(int slot, const volatile void *l1, const volatile void *l2, uint32_t bytes, uint32_t stride,
-                  uint32_t line, int direction) {
+void (dma_start_2d)(int slot, const volatile void *l1, const volatile void *l2, uint32_t bytes,
+                    uint32_t stride, uint32_t line, int direction) {
   if (line == 0 || bytes % line) { ++errors; return; }
   for (uint32_t i = 0; i < bytes / line; ++i)
     move(slot, (const volatile char *)l1 + i * line, (const volatile char *)l2 + i * stride, line, direction);

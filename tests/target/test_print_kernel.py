@@ -17,7 +17,7 @@ from tvm_pulp.schedules.dialect import (
     when,
 )
 from tvm_pulp.target.print_kernel import print_kernel
-from tvm_pulp.target.tvm_names import AllocBuffer, PrimFunc, Stmt, Var, call_extern, decl_buffer, tirx
+from tvm_pulp.target.tvm_names import AllocBuffer, Expr, PrimFunc, Stmt, Var, call_extern, decl_buffer, tirx
 
 X = decl_buffer((64,), "float32", name="data.x")
 Y = decl_buffer((64,), "float32", name="y")
@@ -25,6 +25,7 @@ IN, OUT = (
     decl_buffer((n,), "float32", name=name, scope="global.l1") for n, name in ((50, "in_l1"), (64, "out_l1"))
 )
 I = Var("i", "int32")  # noqa: E741
+J = Var("j", "int32")
 
 
 def function(*steps: Stmt, **attributes: object) -> PrimFunc:
@@ -71,9 +72,11 @@ def test_runs_of_dma_statements_are_for_core_0() -> None:
         when(I < 2, dma_wait(1)),
     )
     assert lines == [
+        "PULP_DMA_STATE(2);",
         "float *const in_l1 = (float *)(l1 + 0);",
         "if (core == 0) {",
         "dma_start_1d(0, in_l1, data_x, 200, 1);",
+        "dma_open(1);",
         "for (int32_t i = 0; i < 3; ++i) {",
         "dma_start_1d(1, in_l1 + i * 4, data_x + i * 8, 16, 1);",
         "}",
@@ -86,6 +89,52 @@ def test_runs_of_dma_statements_are_for_core_0() -> None:
         "}",
         "}",
     ]
+
+
+def test_loops_open_the_slot_of_their_transfers_if_it_is_one() -> None:
+    def opened(loop: Stmt) -> list[str]:
+        return [line for line in body(AllocBuffer(IN), loop) if line.startswith(("dma_open", "PULP_DMA"))]
+
+    def row(slot: int | Expr) -> Stmt:
+        return dma_1d(slot, IN, I * 4, X, I * 8, 16, 1)
+
+    assert opened(serial(I, 3, sequence(row(2), row(2)))) == ["PULP_DMA_STATE(3);", "dma_open(2);"]
+    assert opened(serial(I, 3, sequence(row(2), row(0)))) == ["PULP_DMA_STATE(3);"]
+    assert opened(serial(I, 3, row(I % 2))) == ["PULP_DMA_STATE(2);"]
+    assert opened(serial(J, 4, serial(I, J, row(J % 2)))) == ["PULP_DMA_STATE(2);"]
+
+
+def test_core_0_apart() -> None:
+    start, define = bind("start", I * 4)
+    offset, define_offset = bind("offset", I + 1)
+    lines = body(
+        AllocBuffer(IN),
+        dma_1d(0, IN, 0, X, 0, 16, 1),
+        serial(
+            I,
+            3,
+            sequence(
+                dma_wait(0),
+                barrier(),
+                when(I < 2, dma_1d(1, IN, start, X, 0, 16, 1)),
+                define,
+                define_offset,
+                parallel(J, 8, store(Y, element(IN, J), [offset])),
+            ),
+        ),
+        dma_wait(1),
+        core_0_moves=1,
+    )
+    split = lines.index("} else {")
+    assert lines[:3] == ["float *const in_l1 = (float *)(l1 + 0);", "if (core == 0) {", "PULP_DMA_STATE(2);"]
+    assert lines[split - 2 : split] == ["}", "dma_wait(1);"]
+    moves, work = lines[3:split], lines[split + 1 :]
+    assert "const int32_t start = i * 4;" in moves
+    assert "cluster_barrier();" in moves
+    assert not any("offset" in line or "y[" in line for line in moves)
+    assert work[0] == "for (int32_t i = 0; i < 3; ++i) {"
+    assert work[1:3] == ["cluster_barrier();", "const int32_t offset = i + 1;"]
+    assert not any("dma_" in line or "core == 0" in line for line in work)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@
 
 void conv2d_generic(int core, char *l1, const float *restrict data, const float *restrict weight, float *restrict output) {
     (void)core, (void)l1;
+    PULP_DMA_STATE(1);
     /* output */
     {
         float *const data_l1 = (float *)(l1 + 0);

@@ -177,6 +177,7 @@ static void matmul_tile(int core, const float *a, const float *b, float *c, int3
 
 void matmul_in_tiles(int core, char *l1, const float *restrict a, const float *restrict b, float *restrict c) {
     (void)core, (void)l1;
+    PULP_DMA_STATE(2);
     float *const a_l1 = (float *)(l1 + 0);
     float *const b_l1 = (float *)(l1 + 17280);
     float *const c_l1 = (float *)(l1 + 42480);

@@ -160,6 +160,7 @@ static void elementwise_tile(int core, int32_t elements, float *p0, float *p1, f
 
 void sgd_in_place(int core, char *l1, float *restrict parameter, const float *restrict gradient, float *restrict learning_rate, float *restrict momentum) {
     (void)core, (void)l1;
+    PULP_DMA_STATE(1);
     float *const momentum_l1 = (float *)(l1 + 0);
     float *const parameter_l1 = (float *)(l1 + 9504);
     float *const gradient_l1 = (float *)(l1 + 19008);
