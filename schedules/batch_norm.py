@@ -35,7 +35,7 @@ _CYCLES_A_TILE = 170.0
 _CYCLES_A_STEP = 260.0
 _CYCLES_A_STEP_APART = (190.0, 130.0)
 """Of a step over a piece, forward and backward, where steps have code of their own."""
-_CYCLES_A_JOINED_STEP = 180.0
+_CYCLES_A_JOINED_STEP = 200.0
 _CYCLES_A_SWEEP = 90.0
 _CYCLES_A_CHANNEL = 160.0
 _CYCLES_A_JOIN = 120.0
