@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from tvm_pulp.target.c_names import NameTable, c_type
 from tvm_pulp.target.print_analysis import (
@@ -19,8 +18,10 @@ from tvm_pulp.target.print_analysis import (
     used_variables,
     written_buffers,
 )
+from tvm_pulp.target.print_comment import attributes_of, kernel_comment
 from tvm_pulp.target.print_expressions import ExpressionPrinter
 from tvm_pulp.target.print_pointers import HoistedRead, WalkingPointer, plan_pointers
+from tvm_pulp.target.print_share import worker_range
 from tvm_pulp.target.tvm_names import (
     AllocBuffer,
     AttrStmt,
@@ -71,15 +72,11 @@ def print_kernel(function: PrimFunc, symbol: str, l1_offsets: Mapping[str, int] 
     return _KernelPrinter(function, symbol, l1_offsets).text()
 
 
-def _attributes(function: PrimFunc) -> dict[str, Any]:
-    return {str(key): value for key, value in function.attrs.items()} if function.attrs is not None else {}
-
-
 class _KernelPrinter:
     def __init__(self, function: PrimFunc, symbol: str, l1_offsets: Mapping[str, int] | None) -> None:
         self.function = function
         self.symbol = symbol
-        self.attributes = _attributes(function)
+        self.attributes = attributes_of(function)
         placed = l1_offsets if l1_offsets is not None else self.attributes.get("pulp.l1_offsets")
         self.offsets = None if placed is None else {str(k): int(v) for k, v in placed.items()}
         self.next_offset = 0
@@ -110,7 +107,12 @@ class _KernelPrinter:
             if self.dma_slots:
                 self.lines.insert(0, self.dma_state())
         arguments = ", ".join(["int core", "char *l1", *parameters])
-        head = [*self.header(), "", '#include "pulp_runtime.h"', '#include "pulp_math.h"']
+        head = [
+            *kernel_comment(self.symbol, self.function),
+            "",
+            '#include "pulp_runtime.h"',
+            '#include "pulp_math.h"',
+        ]
         if "pulp_half" in "\n".join([*parameters, *self.lines]):
             head.append('#include "pulp_half.h"')
         head.append("")
@@ -147,26 +149,6 @@ class _KernelPrinter:
         if is_dma_only(call):
             last = int(self.analyzer.const_int_bound(call.value.args[1]).max_value)
             self.dma_slots = max(self.dma_slots, min(last + 1, MOST_DMA_SLOTS))
-
-    def header(self) -> list[str]:
-        get = self.attributes.get
-        arguments = get("pulp.arguments")
-        if arguments is None:
-            shapes = [
-                f"{p.name} {'x'.join(map(str, buffer_shape(p)))} {buffer_dtype(p)}"
-                for p in self.function.params
-            ]
-        else:
-            shapes = [str(text) for text in arguments]
-        lines = [f"/* {self.symbol}: {get('pulp.operator', 'kernel')} of layer {get('pulp.layer', '(none)')}"]
-        lines += [f" *   {shape}" for shape in shapes]
-        if get("pulp.tile"):
-            lines += [f" * tile: {get('pulp.tile')}"]
-        lines += [
-            f" * L1: {int(get('pulp.l1_bytes', 0))} bytes; multiply-accumulates: {int(get('pulp.macs', 0))}"
-        ]
-        lines += [f" * note: {note}" for note in get("pulp.notes", ())]
-        return [*lines, " */"]
 
     # statements
 
@@ -277,7 +259,7 @@ class _KernelPrinter:
         self.bind_range(node.loop_var, node.min, node.extent)
         parallel = node.kind == ForKind.PARALLEL
         if parallel:
-            first, last = self.chunk(node)
+            first, last = worker_range(node, self.cores, self.print)
         else:
             first, last = self.print(node.min), self.print(self.analyzer.simplify(node.min + node.extent))
         inside_dma = is_dma_only(node)
@@ -321,27 +303,6 @@ class _KernelPrinter:
                 text += f" + {first}" if step == "1" else f" + {begin} * ({step})"
             kind = c_type(buffer_dtype(pointer.buffer))
             self.line(f"{constant}{kind} *{self.names[pointer.variable]} = {text};")
-
-    def chunk(self, node: For) -> tuple[str, str]:
-        """A worker's iterations: contiguous; the first workers take one more where they do not divide."""
-        minimum = self.print(node.min)
-        offset = "" if minimum == "0" else f"{minimum} + "
-        if not (isinstance(node.extent, IntImm) and self.cores):
-            cores = str(self.cores) if self.cores else "PULP_CORES"
-            total = self.print(node.extent)
-            return (
-                f"{offset}pulp_chunk(core, {cores}, {total})",
-                f"{offset}pulp_chunk(core + 1, {cores}, {total})",
-            )
-        each, rest = divmod(int(node.extent.value), self.cores)
-        if rest == 0 and each == 1:
-            return f"{offset}core", f"{offset}core + 1"
-        if rest == 0:
-            return f"{offset}core * {each}", f"{offset}(core + 1) * {each}"
-        extra = f"pulp_min(core, {rest})", f"pulp_min(core + 1, {rest})"
-        if each == 0:
-            return f"{offset}{extra[0]}", f"{offset}{extra[1]}"
-        return f"{offset}core * {each} + {extra[0]}", f"{offset}(core + 1) * {each} + {extra[1]}"
 
     def bind_range(self, variable: Var, minimum: Expr, extent: Expr) -> None:
         """Tell the analyzer what is known of a loop variable."""
