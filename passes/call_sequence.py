@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm import relax
 
-from tvm_pulp.passes.replays import (
+from tvm_pulp.passes.training_graph import TrainingGraph
+from tvm_pulp.target.functions import (
     REPLAY_INDICES,
     REPLAY_LABELS,
     REPLAY_LATENTS,
     REPLAY_ROWS,
     REPLAY_SLOTS,
+    STORE_REPLAYS,
 )
-from tvm_pulp.passes.store_replays import STORE_REPLAYS
-from tvm_pulp.passes.training_graph import TrainingGraph
 
 
 @dataclass(eq=False)

@@ -14,10 +14,10 @@ from tvm_pulp.passes.call_sequence import CallSequence, Value, call_sequence
 from tvm_pulp.passes.keep_in_l1 import keep_in_l1
 from tvm_pulp.passes.l1_residency import CallCost, Tensor, TensorUse
 from tvm_pulp.passes.place_buffers import Lifetime, place_buffers
-from tvm_pulp.passes.replays import REPLAY_LABELS
 from tvm_pulp.passes.replays_in_l3 import plan_replays_in_l3
 from tvm_pulp.passes.training_graph import TrainingGraph
 from tvm_pulp.target.features import Features
+from tvm_pulp.target.functions import COMMANDS, REPLAY_LABELS
 from tvm_pulp.target.kernel import Kernel
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Stay, Transfer, check_memory
 
@@ -26,8 +26,6 @@ _CYCLES_A_BYTE = 0.2  # of elementwise kernels and batch norms, their tensors co
 _MACS_A_CYCLE, _BYTE_MACS_A_CYCLE = 3.5, 14.0
 _CODE_BYTES = 200_000  # at most, of most networks' kernels: the linker counts them
 _FEWEST_REPLAY_BITS = 6  # that replays are of use with
-
-FUNCTIONS = ("train_step", "gradient_step", "update_step", "infer", "store_replays")
 
 
 def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: Features) -> MemoryPlan:
@@ -56,7 +54,7 @@ def plan_memory(graph: TrainingGraph, kernels: Mapping[str, Kernel], features: F
     present = {variable.name_hint for variable in graph.module.get_global_vars()}
     planners = {
         name: _FunctionPlanner(call_sequence(name, graph), kernels, features.kernel_l1_bytes)
-        for name in FUNCTIONS
+        for name in COMMANDS
         if name in present
     }
     functions = [planner.plan(name, named) for name, planner in planners.items()]
@@ -78,7 +76,7 @@ def arena_without_l1(graph: TrainingGraph) -> int:
     """Return the bytes of the arena in L2 if no tensor stayed in L1: quick, and needs no kernels."""
     present = {variable.name_hint for variable in graph.module.get_global_vars()}
     sizes = [0]
-    for name in FUNCTIONS:
+    for name in COMMANDS:
         if name in present:
             uses = [use.value for step in call_sequence(name, graph).steps for use in step.uses]
             values = [value for value in dict.fromkeys(uses) if value.kind == "activation"]

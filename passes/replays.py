@@ -25,13 +25,14 @@ from tvm_pulp.passes.quantized.replay_format import ReplayFormat
 from tvm_pulp.passes.rewrite import static_shape
 from tvm_pulp.passes.train_config import TrainConfig
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import (
+    REPLAY_INDICES,
+    REPLAY_LABELS,
+    REPLAY_LATENTS,
+    REPLAY_ROWS,
+    REPLAY_SLOTS,
+)
 
-REPLAY_LATENTS, REPLAY_LABELS = "replay_latents", "replay_labels"
-"""Names of the store's tensors."""
-REPLAY_INDICES, REPLAY_SLOTS = "replay_indices", "replay_slots"
-"""Names of the arguments that say which slots a step replays, and in which ones new samples are stored."""
-REPLAY_ROWS = "replay_rows"
-"""Name of the rows of a store in L3 that a step replays, or stores."""
 LAYER = "replay"
 """Of the kernels."""
 

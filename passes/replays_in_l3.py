@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tvm_pulp.passes.replays import REPLAY_INDICES, REPLAY_LATENTS, REPLAY_ROWS, REPLAY_SLOTS
-from tvm_pulp.passes.store_replays import STORE_REPLAYS
 from tvm_pulp.passes.train_config import TrainConfig
+from tvm_pulp.target.functions import (
+    REPLAY_INDICES,
+    REPLAY_LATENTS,
+    REPLAY_ROWS,
+    REPLAY_SLOTS,
+    STORE_REPLAYS,
+)
 from tvm_pulp.target.plan import L3_RESERVED_BYTES, Buffer, ExternalRows, FunctionPlan
 
 

@@ -12,9 +12,7 @@ from tvm_pulp.passes.operators.store_rows import store_rows
 from tvm_pulp.passes.place_updates import Update
 from tvm_pulp.passes.replays import LAYER, Replays
 from tvm_pulp.passes.rewrite import closed_on_error, static_shape
-
-STORE_REPLAYS = "store_replays"
-"""Name of the function."""
+from tvm_pulp.target.functions import STORE_REPLAYS
 
 
 def add_store_replays(builder: relax.BlockBuilder, frozen: FrozenStage, replays: Replays) -> None:

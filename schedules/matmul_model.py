@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.dma_cycles import dma_cycles
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.operand_walk import LONGEST_ROW
 from tvm_pulp.schedules.microkernels.outer_product import share_out
@@ -34,9 +35,6 @@ _CYCLES_A_BLOCK = 26.0
 _CYCLES_A_RESULT = 1.6
 """Of a block, beside its steps: each result is stored, and its sum started."""
 _CYCLES_A_SEGMENT = 14.0
-_DMA_BYTES_A_CYCLE = 8.0
-_BURST_BYTES = 256
-_CYCLES_A_BURST = 1.0
 _OWN_CACHE = 128
 """Instructions that stay in a core's own instruction cache."""
 
@@ -106,7 +104,7 @@ def estimate_cycles(w: MatmulSizes, b: Blocking, cores: int, work: Work | None =
         _line(w, b, "nk" if w.transpose_b else "kn", whole_b),
         _line(w, b, "mn", whole_c),
     )
-    load_a, load_b, store_c = (_dma_cycles(*x) for x in zip((a_bytes, b_bytes, c_bytes), lines, strict=True))
+    load_a, load_b, store_c = (dma_cycles(*x) for x in zip((a_bytes, b_bytes, c_bytes), lines, strict=True))
     loads = total / min(period_a, period_b)
     dma_in = total / period_a * load_a + total / period_b * load_b
     compute = (work or compute_cycles)(w, b, cores) + total * _CYCLES_A_TILE + loads * _CYCLES_A_LOAD
@@ -142,13 +140,6 @@ def _line(w: MatmulSizes, b: Blocking, axes: str, whole: bool) -> int:
     if whole:
         return b.item * w.extent(outer) * w.extent(inner)
     return b.item * b.tile(inner) * (b.tile(outer) if b.tile(inner) == w.extent(inner) else 1)
-
-
-def _dma_cycles(size: int, line: int) -> float:
-    """Return the cycles of moving ``size`` bytes in lines of ``line`` bytes: a burst costs one more."""
-    bytes_a_line = min(line, size)
-    bursts = size / bytes_a_line * ceil_div(bytes_a_line, _BURST_BYTES)
-    return size / _DMA_BYTES_A_CYCLE + _CYCLES_A_BURST * bursts
 
 
 def compute_cycles(w: MatmulSizes, b: Blocking, cores: int) -> float:

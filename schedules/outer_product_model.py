@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.dma_cycles import DMA_BYTES_A_CYCLE, dma_cycles
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
 from tvm_pulp.schedules.microkernels.outer_product import share_out
 
@@ -26,8 +26,6 @@ _CYCLES_OF_A_START = 20.0
 """From the barrier to the start of a store."""
 _CYCLES_A_LOAD = 100.0
 """From the barrier to a load's end, beside its bytes."""
-_BYTES_A_CYCLE = 8.0
-_BURST_BYTES = 256
 
 
 def overlaps(w: MatmulSizes, b: Blocking, cores: int) -> bool:
@@ -73,11 +71,9 @@ def estimate_outer_product_cycles(
 
 
 def _load_cycles(m: int, n: int) -> float:
-    return 4 * (m + n) / _BYTES_A_CYCLE
+    return 4 * (m + n) / DMA_BYTES_A_CYCLE
 
 
 def _store_cycles(w: MatmulSizes, m: int, n: int) -> float:
-    """Return the cycles of storing a tile of C: a burst, at most a line, costs one more."""
-    line = 4 * (m * n if n == w.n else n)
-    bursts = 4 * m * n / line * ceil_div(line, _BURST_BYTES)
-    return 4 * m * n / _BYTES_A_CYCLE + bursts
+    """Return the cycles of storing a tile of C."""
+    return dma_cycles(4 * m * n, 4 * (m * n if n == w.n else n))

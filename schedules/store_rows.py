@@ -20,6 +20,7 @@ from tvm_pulp.schedules.dialect import (
     sequence,
     serial,
 )
+from tvm_pulp.schedules.footprint import TileAxis
 from tvm_pulp.schedules.tile_loop import TiledAxis, TileLoop
 from tvm_pulp.target.tvm_names import (
     Expr,
@@ -108,22 +109,19 @@ def _build(w: StoreRowsWorkload, rows: int, elements: int, features: ClusterFeat
     size = aligned(rows * elements, w.item_bytes)
     tile_l1, declaration = l1.allocate("tile_l1", _COPIES * size, buffer_dtype(source))
 
+    def placed(tile: Expr) -> tuple[TileAxis, TileAxis, Expr]:
+        """Return a tile's rows and columns, and where its copy in L1 starts."""
+        axes = loop.at(tile)
+        return axes[row], axes[column], loop.copy_start(tile, 1, size, _COPIES)
+
     def loads(tile: Expr, slot: Expr) -> list[Stmt]:
-        place, part, start = (
-            loop.at(tile)[row],
-            loop.at(tile)[column],
-            loop.copy_start(tile, 1, size, _COPIES),
-        )
+        place, part, start = placed(tile)
         first = analyzer.simplify(place.offset * w.elements + part.offset)
         moved = analyzer.simplify(place.size * part.size * w.item_bytes)
         return [dma_1d(slot, tile_l1, start, source, first, moved, TO_L1)]
 
     def stores(tile: Expr, slot: Expr) -> list[Stmt]:
-        place, part, start = (
-            loop.at(tile)[row],
-            loop.at(tile)[column],
-            loop.copy_start(tile, 1, size, _COPIES),
-        )
+        place, part, start = placed(tile)
         i = Var("i", "int32")
         chosen, define = bind("chosen", element(slots, analyzer.simplify(place.offset + i)))
         move = dma_1d(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 
 from tvm_pulp.schedules.dialect import ceil_div
+from tvm_pulp.schedules.dma_cycles import DMA_BYTES_A_CYCLE, dma_cycles
 from tvm_pulp.schedules.matmul_workload import Blocking, MatmulSizes
 
 # Cycles measured on the simulator, of the generated code as it is.
@@ -45,8 +46,6 @@ _CYCLES_OF_SUMS = 70.0
 """Of a barrier and adding partial sums up, beside the additions."""
 _CYCLES_A_SUM = 30.0
 """Of adding up the partial sums of a result."""
-_BYTES_A_CYCLE = 8.0
-_BURST_BYTES = 256
 
 
 def estimate_vector_cycles(
@@ -66,7 +65,7 @@ def estimate_vector_cycles(
     sizes = b.tile_bytes(w)
     loads = [total / period for period in periods[:2]]
     stores = total / periods[2] if periods[2] < total else 0.0
-    dma_in = sum(count * size for count, size in zip(loads, sizes[:2], strict=True)) / _BYTES_A_CYCLE
+    dma_in = sum(count * size for count, size in zip(loads, sizes[:2], strict=True)) / DMA_BYTES_A_CYCLE
     store = _store_cycles(w, b, sizes[2])
     dma_out = total / periods[2] * store
     if b.copies == 2:
@@ -86,18 +85,17 @@ def estimate_vector_cycles(
         results = 1 if b.whole(w)[2] else total // b.reduction_tiles(w)
         after = _CYCLES_OF_SUMS + _CYCLES_A_SUM * ceil_div(w.n // results, cores)
         compute += total * _CYCLES_OF_SHARING + (results - 1) * after
-    start = sum(sizes[:2]) / _BYTES_A_CYCLE
+    start = sum(sizes[:2]) / DMA_BYTES_A_CYCLE
     one = compute / total
     slowest = max(start + compute + store, dma_in + one + store, start + one + dma_out)
     return _BEFORE + slowest + after + _AFTER
 
 
 def _store_cycles(w: MatmulSizes, b: Blocking, size: int) -> float:
-    """Return the cycles of storing a tile of C: a burst, at most a line, costs one more."""
+    """Return the cycles of storing a tile of C."""
     whole = b.whole(w)[2] or b.tile_n == w.n
     line = size if whole else b.item * b.tile_n
-    bursts = size / line * ceil_div(line, _BURST_BYTES)
-    return size / _BYTES_A_CYCLE + bursts
+    return dma_cycles(size, line)
 
 
 def _work(w: MatmulSizes, b: Blocking, tile: tuple[int, int, int], cores: int) -> tuple[float, float]:

@@ -20,9 +20,6 @@ from tvm_pulp.target.tvm_names import (
     Var,
 )
 
-CORE_0_MOVES = "pulp.core_0_moves"
-"""Attribute of a function in which core 0 has no share of the work, but drives the DMA."""
-
 _DMA_CALLS = ("dma_start_1d", "dma_start_2d", "dma_wait")
 
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from tvm_pulp.target.c_names import c_type
+from tvm_pulp.target.functions import COMMANDS, STORE_REPLAYS
 from tvm_pulp.target.plan import Buffer, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
-
-COMMANDS: Mapping[str, int] = {
-    "train_step": 0,
-    "gradient_step": 1,
-    "update_step": 2,
-    "infer": 3,
-    "store_replays": 4,
-}
-"""Value of `<model>_command` for each network function."""
 
 _ABOUT = {
     "train_step": "One step of training on the batch in inputs and labels: loss, output, updated parameters.",
     "gradient_step": "Forward and backward pass of one micro-batch; its gradients are added to those before.",
     "update_step": "Update the parameters by the gradients of the micro-batches, and forget the gradients.",
     "infer": "Output for the inputs' first sample, the running statistics as they are.",
-    "store_replays": "Store the samples in inputs and labels for replay, in the slots replay_slots.",
+    STORE_REPLAYS: "Store the samples in inputs and labels for replay, in the slots replay_slots.",
 }
 _KINDS = {
     "input": "Write the samples here before a step, one after the other.",

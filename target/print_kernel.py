@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from tvm_pulp.target.c_names import NameTable, c_type
 from tvm_pulp.target.print_analysis import (
-    CORE_0_MOVES,
     is_dma_only,
     slots_of_loop,
     split_moves,
@@ -46,8 +45,8 @@ from tvm_pulp.target.tvm_names import (
     expr_dtype,
 )
 
-MOST_DMA_SLOTS = 8
-"""DMA slots of a kernel; the others are those of transfers between kernels."""
+KERNEL_DMA_SLOTS = 8
+"""DMA slots that a kernel may use; those behind them are for transfers between kernels."""
 _ALIGNMENT = 16
 
 
@@ -100,7 +99,7 @@ class _KernelPrinter:
             constant = "" if parameter in written else "const "
             kind = c_type(buffer_dtype(parameter))
             parameters.append(f"{constant}{kind} *restrict {self.names[parameter]}")
-        if CORE_0_MOVES in self.attributes:
+        if "pulp.core_0_moves" in self.attributes:
             self.core_0_apart()
         else:
             self.statement(self.function.body)
@@ -148,7 +147,7 @@ class _KernelPrinter:
         """Have as many DMA slots as the kernel's calls name."""
         if is_dma_only(call):
             last = int(self.analyzer.const_int_bound(call.value.args[1]).max_value)
-            self.dma_slots = max(self.dma_slots, min(last + 1, MOST_DMA_SLOTS))
+            self.dma_slots = max(self.dma_slots, min(last + 1, KERNEL_DMA_SLOTS))
 
     # statements
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvm_pulp.target.functions import STORE_REPLAYS
 from tvm_pulp.target.plan import Buffer, MemoryPlan
 from tvm_pulp.target.symbols import symbol_of
 
@@ -20,7 +21,7 @@ def print_main(model: str, plan: MemoryPlan) -> str:
     program and prints a line a step, for simulators without a host; with a replay store each batch is stored
     before it is trained on.
     """
-    stores = any(function.name == "store_replays" for function in plan.functions)
+    stores = any(function.name == STORE_REPLAYS for function in plan.functions)
     stored = "\n * Each batch is stored for replay before it is trained on." if stores else ""
     symbols = {name: f"tvmgen_{model}_{name}" for name in ("open", "close", "run")}
     return "\n".join(
@@ -64,7 +65,7 @@ def _layout_text(model: str, plan: MemoryPlan) -> str:
 
 def _steps(model: str, plan: MemoryPlan) -> list[str]:
     functions = [function.name for function in plan.functions]
-    store = [f"tvmgen_{model}_store_replays();"] if "store_replays" in functions else []
+    store = [f"tvmgen_{model}_{STORE_REPLAYS}();"] if STORE_REPLAYS in functions else []
     loads = []
     for buffer in batch_layout(plan):
         symbol = symbol_of(model, buffer)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tvm_pulp.target.c_names import c_type
+from tvm_pulp.target.functions import COMMANDS
 from tvm_pulp.target.plan import Buffer, Call, FunctionPlan, MemoryPlan, Transfer
 from tvm_pulp.target.print_external import (
     external_functions,
@@ -20,14 +21,16 @@ from tvm_pulp.target.print_external import (
     finish_external,
     start_external,
 )
-from tvm_pulp.target.print_header import COMMANDS, comment, elements, print_header, shape_text
+from tvm_pulp.target.print_header import comment, elements, print_header, shape_text
+from tvm_pulp.target.print_kernel import KERNEL_DMA_SLOTS
 from tvm_pulp.target.print_main import print_main
 from tvm_pulp.target.print_parameters import is_initialised, print_parameters
 from tvm_pulp.target.symbols import symbol_of
 
 SOURCES = "codegen/host/src"
 HEADERS = "codegen/host/include"
-_FIRST_SLOT, _SLOTS = 8, 8  # kernels use the slots below
+_SLOTS = 8
+"""DMA slots of transfers between kernels, behind those of kernels."""
 
 
 def print_network(
@@ -81,7 +84,7 @@ def kernel_prototype(kernel: str, source: str) -> str:
 
 def _slot(ready: int) -> int:
     """The DMA slot of transfers that have to be complete before a call: no transfer spans as many calls."""
-    return _FIRST_SLOT + ready % _SLOTS
+    return KERNEL_DMA_SLOTS + ready % _SLOTS
 
 
 def _wait(ready: int) -> str:

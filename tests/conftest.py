@@ -18,9 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile(
-    "search", derandomize=False, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False)
 settings.load_profile("repeatable")
 
 

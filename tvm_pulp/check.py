@@ -22,10 +22,11 @@ from tvm_pulp.package.integer_graph import read_integer_graph
 from tvm_pulp.package.package import Package
 from tvm_pulp.passes.model import Model
 from tvm_pulp.passes.train_config import TrainConfig
-from tvm_pulp.replay_slots import REPLAY_LABELS, REPLAY_LATENTS, STORE, ReplaySlots, is_filled
+from tvm_pulp.replay_slots import ReplaySlots, is_filled
 from tvm_pulp.runners.base import Runner, Session
 from tvm_pulp.runners.simulator import SimulatorRunner
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import REPLAY_LABELS, REPLAY_LATENTS, STORE_REPLAYS
 
 FILLING_STEPS = 16
 """Steps that store samples before the check trains; a larger store is replayed from its first part."""
@@ -121,13 +122,13 @@ def _filled_store(package: Package, session: Session, batches: Batches, config: 
     metadata = package.metadata
     empty = session.read(metadata.tensor("replays", REPLAY_LABELS))
     store = ReplayStore(read_integer_graph(package.directory / "src"), config.replay_bits, empty)
-    slots = ReplaySlots(metadata, STORE, None, empty, "")
-    size = samples_of_step(metadata, STORE)
+    slots = ReplaySlots(metadata, STORE_REPLAYS, None, empty, "")
+    size = samples_of_step(metadata, STORE_REPLAYS)
     filling = dataclasses.replace(batches, batch=size)
     for index in range(min(-(-len(empty) // size), FILLING_STEPS)):
         samples = filling.step(index)
         store.store(_inputs(samples), samples["labels"], slots.step(index))
-        step(session, metadata, samples | {slots.name: slots.step(index)}, STORE)
+        step(session, metadata, samples | {slots.name: slots.step(index)}, STORE_REPLAYS)
     return store
 
 

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from tvm_pulp.batches import load_batches
 from tvm_pulp.package.metadata import Metadata
 from tvm_pulp.package.package import Package
-from tvm_pulp.replay_slots import REPLAY_LABELS, STORE, ReplaySlots
+from tvm_pulp.replay_slots import ReplaySlots
 from tvm_pulp.runners.base import FunctionRun, Runner, Session
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import REPLAY_LABELS, STORE_REPLAYS
 
 KEPT = ("parameter", "state", "replays")  # kinds of tensors that a run hands on to the next one
 GRADIENT = "gradient:"  # begins the name of a kept gradient, and of the state that accumulates one
@@ -132,7 +133,8 @@ def run(
 
 def samples_of_step(metadata: Metadata, function: str) -> int:
     """New samples that a step takes."""
-    return {"infer": metadata.inference_batch, STORE: metadata.micro_batch}.get(function, metadata.batch)
+    samples = {"infer": metadata.inference_batch, STORE_REPLAYS: metadata.micro_batch}
+    return samples.get(function, metadata.batch)
 
 
 def replay_slots(
@@ -189,7 +191,7 @@ def step(
     """One batch: one call, or micro-batches and an update."""
     if function == "infer":
         return _infer(session, metadata, samples)
-    if function == STORE:
+    if function == STORE_REPLAYS:
         return _store(session, metadata, samples)
     if "train_step" in metadata.functions:
         runs, loss, output = _call(session, metadata, samples, "train_step")
@@ -212,11 +214,11 @@ def step(
 def _function(metadata: Metadata, function: str | None) -> str:
     trains = metadata.train is not None
     function = function or ("train_step" if trains else "infer")
-    if function not in ("train_step", "infer", STORE):
-        raise UserError(f"no function {function!r}; there are train_step, infer and {STORE}")
+    if function not in ("train_step", "infer", STORE_REPLAYS):
+        raise UserError(f"no function {function!r}; there are train_step, infer and {STORE_REPLAYS}")
     if function == "train_step" and not trains:
         raise UserError("the package was compiled for inference only; compile it with --train")
-    if function == STORE and STORE not in metadata.functions:
+    if function == STORE_REPLAYS and STORE_REPLAYS not in metadata.functions:
         raise UserError("the package has no replay store; compile it with --replays")
     return function
 
@@ -244,9 +246,9 @@ def _write(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarra
 
 def _store(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> StepResult:
     _write(session, metadata, samples)
-    result = session.call(STORE)
+    result = session.call(STORE_REPLAYS)
     nothing = np.zeros((0, *metadata.of_kind("output")[0].shape[1:]), np.float32)
-    return StepResult(float("nan"), nothing, result.cycles, {STORE: result.kernel_cycles})
+    return StepResult(float("nan"), nothing, result.cycles, {STORE_REPLAYS: result.kernel_cycles})
 
 
 def _infer(session: Session, metadata: Metadata, samples: Mapping[str, np.ndarray]) -> StepResult:

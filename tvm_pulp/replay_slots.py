@@ -9,9 +9,8 @@ import numpy as np
 
 from tvm_pulp.package.metadata import Metadata, Tensor
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import REPLAY_INDICES, REPLAY_SLOTS, STORE_REPLAYS
 
-REPLAY_LATENTS, REPLAY_LABELS = "replay_latents", "replay_labels"
-STORE = "store_replays"
 _SEED = 0  # of the slots that are replayed where the user names none
 
 
@@ -47,7 +46,7 @@ class ReplaySlots:
         self._count = slots_of_step(metadata, function)
         self._capacity = len(labels)
         self._filled = np.flatnonzero(is_filled(labels))
-        self._stores = function == STORE
+        self._stores = function == STORE_REPLAYS
         if not self._stores and not len(self._filled):
             raise UserError(
                 "the replay store is empty: fill it with tvmc run --function store_replays, and give what "
@@ -101,10 +100,10 @@ def is_filled(labels: np.ndarray) -> np.ndarray:
 
 def slot_tensor(metadata: Metadata, function: str) -> Tensor:
     """Return the argument by which a function is told slots."""
-    return metadata.tensor("slots", "replay_slots" if function == STORE else "replay_indices")
+    return metadata.tensor("slots", REPLAY_SLOTS if function == STORE_REPLAYS else REPLAY_INDICES)
 
 
 def slots_of_step(metadata: Metadata, function: str) -> int:
     """Return how many slots a step reads or overwrites."""
     train: Mapping[str, Any] = metadata.train or {}
-    return metadata.micro_batch if function == STORE else int(train["replay_batch"])
+    return metadata.micro_batch if function == STORE_REPLAYS else int(train["replay_batch"])

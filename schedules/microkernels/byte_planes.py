@@ -13,6 +13,7 @@ import itertools
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.forms import both_forms
 
 MOST_CHANNELS = 512
 """That the immediate operands reach across."""
@@ -111,7 +112,7 @@ def byte_planes_source(p: BytePlanes, *, assembly: bool) -> str:
     """
     rows = _rows_c(p)
     if assembly:
-        rows = f"#if PULP_ASSEMBLY\n\n{_rows_assembly(p)}\n\n#else\n\n{rows}\n\n#endif"
+        rows = both_forms(_rows_assembly(p), rows)
     # where other rows than the last one reach behind the image, all of them belong to one worker
     cores, alone = "PULP_CORES", ""
     if 4 * p.groups - p.channels > p.width * p.channels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.forms import both_forms
 
 _PAIR = 8
 """Bytes of a pass of the loop: two words, so that no word is stored right after it is loaded."""
@@ -26,7 +27,7 @@ static void {_NAME}(uint8_t *to, const uint8_t *from, int32_t pairs) {{
   for (int32_t i = 0; i < {_PAIR} * pairs; ++i) to[i] = from[i];
 }}"""
     if assembly:
-        pairs = f"#if PULP_ASSEMBLY\n\n{_pairs_assembly()}\n\n#else\n\n{pairs}\n\n#endif"
+        pairs = both_forms(_pairs_assembly(), pairs)
     return f"""\
 /* Pairs of words, at any address. */
 {pairs}

@@ -32,6 +32,7 @@ from tvm_pulp.schedules.microkernels.depthwise_pairs_assembly import (
     strip_cycles,
 )
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 
 _STRIP = 4
 """Columns of the widest strip."""
@@ -149,7 +150,7 @@ def depthwise_pairs_source(p: DepthwisePairs, *, assembly: bool) -> str:
     code = "\n\n".join(_strip_c(p, strip) for strip in kinds)
     if assembly:
         fast = "\n\n".join(strip_assembly(p, strip) for strip in kinds)
-        code = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{code}\n\n#endif'
+        code = f"{INCLUDE}\n\n{both_forms(fast, code)}"
     narrow, wider = strips[-1].columns, sum(strip.columns > strips[-1].columns for strip in strips)
     column = f"strip * {narrow}" + (f" + pulp_min(strip, {wider})" if wider else "")
     return f"""\

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, float_bits
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.latent_unpack import FLOAT_BASE, SELECTORS
 
 _NAME = "dequantize_words"
@@ -55,7 +56,7 @@ static void {_NAME}(const uint8_t *from, float *to, int32_t words, int32_t pixel
     include = ""
     if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        words = f"#if PULP_ASSEMBLY\n\n{_words_assembly(s)}\n\n#else\n\n{words}\n\n#endif"
+        words = both_forms(_words_assembly(s), words)
     return f"""\
 {include}/* Some words of each pixel: a channel's results are `plane` bytes behind those of the one before. */
 {words}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel_assembly import dot_panel_assembly
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.requantize_even import CYCLES_A_RESULT as EVEN_CYCLES_A_RESULT
 from tvm_pulp.schedules.microkernels.requantize_even import HALF_EVEN
 from tvm_pulp.schedules.microkernels.requantize_own_shifts import LEAST_SHIFT, TWICE, cycles_a_result
@@ -234,7 +235,7 @@ def dot_panel_source(
     if not assembly:
         return f"{STRUCT}\n\n{plain}"
     panels = "\n\n".join(dot_panel_assembly(name, *size, d, e, signed) for size, name in names.items())
-    choice = f"#if PULP_ASSEMBLY\n\n{panels}\n\n#else\n\n{plain}\n\n#endif"
+    choice = both_forms(panels, plain)
     return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
 
 

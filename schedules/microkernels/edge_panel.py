@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.operand_walk import Distances
 from tvm_pulp.schedules.microkernels.panel import PanelWriter, panel_assembly, panel_source
 
@@ -53,7 +54,7 @@ def edge_panel_source(names: dict[PanelShape, str], d: Distances, assembly: bool
     fast = "\n\n".join(
         panel_assembly(name, s.rows, s.columns, d, True, _EdgeWriter(s, d)) for s, name in edges.items()
     )
-    return f"{source}\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif"
+    return f"{source}\n\n{both_forms(fast, plain)}"
 
 
 class _EdgeWriter(PanelWriter):

@@ -6,6 +6,7 @@ As `outer_product`, but an instruction makes two products, and rounds each of th
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.forms import both_forms
 
 GROUP = 8
 """Columns whose values of B are in registers, two in each, while the rows go by."""
@@ -24,7 +25,7 @@ def half_outer_product_source(*, assembly: bool) -> str:
     """
     group = _PLAIN
     if assembly:
-        group = f"#if PULP_ASSEMBLY\n\n{_assembly()}\n\n#else\n\n{_PLAIN}\n\n#endif"
+        group = both_forms(_assembly(), _PLAIN)
     return f"""\
 #include "pulp_assembly.h"
 #include "pulp_half.h"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText, add_constant
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.half_operand import make_operand
 from tvm_pulp.schedules.microkernels.operand_walk import Distances
 
@@ -81,7 +82,7 @@ def half_panel_source(names: dict[tuple[int, int], str], form: HalfPanelForm, *,
     if not assembly:
         return f"{STRUCT}\n\n{plain}"
     panels = "\n\n".join(half_panel_assembly(name, *size, form) for size, name in names.items())
-    choice = f"#if PULP_ASSEMBLY\n\n{panels}\n\n#else\n\n{plain}\n\n#endif"
+    choice = both_forms(panels, plain)
     return f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n{choice}'
 
 

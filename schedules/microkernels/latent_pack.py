@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.byte_conversion import ROUNDING_DOWN, ByteConversion
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
@@ -135,7 +136,7 @@ def _source(s: PackSettings, item: str, one: str, value: str, table: str, assemb
     include = ""
     if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        blocks = f"#if PULP_ASSEMBLY\n\n{_Block(s).source()}\n\n#else\n\n{blocks}\n\n#endif"
+        blocks = both_forms(_Block(s).source(), blocks)
     return f"""\
 {include}{one}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import float_bits
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, block_bytes, block_values, share
 from tvm_pulp.schedules.microkernels.latent_layout import LatentLayout, bytes_in_lanes
 
@@ -54,7 +55,7 @@ def unpack_source(s: UnpackSettings, *, assembly: bool) -> str:
     include = ""
     if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        blocks = f"#if PULP_ASSEMBLY\n\n{_Block(s).source()}\n\n#else\n\n{blocks}\n\n#endif"
+        blocks = both_forms(_Block(s).source(), blocks)
     offset = f" - {s.zero_point}" if s.zero_point else ""
     return f"""\
 {include}static inline float latents_dequantize(uint32_t integer) {{

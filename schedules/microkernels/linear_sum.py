@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.latent_block import BlockCode, share
 
 BLOCK = 8
@@ -86,7 +87,7 @@ static void {_NAME}(const uint8_t *left, uint8_t *result, int32_t blocks, const 
     include = ""
     if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        blocks = f"#if PULP_ASSEMBLY\n\n{_Block(s).source()}\n\n#else\n\n{blocks}\n\n#endif"
+        blocks = both_forms(_Block(s).source(), blocks)
     return f"""\
 {include}static void linear_sum_some(const uint8_t *left, const uint8_t *right, uint8_t *result,
                                      int32_t count) {{

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tvm_pulp.schedules.dialect import ceil_div
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.operand_walk import Distances
 
 _FREE_VALUES = ("a5", "a6", "a7", "t0", "t1", "t2", "t3", "t4")
@@ -89,7 +90,7 @@ def outer_product_source(
     groups = plain
     if assembly:
         fast = "\n\n".join(_group_assembly(w, d) for w in widths)
-        groups = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif'
+        groups = f"{INCLUDE}\n\n{both_forms(fast, plain)}"
     return f"""\
 {groups}
 

@@ -13,6 +13,7 @@ summed up in parts.
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.operand_walk import GROUPS_REGISTER, Distances, OperandWalk
 from tvm_pulp.schedules.microkernels.step_order import REGISTERS, step_order
 
@@ -70,8 +71,8 @@ def choose_form(struct: str, fast: list[str], plain: list[str], *, assembly: boo
     in_c = "\n\n".join(plain)
     if not assembly:
         return f"{struct}\n\n{in_c}"
-    choice = "\n\n".join(["#if PULP_ASSEMBLY", *fast, "#else", in_c, "#endif"])
-    return f'#include "pulp_assembly.h"\n\n{struct}\n\n{choice}'
+    choice = [both_forms("\n\n".join(fast), in_c)] if in_c else []  # all panels may be those of edges
+    return "\n\n".join([INCLUDE, struct, *choice])
 
 
 def panel_assembly(

@@ -27,6 +27,7 @@ from textwrap import indent
 
 from tvm_pulp.schedules.microkernels.byte_planes import BytePlanes, byte_planes_source
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.quantized_depthwise_kept_sums import KeptSumsWriter
 from tvm_pulp.schedules.microkernels.quantized_depthwise_shape import DepthwiseShape
 from tvm_pulp.schedules.microkernels.quantized_depthwise_window_loop import WindowLoopWriter
@@ -61,7 +62,7 @@ def quantized_depthwise_source(s: DepthwiseShape, p: BytePlanes, e: Epilogue, *,
     if assembly:
         writer = KeptSumsWriter if s.keeps_sums else WindowLoopWriter
         code = "\n\n".join(writer(s, e, width).write() for width in s.widths)
-        strips = f"#if PULP_ASSEMBLY\n\n{code}\n\n#else\n\n{strips}\n\n#endif"
+        strips = both_forms(code, strips)
     include = '#include "pulp_assembly.h"\n\n' if assembly else ""
     return f"""\
 {include}{byte_planes_source(p, assembly=assembly)}

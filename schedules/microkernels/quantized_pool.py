@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_pulp.schedules.microkernels.forms import both_forms
 from tvm_pulp.schedules.microkernels.quantized_pool_assembly import (
     PoolArithmetic,
     columns_assembly,
@@ -113,7 +114,7 @@ def quantized_pool_source(s: QuantizedPoolSettings, parts: int, *, assembly: boo
 
 
 def _chosen(assembly: str, plain: str, wanted: bool) -> str:
-    return f"#if PULP_ASSEMBLY\n\n{assembly}\n\n#else\n\n{plain}\n\n#endif" if wanted else plain
+    return both_forms(assembly, plain) if wanted else plain
 
 
 def _reduced(s: QuantizedPoolSettings) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
 from tvm_pulp.schedules.microkernels.dot_panel import Epilogue
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.stationary_panel_assembly import (
     HELD,
     PANEL,
@@ -137,18 +138,7 @@ def stationary_source(p: StationaryPanel, *, assembly: bool) -> str:
     plain = _panel_c(p)
     if not assembly:
         return plain
-    return f"""\
-#include "pulp_assembly.h"
-
-#if PULP_ASSEMBLY
-
-{stationary_panel_assembly(p)}
-
-#else
-
-{plain}
-
-#endif"""
+    return f"{INCLUDE}\n\n{both_forms(stationary_panel_assembly(p), plain)}"
 
 
 def stationary_matmul_source(p: StationaryPanel, *, assembly: bool) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.interleave import Instruction, cycles_of_a_pair, share_fpu
 from tvm_pulp.schedules.microkernels.stream_definition import LANES, Step, Stream, form
 from tvm_pulp.schedules.microkernels.stream_operations import OPERATIONS, PACKS
@@ -55,9 +56,7 @@ def streams_source(
     if not assembly:
         return f"{STRUCT}\n\n{plain}"
     fast = "\n\n".join(map(form or stream_assembly, streams))
-    return (
-        f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif'
-    )
+    return f"{INCLUDE}\n\n{STRUCT}\n\n{both_forms(fast, plain)}"
 
 
 def stream_c(stream: Stream) -> str:

@@ -8,6 +8,7 @@ block read is loaded once.
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.edge_panel import PanelShape
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.operand_walk import Distances
 from tvm_pulp.schedules.microkernels.panel import STRUCT, PanelWriter, panel_assembly
 
@@ -44,9 +45,7 @@ def tap_panel_source(
     fast = "\n\n".join(
         panel_assembly(name, s.rows, s.columns, d, True, _TapWriter(s, d, lines)) for s, name in names.items()
     )
-    return (
-        f'#include "pulp_assembly.h"\n\n{STRUCT}\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif'
-    )
+    return f"{INCLUDE}\n\n{STRUCT}\n\n{both_forms(fast, plain)}"
 
 
 class _TapWriter(PanelWriter):

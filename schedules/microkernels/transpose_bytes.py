@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.byte_planes import TRANSPOSITION_CONSTANTS, transpose_four, transposed
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 
 _SOURCE, _WORDS, _COUNT, _COLUMNS, _PITCH = "a0", "a1", "a2", "a3", "a4"
 _ROWS = ("a5", "a6", "a7", "a2")
@@ -36,7 +37,7 @@ def transpose_bytes_source(k: int, rests: Collection[int], *, assembly: bool) ->
     words = "\n\n".join(_C.format(name=_name(n), kept=n, skipped=_GROUP - n) for n in kept)
     if words and assembly:
         fast = "\n\n".join(_assembly(n) for n in kept)
-        words = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{words}\n\n#endif'
+        words = f"{INCLUDE}\n\n{both_forms(fast, words)}"
     calls = "".join(_CALL.format(rest=n, name=_name(n), back=_GROUP - n) for n in kept[1:])
     groups = _FULL_WORDS.format(full=full, name=_name(_GROUP), calls=calls) if full else ""
     return f"""\
@@ -100,7 +101,7 @@ def gather_words_source(k: int, *, assembly: bool) -> str:
     row = _gather_row_c(k)
     if assembly and k >= 4:
         fast = _gather_row_assembly(k)
-        row = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{row}\n\n#endif'
+        row = f"{INCLUDE}\n\n{both_forms(fast, row)}"
     return f"""\
 {row}
 

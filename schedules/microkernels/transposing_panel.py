@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE, AssemblyText, add_constant
 from tvm_pulp.schedules.microkernels.byte_planes import TRANSPOSITION_CONSTANTS, transpose_four, transposed
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 
 ROWS = 4
 """Rows of the result that a panel computes."""
@@ -78,7 +79,7 @@ def transposing_panel_source(p: TransposingPanel, *, assembly: bool) -> str:
     plain = _panel_c(p)
     if not assembly:
         return plain
-    return f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{_assembly(p)}\n\n#else\n\n{plain}\n\n#endif'
+    return f"{INCLUDE}\n\n{both_forms(_assembly(p), plain)}"
 
 
 _COMMENT = f"""\

@@ -7,6 +7,7 @@ with the whole word, as what comes from the byte below is shifted out again.
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
+from tvm_pulp.schedules.microkernels.forms import both_forms
 
 GROUP = 8
 """Values in a word. Byte i has value i in its low half and value 4 + i in the high one: so each half of the
@@ -45,7 +46,7 @@ static void {_NAME}(const uint8_t *packed, int8_t *values, int32_t pairs) {{
     include = ""
     if assembly:
         include = '#include "pulp_assembly.h"\n\n'
-        words = f"#if PULP_ASSEMBLY\n\n{_words_assembly()}\n\n#else\n\n{words}\n\n#endif"
+        words = both_forms(_words_assembly(), words)
     return f"""\
 {include}static void unpack_weight_some(const uint8_t *packed, int8_t *values, int32_t count) {{
   for (int32_t i = 0; i < count; ++i) {{

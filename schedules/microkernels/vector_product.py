@@ -11,6 +11,7 @@ from itertools import zip_longest
 
 from tvm_pulp.schedules.microkernels.assembly import AssemblyText
 from tvm_pulp.schedules.microkernels.block_sizes import block_sizes_with_rests
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.operand_walk import GROUPS_REGISTER, Distances, OperandWalk
 from tvm_pulp.schedules.microkernels.shared_sum import share_of_sum, sum_source
 
@@ -66,7 +67,7 @@ def vector_product_source(
     panels = plain
     if assembly:
         fast = "\n\n".join(_panel_assembly(width, d, steps, in_parts) for width in widths)
-        panels = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{plain}\n\n#endif'
+        panels = f"{INCLUDE}\n\n{both_forms(fast, plain)}"
     calls = "".join(
         f"    {'else ' if i else ''}{f'if (n - column >= {width}) ' if i < len(widths) - 1 else ''}"
         f"row_panel_{width}(a, b + column * {d.b_column}, c + column, k, accumulate);\n"

@@ -10,6 +10,7 @@ For that these lie side by side, channel by channel, as `arrange_columns` puts t
 from __future__ import annotations
 
 from tvm_pulp.schedules.microkernels.assembly import LARGEST_IMMEDIATE
+from tvm_pulp.schedules.microkernels.forms import INCLUDE, both_forms
 from tvm_pulp.schedules.microkernels.stationary_panel import StationaryPanel
 from tvm_pulp.schedules.microkernels.window_panel_assembly import (
     channel_instructions,
@@ -70,7 +71,7 @@ def window_conv2d_source(p: StationaryPanel, *, width: int, row_stride: int, ass
     panels = "\n\n".join(_panel_c(p, pixels) for pixels in sizes)
     if assembly:
         fast = "\n\n".join(window_panel_assembly(p, pixels) for pixels in sizes)
-        panels = f'#include "pulp_assembly.h"\n\n#if PULP_ASSEMBLY\n\n{fast}\n\n#else\n\n{panels}\n\n#endif'
+        panels = f"{INCLUDE}\n\n{both_forms(fast, panels)}"
     calls = []
     if whole:
         calls.append(f"""\

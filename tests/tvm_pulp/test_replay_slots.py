@@ -8,8 +8,9 @@ import pytest
 from tests.tvm_pulp.examples_of_metadata import metadata
 from tvm_pulp.batches import load_batches
 from tvm_pulp.package.metadata import Metadata, Tensor
-from tvm_pulp.replay_slots import STORE, ReplaySlots, is_filled
+from tvm_pulp.replay_slots import ReplaySlots, is_filled
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import STORE_REPLAYS
 
 CAPACITY = 10
 FILLED = np.array([0, 1, 2, 0, 1, -1, -1, -1, 2, -1], np.int32)
@@ -35,7 +36,7 @@ def slots(function: str, given: object = None, labels: np.ndarray = FILLED) -> R
 
 
 def test_samples_are_stored_one_slot_after_the_other() -> None:
-    found = slots(STORE, labels=np.full(CAPACITY, -1, np.int32))
+    found = slots(STORE_REPLAYS, labels=np.full(CAPACITY, -1, np.int32))
     assert found.name == "replay_slots"
     assert [list(found.step(i)) for i in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
 
@@ -69,8 +70,8 @@ def test_given_slots_are_read_from_the_start_again() -> None:
         ("train_step", [0, 1], "holds 2 slots; give 3 for each step"),
         ("train_step", [], "is float64; numbers of slots must be integers"),
         ("train_step", np.zeros(0, np.int32), "holds 0 slots"),
-        (STORE, [0, 1, 2, 1], "'replay_slots' names a slot twice for one step"),
-        (STORE, [0, 1, 2, 12], "names slot 12"),
+        (STORE_REPLAYS, [0, 1, 2, 1], "'replay_slots' names a slot twice for one step"),
+        (STORE_REPLAYS, [0, 1, 2, 12], "names slot 12"),
     ],
 )
 def test_bad_slots_are_named(function: str, given: object, message: str) -> None:
@@ -97,6 +98,6 @@ def test_batches_hold_the_slots_of_their_function() -> None:
     found = load_batches(given, with_replays(), "train_step", 4)
     assert found.slots is not None and list(found.slots) == [0, 1, 2]
     assert set(found.step(0)) == {"x", "labels"}
-    assert load_batches(given, with_replays(), STORE, 4).slots is None
+    assert load_batches(given, with_replays(), STORE_REPLAYS, 4).slots is None
     with pytest.raises(UserError, match="has an array 'replay_indices' that the model does not take"):
         load_batches(given, metadata(), "train_step", 4)

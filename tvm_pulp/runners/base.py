@@ -10,8 +10,6 @@ import numpy as np
 from tvm_pulp.package.metadata import Tensor
 from tvm_pulp.package.package import Package
 
-# The value that `main.c` expects in `<model>_command` for each function.
-COMMANDS = {"train_step": 0, "gradient_step": 1, "update_step": 2, "infer": 3, "store_replays": 4}
 NOTHING = -1  # a command that only opens the program and closes it
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from tvm_pulp.package.metadata import Tensor
 from tvm_pulp.package.package import Package
-from tvm_pulp.runners.base import COMMANDS, NOTHING, FunctionRun, Session
+from tvm_pulp.runners.base import NOTHING, FunctionRun, Session
 from tvm_pulp.runtime.sim import Configuration, Machine
 from tvm_pulp.target.errors import UserError
+from tvm_pulp.target.functions import COMMANDS
 
 
 class SimulatorRunner:
